@@ -133,7 +133,11 @@ def _names(entries: Table, table_name: str, owner: str) -> Table:
         _of_version(entries, owner),
         Index(f"ix_{table_name}_{owner}", owner, "since_revision"),
         Index(
-            f"uq_{table_name}_current", "name_key", unique=True, sqlite_where=CURRENT, postgresql_where=CURRENT
+            f"uq_{table_name}_current",
+            "name_key",
+            unique=True,
+            sqlite_where=CURRENT,
+            postgresql_where=CURRENT,
         ),
     )
 
