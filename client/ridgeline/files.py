@@ -1,10 +1,9 @@
 """Reads catalog entries from files: the catalog's own file formats, or the JSON of the contract's messages.
 
-In the catalog's format of a device each figure is an object with its value and where it was read, and the
-peak rates stand under `peak_flops_per_s` by dtype; in the message's JSON figures are numbers and the rates a
-list named `peaks`. In the catalog's format of a model `config` holds the config.json as an object; in the
-message's JSON `config_json` holds its text. What `get` printed, with the entry under `hardware` or `model`,
-is read too.
+The catalog's format of a device is that of `device_file`; in the message's JSON figures are numbers and the
+rates a list named `peaks`. In the catalog's format of a model `config` holds the config.json as an object; in
+the message's JSON `config_json` holds its text. What `get` printed, with the entry under `hardware` or
+`model`, is read too.
 """
 
 from __future__ import annotations
@@ -13,16 +12,24 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from ridgeline.device_file import device_document, device_text, is_document, read_document
 from ridgeline.errors import FieldViolation, InvalidArgumentError
 from ridgeline.jsonform import from_dict
 from ridgeline.v1.hardware_pb2 import Hardware
 from ridgeline.v1.model_pb2 import Model
 
+__all__ = [
+    "device_document",
+    "device_text",
+    "names_file",
+    "read_device",
+    "read_model",
+    "read_object",
+    "read_text",
+]
+
 MAX_FILE_BYTES = 2**20
 """More than any config.json or device file has; a larger file is something else, such as weights."""
-
-_FIGURES = ("memory_bytes", "usable_memory_bytes", "bandwidth_bytes_per_s", "tdp_watts", "price_usd_per_hour")
-_FIGURE_KEYS = ("value", "source", "read_on", "confidence", "note", "accumulate")
 
 _READING = {"config_kind": "", "read_on": "read "}
 """What a model's file tells about the reading of its config; it becomes part of the source."""
@@ -95,65 +102,9 @@ def read_device(content: Mapping[str, object], path: str = "hardware") -> Hardwa
     `path`.
     """
     content = _unwrapped(content, "hardware")
-    if _is_catalog_format(content):
-        content = _message_form(content, path)
-    return from_dict(Hardware, content, path)
+    return read_document(content, path) if is_document(content) else from_dict(Hardware, content, path)
 
 
 def _unwrapped(content: Mapping[str, object], key: str) -> Mapping[str, object]:
     entry = content.get(key)
     return entry if isinstance(entry, Mapping) and content.keys() <= {key, "catalog_revision"} else content
-
-
-def _is_catalog_format(content: Mapping[str, object]) -> bool:
-    return "peak_flops_per_s" in content or any(isinstance(content.get(name), Mapping) for name in _FIGURES)
-
-
-def _message_form(content: Mapping[str, object], path: str) -> dict[str, object]:
-    """The catalog's format rewritten as the message's JSON; keys that both share are taken as they are."""
-    violations: list[FieldViolation] = []
-    sources: list[dict[str, object]] = []
-
-    def take(figure: object, field: str) -> object:
-        """The figure's number; what is said about it becomes an entry of `sources`."""
-        if not isinstance(figure, Mapping):
-            return figure
-        unknown = [key for key in figure if key not in _FIGURE_KEYS]
-        if unknown or "value" not in figure:
-            wrong = f"has the unknown key {unknown[0]}" if unknown else "has no value"
-            violations.append(
-                FieldViolation(f"{path}.{field}", f"{wrong}; a figure has {', '.join(_FIGURE_KEYS)}")
-            )
-            return None
-        said = {key: figure[key] for key in ("source", "read_on", "confidence", "note") if key in figure}
-        if "accumulate" in figure:
-            notes = [f"{figure['accumulate']} accumulation", *([said["note"]] if "note" in said else [])]
-            said["note"] = "; ".join(map(str, notes))
-        if said:
-            sources.append({"field": field, **said})
-        return figure["value"]
-
-    message: dict[str, object] = {}
-    for key, value in content.items():
-        if key == "peak_flops_per_s":
-            peaks = value if isinstance(value, Mapping) else {}
-            if not isinstance(value, Mapping):
-                violations.append(
-                    FieldViolation(f"{path}.{key}", "is not an object; give one figure for each dtype")
-                )
-            message["peaks"] = [
-                {"dtype": dtype, "flops_per_s": take(figure, f"peaks.{dtype}")}
-                for dtype, figure in peaks.items()
-            ]
-        elif key == "link" and isinstance(value, Mapping):
-            bandwidth = take(value.get("bandwidth_bytes_per_s"), "link.bandwidth_bytes_per_s")
-            message[key] = {**value, "bandwidth_bytes_per_s": bandwidth}
-        elif key in _FIGURES:
-            message[key] = take(value, key)
-        else:
-            message[key] = value
-    if sources:
-        message["sources"] = sources
-    if violations:
-        raise InvalidArgumentError("The device file has wrong figures.", "INVALID_FIELD", violations)
-    return message

@@ -213,14 +213,16 @@ def hardware_entry(document: Document) -> HardwareEntry:
             "bandwidth_bytes_per_s",
             "tdp_watts",
             "price_usd_per_hour",
+            "unsupported_dtypes",
         )
         if name in document
     }
     peaks = {Dtype(dtype): figure for dtype, figure in document["peak_flops_per_s"].items()}
     figures |= {f"peaks.{dtype}": figure for dtype, figure in peaks.items()}
     link: Document = document.get("link", {})
-    if "bandwidth_bytes_per_s" in link:
-        figures["link.bandwidth_bytes_per_s"] = link["bandwidth_bytes_per_s"]
+    figures |= {
+        f"link.{name}": link[name] for name in ("bandwidth_bytes_per_s", "domain_size") if name in link
+    }
 
     def value(name: str) -> float | None:
         return float(figures[name]["value"]) if name in figures else None
@@ -233,28 +235,40 @@ def hardware_entry(document: Document) -> HardwareEntry:
             peak_flops_per_s={dtype: float(figure["value"]) for dtype, figure in peaks.items()},
             usable_memory_bytes=value("usable_memory_bytes"),
             link_bandwidth_bytes_per_s=value("link.bandwidth_bytes_per_s"),
+            link_domain_size=link["domain_size"]["value"] if "domain_size" in link else None,
             tdp_watts=value("tdp_watts"),
             price_usd_per_hour=value("price_usd_per_hour"),
+            unsupported_dtypes=frozenset(map(Dtype, document.get("unsupported_dtypes", {}).get("value", ()))),
+            accumulate={
+                dtype: Dtype(figure["accumulate"])
+                for dtype, figure in peaks.items()
+                if "accumulate" in figure
+            },
             display_name=document["display_name"],
             vendor=document["vendor"],
         ),
         kind=document["kind"],
         release_year=document.get("release_year"),
         link_kind=link.get("kind", ""),
+        price_as_of=_price_day(document["price_usd_per_hour"]) if "price_usd_per_hour" in document else None,
         sources=tuple(_figure_source(name, figure) for name, figure in figures.items()),
         notes=tuple(document["notes"]),
         aliases=tuple(document["aliases"]),
     )
 
 
+def _price_day(figure: Document) -> date:
+    """The day of a price: its own, or the day it was read."""
+    return date.fromisoformat(figure.get("as_of", figure["read_on"]))
+
+
 def _figure_source(name: str, figure: Document) -> FigureSource:
-    accumulate = [f"{figure['accumulate']} accumulation"] if "accumulate" in figure else []
     return FigureSource(
         field=name,
         source=figure["source"],
         read_on=date.fromisoformat(figure["read_on"]),
         confidence=Confidence(figure["confidence"]),
-        note="; ".join([*accumulate, *([figure["note"]] if "note" in figure else [])]),
+        note=figure.get("note", ""),
     )
 
 
