@@ -1,9 +1,10 @@
-"""The catalog's file format of a device, both ways.
+"""Device files: the catalog's own format, both ways, and the JSON of the Hardware message.
 
-Each figure is an object with its value and where it was read, the peak rates stand under `peak_flops_per_s`
-by dtype, and `unsupported_dtypes` is a figure whose value is a list. A price's day is `as_of`, or else the
-day it was read. What the service keeps for itself (origin, etag, times, suspicions) is in no file. Writing
-and reading back loses nothing: keys, figures and dtypes have one order, and sources come by field.
+In the catalog's format each figure is an object with its value and where it was read, the peak rates stand
+under `peak_flops_per_s` by dtype, and `unsupported_dtypes` is a figure whose value is a list; a price's day is
+`as_of`, or else the day it was read. In the message's JSON figures are numbers and the rates a list named
+`peaks`. What the service keeps for itself (origin, etag, times, suspicions) is in no file. Writing and reading
+back loses nothing: keys, figures and dtypes have one order, and sources come by field.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 
 from ridgeline.errors import FieldViolation, InvalidArgumentError
+from ridgeline.files.reading import unwrapped
 from ridgeline.jsonform import enum_name, from_dict, to_dict
 from ridgeline.v1.hardware_pb2 import Hardware
 from ridgeline.v1.types_pb2 import Dtype
@@ -27,6 +29,14 @@ _FIGURE_KEYS = ("value", *_SAID, "as_of", "accumulate", "note")
 
 _SCALES = {"bandwidth_bytes_per_s": 9, "peak_flops_per_s": 12}
 """Powers of ten in which a file writes what stands below a key: 3350e9 bytes/s, 989.4e12 operations/s."""
+
+
+def read_device(content: Mapping[str, object], path: str = "hardware") -> Hardware:
+    """The device that a file describes. Raises InvalidArgumentError with all that is wrong, named below
+    `path`.
+    """
+    content = unwrapped(content, "hardware")
+    return _read_document(content, path) if _is_document(content) else from_dict(Hardware, content, path)
 
 
 def device_document(message: Hardware) -> dict[str, object]:
@@ -94,7 +104,7 @@ def device_text(document: Mapping[str, object]) -> str:
     return "".join(_lines(document, "\n", 0)) + "\n"
 
 
-def read_document(content: Mapping[str, object], path: str) -> Hardware:
+def _read_document(content: Mapping[str, object], path: str) -> Hardware:
     """The device that a file's content describes; keys that it shares with the message's JSON may be written
     as there. Raises InvalidArgumentError with all that is wrong, named below `path`.
     """
@@ -154,7 +164,7 @@ def read_document(content: Mapping[str, object], path: str) -> Hardware:
     return device
 
 
-def is_document(content: Mapping[str, object]) -> bool:
+def _is_document(content: Mapping[str, object]) -> bool:
     """Whether an object is a device in the catalog's format and not the message's JSON."""
     return "peak_flops_per_s" in content or any(
         isinstance(content.get(name), Mapping) for name in (*FIGURES, "unsupported_dtypes")
