@@ -1,8 +1,8 @@
 """Device files: the catalog's own format, both ways, and the JSON of the Hardware message.
 
 In the catalog's format each figure is an object with its value and where it was read, the peak rates stand
-under `peak_flops_per_s` by dtype, and `unsupported_dtypes` is a figure whose value is a list; a price's day is
-`as_of`, or else the day it was read. In the message's JSON figures are numbers and the rates a list named
+under `peak_flops_per_s` by dtype, and `unsupported_dtypes` is a figure whose value is a list; a price's day
+is `as_of`, or else the day it was read. In the message's JSON figures are numbers and the rates a list named
 `peaks`. What the service keeps for itself (origin, etag, times, suspicions) is in no file. Writing and reading
 back loses nothing: keys, figures and dtypes have one order, and sources come by field.
 """

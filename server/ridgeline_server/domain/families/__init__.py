@@ -1,0 +1,23 @@
+"""The families of models that Ridgeline knows, by model_type. To add one, add a row to a module here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ridgeline_server.domain.families.dense import DENSE
+from ridgeline_server.domain.families.experts import EXPERTS
+from ridgeline_server.domain.families.latent import LATENT
+from ridgeline_server.domain.parts.facts import Family
+
+FAMILIES: Mapping[str, Family] = MappingProxyType({**DENSE, **EXPERTS, **LATENT})
+"""Families by model_type."""
+
+ARCHITECTURES: Mapping[str, str] = MappingProxyType(
+    {
+        "Grok1ModelForCausalLM": "grok-1",
+        "MiniCPM3ForCausalLM": "minicpm3",
+    }
+)
+"""The model_type of a class under `architectures`, where configs lack a model_type or give that of another
+family."""
