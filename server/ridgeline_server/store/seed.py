@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, Generic
@@ -135,6 +136,12 @@ def seed(store: CatalogStore, builtin: BuiltinCatalog | None = None) -> SeedRepo
         except _SeededMeanwhileError as error:
             revision = error.revision
     return SeedReport(plans[0].outcome, plans[1].outcome, plans[2].outcome, revision)
+
+
+@cache
+def builtin_hardware() -> tuple[HardwareEntry, ...]:
+    """The devices that ship with this release, whatever users made of them in a database."""
+    return tuple(_read(hardware_entry, ridgeline_catalog.hardware_documents()))
 
 
 def builtin_digest() -> str:
