@@ -1,4 +1,4 @@
-"""Reads catalog entries from files: the catalog's own file formats, or the JSON of the contract's messages.
+"""Catalog entries in files: the catalog's own file formats, or the JSON of the contract's messages.
 
 What `get` printed, with the entry under `hardware` or `model`, is read too.
 """
