@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Column, ColumnElement, DateTime, Table, and_, exists, func, or_
 
@@ -81,7 +81,7 @@ class ModelFilter:
         columns = table.c
         found: list[ColumnElement[bool]] = []
         if self.family:
-            found.append(func.lower(columns.family) == self.family.lower())
+            found.append(columns.family == self.family.lower())
         if self.max_parameter_count is not None:
             found.append(columns.parameter_count <= self.max_parameter_count)
         if self.weight_dtype is not None:
@@ -116,6 +116,13 @@ class Listing:
     revision: int | None = None
 
 
+class Stretch(NamedTuple):
+    """A part of a list that an index gives in its order."""
+
+    conditions: list[ColumnElement[bool]]
+    order: list[ColumnElement[Any]]
+
+
 @dataclass(frozen=True)
 class Order:
     """Entries by a column and then by id, both in one direction; those without a value come last, by id."""
@@ -124,30 +131,36 @@ class Order:
     column: Column[Any]
     descending: bool
 
-    @property
-    def value(self) -> ColumnElement[Any]:
-        """What the order compares first."""
-        return self.column
+    def stretches(self, after: Cursor | None) -> list[Stretch]:
+        """What follows the end of a page, or all: first the rows with a value, then those without.
 
-    def columns(self) -> list[ColumnElement[Any]]:
-        """The ORDER BY clause."""
-        last = [self.column.is_(None)] if self.column.nullable else []
-        return [*last, self._directed(self.column), self._directed(self.table.c.id)]
-
-    def follows(self, after: Cursor) -> ColumnElement[bool]:
-        """Whether a row comes after the end of a page."""
-        next_id = self._beyond(self.table.c.id, after.id.replace("\0", "\ufffd"))
-        if after.value is None:
-            return and_(self.column.is_(None), next_id)
-        value = self._bound(after.value)
-        # The first condition says nothing new, but is the one that an index can seek by.
-        at_or_beyond = self.column <= value if self.descending else self.column >= value
-        follows = and_(at_or_beyond, or_(self._beyond(self.column, value), next_id))
-        return or_(follows, self.column.is_(None)) if self.column.nullable else follows
+        One query for both would have to sort: no index has the rows without a value last in both directions.
+        """
+        by_id = [self._directed(self.table.c.id)]
+        next_id = [] if after is None else [self._beyond_id(after)]
+        without = Stretch([self.column.is_(None), *next_id], by_id)
+        if after is not None and after.value is None:
+            return [without]
+        order = [self._directed(self.column), *by_id]
+        if not self.column.nullable:
+            return [Stretch(self._beyond_value(after), order)]
+        having = Stretch([self.column.is_not(None), *self._beyond_value(after)], order)
+        return [having, Stretch([self.column.is_(None)], by_id)]
 
     def cursor(self, entry_id: str, value: Any) -> Cursor:
         """The end of a page after an entry."""
         return Cursor(entry_id, value.isoformat() if isinstance(value, datetime) else value)
+
+    def _beyond_value(self, after: Cursor | None) -> list[ColumnElement[bool]]:
+        if after is None or after.value is None:
+            return []
+        value = self._bound(after.value)
+        # The first condition says nothing new, but is the one that an index can seek by.
+        at_or_beyond = self.column <= value if self.descending else self.column >= value
+        return [at_or_beyond, or_(self._beyond(self.column, value), self._beyond_id(after))]
+
+    def _beyond_id(self, after: Cursor) -> ColumnElement[bool]:
+        return self._beyond(self.table.c.id, after.id.replace("\0", "\ufffd"))
 
     def _bound(self, value: float | str) -> Any:
         return _as_time(value) if isinstance(self.column.type, tables.UtcDateTime | DateTime) else value
@@ -166,13 +179,9 @@ class ById(Order):
     def __init__(self, table: Table, *, descending: bool) -> None:
         super().__init__(table, table.c.id, descending)
 
-    def columns(self) -> list[ColumnElement[Any]]:
-        """The ORDER BY clause."""
-        return [self._directed(self.table.c.id)]
-
-    def follows(self, after: Cursor) -> ColumnElement[bool]:
-        """Whether a row comes after the end of a page."""
-        return self._beyond(self.table.c.id, after.id.replace("\0", "\ufffd"))
+    def stretches(self, after: Cursor | None) -> list[Stretch]:
+        """One: every entry has an id."""
+        return [Stretch([] if after is None else [self._beyond_id(after)], [self._directed(self.table.c.id)])]
 
     def cursor(self, entry_id: str, value: Any) -> Cursor:  # noqa: ARG002
         """The end of a page after an entry."""
