@@ -1,0 +1,12 @@
+"""Reads catalog entries from files: the catalog's own file formats, or the JSON of the contract's messages.
+
+What `get` printed, with the entry under `hardware` or `model`, is read too.
+"""
+
+from __future__ import annotations
+
+from ridgeline.files.devices import read_device
+from ridgeline.files.models import read_model
+from ridgeline.files.reading import MAX_FILE_BYTES, names_file, read_object, read_text
+
+__all__ = ["MAX_FILE_BYTES", "names_file", "read_device", "read_model", "read_object", "read_text"]

@@ -1,0 +1,67 @@
+"""Reads the text and the JSON of the files that a user names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ridgeline.errors import FieldViolation, InvalidArgumentError
+
+MAX_FILE_BYTES = 2**20
+"""More than any config.json or device file has; a larger file is something else, such as weights."""
+
+
+def names_file(name: str) -> bool:
+    """Whether a name means a file: it ends in .json, or there is such a file, or a folder with a
+    config.json.
+    """
+    if name.lower().endswith(".json"):
+        return True
+    path = Path(name)
+    try:
+        return path.is_file() or (path / "config.json").is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def read_text(path: Path, field: str) -> str:
+    """The text of a file, or of config.json in a folder. Raises InvalidArgumentError about `field`."""
+    try:
+        if path.is_dir():
+            path = path / "config.json"
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) <= MAX_FILE_BYTES:
+            return data.decode("utf-8-sig")
+        problem = f"has more than {MAX_FILE_BYTES:,} bytes; give a JSON file"
+    except FileNotFoundError:
+        problem = "does not exist; give the path of a JSON file, or a name of the catalog"
+    except UnicodeDecodeError:
+        problem = "is not a text in UTF-8; give a JSON file"
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read: {error.strerror if isinstance(error, OSError) else error}"
+    raise _wrong_file(path, field, problem)
+
+
+def read_object(path: Path, field: str) -> dict[str, object]:
+    """The JSON object in a file. Raises InvalidArgumentError about `field`."""
+    try:
+        content = json.loads(read_text(path, field))
+    except (ValueError, RecursionError) as error:
+        raise _wrong_file(path, field, f"is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise _wrong_file(path, field, "does not hold a JSON object")
+    return content
+
+
+def unwrapped(content: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """The entry in a file: what `get` printed holds it under `key`."""
+    entry = content.get(key)
+    return entry if isinstance(entry, Mapping) and content.keys() <= {key, "catalog_revision"} else content
+
+
+def _wrong_file(path: Path, field: str, problem: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"The file {path} cannot be used.", "INVALID_FIELD", [FieldViolation(field, f"{path} {problem}")]
+    )
