@@ -13,10 +13,10 @@ MAX_FILE_BYTES = 2**20
 
 
 def names_file(name: str) -> bool:
-    """Whether a name means a file: it ends in .json, or there is such a file, or a folder with a
-    config.json.
+    """Whether a name means a file: it ends in .json or begins like a path, or there is such a file, or a
+    folder with a config.json.
     """
-    if name.lower().endswith(".json"):
+    if name.lower().endswith(".json") or name.startswith(("./", "../", "/")):
         return True
     path = Path(name)
     try:
