@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ridgeline.files import quantization
 from ridgeline.files.checkpoints import CheckpointError, read_totals
-from ridgeline.files.reading import read_object, read_text
+from ridgeline.files.reading import read_text
 from ridgeline.v1.model_pb2 import Model
 
 CONFIG = "config.json"
-QUANTIZATION = "hf_quant_config.json"
-"""Where NVIDIA's Model Optimizer writes how it quantised a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,13 @@ class FolderModel:
 
 
 def read_config(path: Path, field: str) -> Config:
-    """The config in a file or a folder. Raises InvalidArgumentError about `field`."""
+    """The config in a file or a folder. Raises InvalidArgumentError about `field`.
+
+    Where the config itself tells nothing of quantisation, the quantiser's file beside it does.
+    """
     text = read_text(path, field)
     folder = home(path)
-    if folder is None or not (folder / QUANTIZATION).is_file():
+    if folder is None or not (folder / quantization.FILE).is_file():
         return Config(text)
     try:
         config = json.loads(text)
@@ -48,15 +50,9 @@ def read_config(path: Path, field: str) -> Config:
         return Config(text)
     if not isinstance(config, dict) or _is_quantized(config):
         return Config(text)
-    written = read_object(folder / QUANTIZATION, field)
-    scheme = written.get("quantization")
-    merged = {
-        "quant_method": "modelopt",
-        **(scheme if isinstance(scheme, Mapping) else {}),
-        **({"producer": written["producer"]} if "producer" in written else {}),
-    }
-    note = f"quantization_config was read from {QUANTIZATION} beside {CONFIG}."
-    return Config(json.dumps(config | {"quantization_config": merged}, indent=2, ensure_ascii=False), (note,))
+    whole = config | {"quantization_config": quantization.read_quantization(folder, config, field)}
+    note = f"quantization_config was read from {quantization.FILE} beside {CONFIG}."
+    return Config(json.dumps(whole, indent=2, ensure_ascii=False), (note,))
 
 
 def read_model_folder(path: Path, field: str = "model") -> FolderModel:

@@ -72,6 +72,32 @@ def test_a_file_of_another_name_stands_for_itself(tmp_path: Path) -> None:
     assert read_config(other, "model").text == "{}"
 
 
+def experts(count: int, **other: Any) -> dict[str, Any]:
+    scheme = {"quant_algo": "NVFP4", "group_size": 16}
+    layers = {f"model.layers.{n}.mlp.experts.{e}.w1": scheme for n in (1, 2) for e in range(count)}
+    return QUANTIZED | {"quantization": {"quant_algo": "MIXED_PRECISION", "quantized_layers": layers | other}}
+
+
+def quantized_layers(folder: Path, quantized: Any) -> list[str]:
+    model_folder(folder, CONFIG | {"text_config": {"num_local_experts": 64}}, quantized)
+    return list(json.loads(read_config(folder, "model").text)["quantization_config"]["quantized_layers"])
+
+
+def test_all_experts_of_a_layer_are_told_in_one_name(tmp_path: Path) -> None:
+    attention = {"model.layers.1.self_attn.o_proj": {"quant_algo": "FP8"}}
+    assert quantized_layers(tmp_path, experts(64, **attention)) == [
+        "model.layers.1.mlp.experts.*.w1",
+        "model.layers.2.mlp.experts.*.w1",
+        "model.layers.1.self_attn.o_proj",
+    ]
+
+
+def test_experts_that_are_not_all_there_or_not_alike_keep_their_names(tmp_path: Path) -> None:
+    assert len(quantized_layers(tmp_path, experts(63))) == 126
+    differing = experts(64, **{"model.layers.1.mlp.experts.5.w1": {"quant_algo": "FP8"}})
+    assert len(quantized_layers(tmp_path, differing)) == 64 + 1
+
+
 @pytest.mark.parametrize("quantized", ["{", "[]"])
 def test_a_quantisers_file_that_cannot_be_read_is_no_reason_to_take_the_weights_for_wide(
     tmp_path: Path, quantized: str
