@@ -20,13 +20,14 @@ ASKED = {
 def change(message: Any, pairs: Iterable[str], unset: Iterable[str], allowed: Mapping[str, str]) -> list[str]:
     """Sets and clears fields of an entry; returns the paths of those that it touched.
 
-    `allowed` maps each field that can be set to its type: `text`, `list`, `number`, `whole`, `dtype` or `dtypes`. Raises
-    click.UsageError with all that is wrong.
+    `allowed` maps each field that can be set to its type: `text`, `list`, `number`, `whole`, `dtype` or
+    `dtypes`. Raises click.UsageError with all that is wrong.
     """
     touched: dict[str, None] = {}
     problems: list[str] = []
     # Rates first: what a rate is summed in belongs to it.
-    for key, value in sorted(map(question.split_pair, pairs), key=lambda pair: pair[0].startswith("accumulate.")):
+    ordered = sorted(map(question.split_pair, pairs), key=lambda pair: pair[0].startswith("accumulate."))
+    for key, value in ordered:
         kind = _kind(key, allowed, problems)
         if kind is not None:
             try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ridgeline.cli import output, session
+from ridgeline.cli.commands import SectionOption
+from ridgeline.cli.options import together
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,24 +21,24 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_which = partial(click.option, cls=SectionOption, section="Which changes")
+
 CSV_COLUMNS = ("catalog_revision", "time", "principal", "id", "action", "field", "before", "after")
 
 
 def options(function: F) -> F:
     """Which changes to list."""
-    for decorator in (
-        click.option("--by", default="", metavar="WHO", help="Only what this principal wrote."),
-        click.option(
+    return together(
+        _which(
             "--since",
             type=click.IntRange(min=0),
             default=0,
             metavar="REVISION",
             help="Only what was written after this revision.",
         ),
-        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N [default: all]."),
-    ):
-        function = decorator(function)
-    return function
+        _which("--by", default="", metavar="WHO", help="Only what this principal wrote."),
+        _which("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N [default: all]."),
+    )(function)
 
 
 def show(kind: Kind, given: Mapping[str, Any]) -> None:
@@ -80,7 +83,7 @@ def _show(response: ListChangesResponse, console: Console, *, whole: bool) -> No
     from rich.text import Text
 
     from ridgeline.cli import parts, styles
-    from ridgeline.cli.catalog import differences
+    from ridgeline.cli.catalog import differences, screens
     from ridgeline.plots import words
     from ridgeline.v1.catalog_service_pb2 import ChangeAction
 
@@ -96,9 +99,13 @@ def _show(response: ListChangesResponse, console: Console, *, whole: bool) -> No
             for told in differences.lines(change.changes):
                 parts.paragraph(console, told, left=12)
         else:
-            parts.paragraph(console, ", ".join(field.field for field in change.changes), styles.QUIET, left=12)
-    count = len(response.changes)
-    changes = "1 change" if count == 1 else f"{count:,} changes"
+            parts.paragraph(
+                console, ", ".join(field.field for field in change.changes), styles.QUIET, left=12
+            )
+    changes = screens.counted(len(response.changes), "change")
     parts.paragraph(
-        console, f"{changes}, times in UTC; catalog revision {response.catalog_revision}.", styles.QUIET, left=0
+        console,
+        f"{changes}, times in UTC; catalog revision {response.catalog_revision}.",
+        styles.QUIET,
+        left=0,
     )

@@ -19,22 +19,22 @@ class Kind:
     """One kind of the catalog's entries.
 
     `field` holds an entry in messages and names the client's calls, `plural` is the command's name and holds
-    the entries of a list, `noun` is the word for people. `settable` maps what --set may change to the type of its
-    value, and `csv_columns` are the columns of `rows`. `folder_files` finds what to import in a folder, and
-    `read` makes entries of what a file or stdin holds.
+    the entries of a list, `noun` is the word for people. `csv_columns` are the columns of `rows`.
+    `folder_files` finds what to import in a folder, and `read` makes an entry of what a file or stdin holds,
+    whose path it gets. `text` is an entry's file in the catalog's own format, `stated` its JSON
+    without what the catalog computes.
     """
 
     field: str
     plural: str
     noun: str
-    settable: Mapping[str, str]
     csv_columns: tuple[str, ...]
     rows: Callable[[Iterable[Any]], Iterator[dict[str, object]]]
     show_list: Callable[[Any, Console], None]
     show_entry: Callable[[Any, Console], None]
     folder_files: Callable[[Path], list[Path]]
-    read: Callable[[Mapping[str, Any], str, Path | None], Entry]
-    document: Callable[[Any], dict[str, object]]
+    read: Callable[[Mapping[str, Any], Path | None], Entry]
+    text: Callable[[Any], str]
     stated: Callable[[Any], dict[str, object]]
 
     def get(self, client: Client, name: str, revision: int = 0) -> Any:

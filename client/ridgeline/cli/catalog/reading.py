@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ridgeline.cli import output, session
+from ridgeline.cli.commands import SectionOption
 
 if TYPE_CHECKING:
     from ridgeline.cli.catalog.kinds import Kind
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def revision(function: F) -> F:
+def revision(section: str) -> Callable[[F], F]:
     """The option that reads the past."""
     return click.option(
         "--revision",
+        cls=SectionOption,
+        section=section,
         type=click.IntRange(min=1),
         metavar="N",
         help="Read the catalog as it was at this revision.",
-    )(function)
+    )
 
 
 def show_list(kind: Kind, given: Mapping[str, Any], query: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,12 +14,34 @@ from ridgeline.cli.commands import SectionOption
 if TYPE_CHECKING:
     from ridgeline.cli.catalog.kinds import Kind
 
-dry_run = click.option("--dry-run", is_flag=True, help="Check everything, tell what would change, write nothing.")
-sets = partial(click.option, "--set", "changes", multiple=True, metavar="FIELD=VALUE")
-unsets = click.option(
+F = TypeVar("F", bound=Callable[..., Any])
+
+_change = partial(click.option, cls=SectionOption, section="Change")
+
+
+def dry_run(section: str = "Change") -> Callable[[F], F]:
+    """The option that writes nothing."""
+    return click.option(
+        "--dry-run",
+        cls=SectionOption,
+        section=section,
+        is_flag=True,
+        help="Check everything, tell what would change, write nothing.",
+    )
+
+
+sets = partial(_change, "--set", "changes", multiple=True, metavar="FIELD=VALUE")
+unsets = _change(
     "--unset", "cleared", multiple=True, metavar="FIELD", help="Make a field unknown again; repeatable."
 )
-etag = click.option(
+restored = _change(
+    "--revision",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="N",
+    help="The revision whose entry to write again.",
+)
+etag = _change(
     "--etag",
     default="",
     metavar="ETAG",
@@ -56,9 +78,7 @@ def update(kind: Kind, given: Mapping[str, Any], edit: Callable[[Any], Sequence[
         entry.etag = given["etag"] or entry.etag
         response = kind.update(client, entry, fields=changed, validate_only=given["dry_run"])
     done = "Would update" if given["dry_run"] else "Updated"
-    show_receipt(
-        kind, response, given["output"], f"{done} {', '.join(changed)} of {kind.entry(response).id}"
-    )
+    show_receipt(kind, response, given["output"], f"{done} {', '.join(changed)} of {kind.entry(response).id}")
 
 
 def delete(kind: Kind, given: Mapping[str, Any]) -> None:
