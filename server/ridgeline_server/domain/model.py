@@ -115,6 +115,16 @@ class Model:
         layers = sum(kind.count * sum(t.parameters for t in kind.tensors) for kind in self.layer_kinds)
         return layers + sum(t.parameters for t in self.tensors)
 
+    @property
+    def active_parameter_count(self) -> int:
+        """Weights that one token uses."""
+        return self.parameter_count
+
+    @property
+    def expert_count(self) -> int:
+        """Experts of a layer."""
+        return 0
+
     @cached_property
     def layer_matrix_parameters(self) -> int:
         """Weights of the matrices inside of the layers."""

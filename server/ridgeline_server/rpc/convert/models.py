@@ -9,6 +9,11 @@ from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedConfigError
 from ridgeline_server.rpc.checks import MAX_NAME_LENGTH, MAX_TEXT_LENGTH, Checks
 from ridgeline_server.rpc.convert.bookkeeping import bookkeeping
+from ridgeline_server.rpc.convert.checkpoint import (
+    checkpoint_message,
+    checkpoint_suspicions,
+    read_checkpoint,
+)
 from ridgeline_server.rpc.convert.enums import DTYPE
 from ridgeline_server.store.entries import ModelEntry
 
@@ -54,6 +59,11 @@ def read_entry(checks: Checks, message: model_pb2.Model, field: str) -> ModelEnt
         display_name=message.display_name,
         source=message.source,
         notes=tuple(message.notes),
+        checkpoint=(
+            read_checkpoint(checks, message.checkpoint, f"{field}.checkpoint")
+            if message.HasField("checkpoint")
+            else None
+        ),
         aliases=tuple(message.aliases),
     )
 
@@ -73,6 +83,8 @@ def entry_message(entry: ModelEntry) -> model_pb2.Model:
         notes=entry.notes,
         **bookkeeping(entry),
     )
+    if entry.checkpoint is not None:
+        message.checkpoint.CopyFrom(checkpoint_message(entry.checkpoint))
     try:
         model = entry.model
     except (InvalidFieldsError, UnsupportedConfigError) as error:
@@ -91,4 +103,6 @@ def entry_message(entry: ModelEntry) -> model_pb2.Model:
     message.weight_dtype = DTYPE.to_proto[model.weight_dtype]
     message.kv_bytes_per_token = model.kv_elements_per_token * SIXTEEN_BIT_BYTES
     message.assumptions.extend(model.assumptions)
+    if entry.checkpoint is not None:
+        message.suspicions.extend(checkpoint_suspicions(model, entry.checkpoint))
     return message
