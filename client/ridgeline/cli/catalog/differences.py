@@ -56,11 +56,17 @@ def _inner(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value for people: 3,350,000,000,000 and 0.8, short texts as they are, long ones cut."""
+    """A value for people: 3,350,000,000,000, 2026 and 0.8; short texts as they are, long ones cut."""
     if value is _ABSENT or value is None:
         return NOTHING
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return f"{value:,.12g}" if abs(value) < 1e15 else f"{value:.6g}"
+        return (
+            f"{value:.12g}"
+            if abs(value) < 10_000
+            else f"{value:,.12g}"
+            if abs(value) < 1e15
+            else f"{value:.6g}"
+        )
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = " ".join(text.split())
     return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
