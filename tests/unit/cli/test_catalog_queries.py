@@ -33,7 +33,12 @@ CARD = Hardware(
     price_usd_per_hour=2.5,
     price_as_of="2026-11-01",
     sources=[
-        FigureSource(field="memory_bytes", source="the sheet", read_on="2026-11-22", confidence=3),
+        FigureSource(
+            field="memory_bytes",
+            source="the sheet",
+            read_on="2026-11-22",
+            confidence=types_pb2.CONFIDENCE_HIGH,
+        ),
         FigureSource(field="bandwidth_bytes_per_s", source="the sheet", read_on="2026-11-22"),
     ],
     suspicions=["peaks.int8 looks sparse"],

@@ -60,13 +60,7 @@ def _shown(value: Any) -> str:
     if value is _ABSENT or value is None:
         return NOTHING
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return (
-            f"{value:.12g}"
-            if abs(value) < 10_000
-            else f"{value:,.12g}"
-            if abs(value) < 1e15
-            else f"{value:.6g}"
-        )
+        return format(value, ".12g" if abs(value) < 1e4 else ",.15g" if abs(value) < 1e15 else ".6g")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = " ".join(text.split())
     return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
