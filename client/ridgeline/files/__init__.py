@@ -6,7 +6,17 @@ What `get` printed, with the entry under `hardware` or `model`, is read too.
 from __future__ import annotations
 
 from ridgeline.files.devices import read_device
+from ridgeline.files.folders import read_config, read_model_folder
 from ridgeline.files.models import read_model
 from ridgeline.files.reading import MAX_FILE_BYTES, names_file, read_object, read_text
 
-__all__ = ["MAX_FILE_BYTES", "names_file", "read_device", "read_model", "read_object", "read_text"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "names_file",
+    "read_config",
+    "read_device",
+    "read_model",
+    "read_model_folder",
+    "read_object",
+    "read_text",
+]

@@ -13,7 +13,11 @@ KINDS = ("gpu", "tpu", "npu", "cpu", "apple")
 
 @dataclass(frozen=True)
 class Hardware:
-    """One accelerator. Rates are dense; a dtype without a peak has no unit on the device."""
+    """One accelerator. Rates are dense.
+
+    A dtype of `peak_flops_per_s` has a unit, one of `unsupported_dtypes` is known to have none, and nobody
+    knows about the others. `accumulate` tells the format of the sum at a dtype's rate, where a source says.
+    """
 
     id: str
     memory_bytes: float
@@ -21,13 +25,17 @@ class Hardware:
     peak_flops_per_s: Mapping[Dtype, float]
     usable_memory_bytes: float | None = None
     link_bandwidth_bytes_per_s: float | None = None
+    link_domain_size: int | None = None
     tdp_watts: float | None = None
     price_usd_per_hour: float | None = None
+    unsupported_dtypes: frozenset[Dtype] = frozenset()
+    accumulate: Mapping[Dtype, Dtype] = field(default_factory=dict)
     display_name: str = field(default="", compare=False)
     vendor: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "peak_flops_per_s", MappingProxyType(dict(self.peak_flops_per_s)))
+        object.__setattr__(self, "accumulate", MappingProxyType(dict(self.accumulate)))
 
     def __hash__(self) -> int:
         return hash(

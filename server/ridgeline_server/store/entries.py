@@ -35,7 +35,7 @@ class Confidence(StrEnum):
 @dataclass(frozen=True)
 class FigureSource:
     """Where one figure comes from. `field` is its path in the contract's Hardware message, such as
-    `peaks.bf16`.
+    `peaks.bf16`, `link.domain_size` or `unsupported_dtypes`.
     """
 
     field: str
@@ -64,6 +64,7 @@ class HardwareEntry(CatalogEntry):
     kind: str
     release_year: int | None = None
     link_kind: str = ""
+    price_as_of: date | None = None
     sources: tuple[FigureSource, ...] = ()
     notes: tuple[str, ...] = ()
 
