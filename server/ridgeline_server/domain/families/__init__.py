@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ridgeline_server.domain.families.dense import DENSE
+from ridgeline_server.domain.families.linear_attention import LINEAR_ATTENTION
+from ridgeline_server.domain.families.state_space import STATE_SPACES
 from ridgeline_server.domain.parts.facts import Family
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({**DENSE})
+FAMILIES: Mapping[str, Family] = MappingProxyType({**DENSE, **STATE_SPACES, **LINEAR_ATTENTION})
 """Families by model_type."""
 
 ARCHITECTURES: Mapping[str, str] = MappingProxyType({})
