@@ -90,6 +90,10 @@ class PartFacts(Protocol):
 class Schedule(Protocol):
     """A rule by which a config says what each layer has."""
 
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that the rule looks at."""
+
     def names(self, reading: Reading) -> Sequence[str] | None:
         """A name for each layer; None when the config does not have the keys of this rule."""
 

@@ -47,10 +47,12 @@ class LayerPlan(NamedTuple):
 
 def plan_layers(reading: Reading) -> list[LayerPlan]:
     """The plan of every layer."""
-    family, layers = reading.family, reading.layer_count
+    family, fields, layers = reading.family, reading.fields, reading.layer_count
     mixers = _windowed(reading, _scheduled(family.mixers_by or (LAYER_TYPES,), reading) or [FULL] * layers)
     mlp = DENSE if family.experts is None else SPARSE
     mlps = _scheduled(family.mlps_by, reading) or [mlp] * layers
+    # Without a dense layer the width of one means nothing, yet many configs have it.
+    fields.read.update(family.mlp_keys)
     own: Sequence[Mapping[str, object]] | None = family.per_layer(reading) if family.per_layer else None
     keys = [tuple(entry.items()) for entry in own] if own is not None else [()] * layers
     # A list of the wrong length is noted already, and ends the reading.
@@ -80,11 +82,13 @@ def read_layers(reading: Reading, plan: Sequence[LayerPlan]) -> tuple[tuple[Laye
 
 
 def _scheduled(rules: Sequence[Schedule], reading: Reading) -> list[str] | None:
+    found: Sequence[str] | None = None
     for rule in rules:
-        names = rule.names(reading)
-        if names is not None:
-            return list(names)
-    return None
+        # Keys of a rule that another one precedes say the same again.
+        reading.fields.read.update(rule.keys_read)
+        if found is None:
+            found = rule.names(reading)
+    return None if found is None else list(found)
 
 
 def _windowed(reading: Reading, mixers: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from ridgeline_server.domain.config.fields import shown, whole
 from ridgeline_server.domain.config.sizes import MAX_LAYERS
 from ridgeline_server.domain.errors import UnsupportedConfigError
-from ridgeline_server.domain.parts.facts import CHUNKED, FULL, SLIDING
+from ridgeline_server.domain.parts.facts import CHUNKED, FULL, SLIDING, Schedule
 from ridgeline_server.domain.parts.reading import Reading
 
 
@@ -18,6 +18,11 @@ class Every:
     """All layers have the same."""
 
     name: str
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return ()
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """The one name for each layer."""
@@ -35,6 +40,11 @@ class Stated:
     key: str
     means: Mapping[str | int, str] = field(default_factory=dict)
     longer: bool = False
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return (self.key,)
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """What the key lists."""
@@ -76,24 +86,33 @@ class Stated:
 class EachNth:
     """Every n-th layer is `nth`, the others `others`; n is that of the key.
 
-    The n-th is the last of each n, or the one at the offset of `offset_keys`. `default` is n where the key
-    is absent (None: the rule does not apply then).
+    The n-th is the last of each n, or the one at `offset`, which `offset_keys` may give. `default` is n where
+    the key is absent (None: the rule does not apply then).
     """
 
     keys: tuple[str, ...]
     nth: str
     others: str
     default: int | None = None
+    offset: int | None = None
     offset_keys: tuple[str, ...] = ()
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return (*self.keys, *self.offset_keys)
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """The n-th and the others."""
-        n = reading.fields.integer(self.keys, 1, MAX_LAYERS) or self.default
+        n = reading.fields.integer(self.keys, 0, MAX_LAYERS)
+        n = self.default if n is None else n
         if n is None:
             return None
-        offset = n - 1
-        if self.offset_keys:
-            offset = reading.fields.needed_integer(self.offset_keys, 0, MAX_LAYERS)
+        if n == 0:
+            return [self.others] * reading.layer_count
+        offset = reading.fields.integer(self.offset_keys, 0, MAX_LAYERS)
+        if offset is None:
+            offset = n - 1 if self.offset is None else self.offset
         return [self.nth if layer % n == offset % n else self.others for layer in range(reading.layer_count)]
 
 
@@ -108,6 +127,11 @@ class FirstThen:
     first: str
     then: str
     default: int | None = None
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return self.keys
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """The first and the others."""
@@ -126,6 +150,11 @@ class Listed:
     listed: str
     others: str
     base: int = 0
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return (self.key,)
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """The listed ones and the others."""
@@ -149,11 +178,15 @@ class Listed:
 class SlidingFrom:
     """Qwen2's rule: with use_sliding_window, the layers from max_window_layers on slide."""
 
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return ("use_sliding_window", "max_window_layers")
+
     def names(self, reading: Reading) -> Sequence[str] | None:
         """The full ones, then those that slide."""
         fields, layers = reading.fields, reading.layer_count
         if fields.boolean("use_sliding_window") is not True:
-            fields.value("max_window_layers")
             return [FULL] * layers
         first = fields.needed_integer(("max_window_layers",), 0, MAX_LAYERS)
         return [SLIDING if layer >= first else FULL for layer in range(layers)]
@@ -162,6 +195,11 @@ class SlidingFrom:
 @dataclass(frozen=True)
 class SlidingUnknown:
     """A window of an unknown model_type: refused unless the config says that it is not used."""
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return ("sliding_window", "use_sliding_window")
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """All full, or a refusal."""
@@ -178,19 +216,50 @@ class SlidingUnknown:
 
 
 @dataclass(frozen=True)
-class Both:
-    """Of two rules the first decides which layers are `first`; among the others the second decides."""
+class Between:
+    """The layers from one number to another, both included, are `inside`, the others `outside`."""
 
-    decides: str
-    first: FirstThen | Listed | EachNth | Stated
-    second: FirstThen | Listed | EachNth | Stated
+    first_keys: tuple[str, ...]
+    last_keys: tuple[str, ...]
+    inside: str
+    outside: str
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return (*self.first_keys, *self.last_keys)
 
     def names(self, reading: Reading) -> Sequence[str] | None:
-        """The names of the second rule, except where the first one decides."""
-        first, second = self.first.names(reading), self.second.names(reading)
-        if first is None or second is None:
-            return first if second is None else second
-        return [a if a == self.decides else b for a, b in zip(first, second, strict=True)]
+        """Those inside and those outside; a missing bound is the first or the last layer."""
+        first = reading.fields.integer(self.first_keys, -1, MAX_LAYERS)
+        last = reading.fields.integer(self.last_keys, -1, MAX_LAYERS)
+        if first is None and last is None:
+            return None
+        first, last = first or 0, reading.layer_count if last is None or last < 0 else last
+        return [self.inside if first <= n <= last else self.outside for n in range(reading.layer_count)]
+
+
+@dataclass(frozen=True)
+class Unless:
+    """Several rules: a layer has `name` unless one of them gives it something else, the first that does.
+
+    Rules whose keys are absent say nothing; without any the whole says nothing.
+    """
+
+    name: str
+    rules: tuple[Schedule, ...]
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return tuple(key for rule in self.rules for key in rule.keys_read)
+
+    def names(self, reading: Reading) -> Sequence[str] | None:
+        """The first name of each layer that is not `name`."""
+        said = [names for rule in self.rules if (names := rule.names(reading)) is not None]
+        if not said:
+            return None
+        return [next((n for n in layer if n != self.name), self.name) for layer in zip(*said, strict=False)]
 
 
 ATTENTION_TYPES: Mapping[str | int, str] = MappingProxyType(
