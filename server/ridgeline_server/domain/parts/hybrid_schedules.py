@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ridgeline_server.domain.config.fields import shown
+from ridgeline_server.domain.config.sizes import MAX_LAYERS
 from ridgeline_server.domain.errors import UnsupportedConfigError
 from ridgeline_server.domain.parts.reading import Reading
 
@@ -16,6 +17,11 @@ class Unsaid:
 
     keys: tuple[str, ...]
     name: str
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return self.keys
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """Notes that the keys are missing."""
@@ -30,6 +36,11 @@ class NullMeans:
     key: str
     name: str
 
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return (self.key,)
+
     def names(self, reading: Reading) -> Sequence[str] | None:
         """The one name, where the key is null."""
         states = reading.fields.states(self.key) and reading.fields.value(self.key) is None
@@ -42,6 +53,11 @@ class Cycled:
 
     key: str
     means: Mapping[str, str]
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return (self.key,)
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """The words, over and over."""
@@ -71,6 +87,11 @@ class BothLists:
     second_key: str
     second: str
 
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return (self.first_key, self.second_key)
+
     def names(self, reading: Reading) -> Sequence[str] | None:
         """The name of the list that has the layer."""
         fields, layers = reading.fields, reading.layer_count
@@ -89,3 +110,28 @@ class BothLists:
                 f"and {self.second_key} do not name each of the layers 1 to {layers} once",
             )
         return [self.first if n in numbers[0] else self.second for n in range(1, layers + 1)]
+
+
+@dataclass(frozen=True)
+class LayerGroups:
+    """The last layer of each group of as many as the key says is `last`, the others `others`.
+
+    Layers after the last whole group are read in two ways by engines, so they are refused.
+    """
+
+    key: str
+    last: str
+    others: str
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return (self.key,)
+
+    def names(self, reading: Reading) -> Sequence[str] | None:
+        """The last ones of the groups and the others."""
+        fields, layers = reading.fields, reading.layer_count
+        size = fields.needed_integer((self.key,), 1, MAX_LAYERS)
+        if fields.sound and layers % size:
+            fields.refuse(self.key, f"is {size}, which does not divide the {layers} layers; give layer_types")
+        return [self.last if (layer + 1) % size == 0 else self.others for layer in range(layers)]

@@ -13,6 +13,7 @@ from ridgeline_server.domain.parts.facts import HEAD_DIM, HEADS, Part
 from ridgeline_server.domain.parts.mlp import mlp_tensors
 from ridgeline_server.domain.parts.reading import Reading
 from ridgeline_server.domain.parts.recurrent import (
+    MAX_KERNEL,
     convolution,
     convolution_state,
     flag,
@@ -105,7 +106,7 @@ class KimiDelta:
         fields = reading.fields
         heads = fields.needed_integer(self.head_keys, 1, MAX_HEADS)
         dim = fields.needed_integer(self.head_dim_keys, 1, MAX_HEAD_DIM)
-        width = kernel(reading, self.kernel_keys)
+        width = fields.needed_integer(self.kernel_keys, 1, MAX_KERNEL)
         inner = heads * dim
         shape = LinearAttention(
             # vLLM keeps the matrix in fp32 whatever the format of the cache (`kda_state_dtype`).

@@ -32,6 +32,11 @@ class Reused:
     rule: Schedule
     blocks_key: str = ""
 
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return (*self.rule.keys_read, *([self.blocks_key] if self.blocks_key else []))
+
     def names(self, reading: Reading) -> Sequence[str] | None:
         """HYBRID for the layers that store a block, HYBRID_AGAIN for those that use one again."""
         names = self.rule.names(reading)
@@ -52,6 +57,11 @@ class ZambaPeriod:
     """
 
     others: str
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return ("attn_layer_period", "attn_layer_offset")
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """HYBRID and the others."""
