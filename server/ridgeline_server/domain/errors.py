@@ -34,6 +34,10 @@ class UnsupportedConfigError(ValueError):
         super().__init__(message)
 
 
+class UnsupportedArchitectureError(ValueError):
+    """A model is known, but has parts that the estimator does not cost."""
+
+
 class UnsupportedDtypeError(ValueError):
     """The device has no unit for the format that a deployment computes in."""
 

@@ -15,6 +15,7 @@ from ridgeline.v1.errors_pb2 import ErrorReason
 from ridgeline_server.domain.errors import (
     FieldViolation,
     InvalidFieldsError,
+    UnsupportedArchitectureError,
     UnsupportedConfigError,
     UnsupportedDtypeError,
 )
@@ -100,6 +101,10 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
             return _with_violations(ErrorReason.ERROR_REASON_INVALID_PAGE_TOKEN, [violation])
         case UnsupportedConfigError():
             return _status(code_pb2.INVALID_ARGUMENT, str(error), ErrorReason.ERROR_REASON_UNSUPPORTED_CONFIG)
+        case UnsupportedArchitectureError():
+            return _status(
+                code_pb2.FAILED_PRECONDITION, str(error), ErrorReason.ERROR_REASON_UNSUPPORTED_ARCHITECTURE
+            )
         case UnsupportedDtypeError():
             return _status(
                 code_pb2.FAILED_PRECONDITION,

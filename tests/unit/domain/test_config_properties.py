@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedConfigError
-from ridgeline_server.domain.families import FAMILIES, Family
+from ridgeline_server.domain.families import FAMILIES
+from ridgeline_server.domain.mixers import Attention
 from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.parts.facts import Family
 from tests.unit.domain.model_configs import DENSE, REFUSED, TRANSFORMERS, small
 
 CONFIGS: list[dict[str, Any]] = [
@@ -91,9 +93,11 @@ def assert_whole(model: Model) -> None:
     assert model.max_context_len is None or model.max_context_len > 0
     for kind in model.layer_kinds:
         assert kind.count > 0
-        assert kind.head_count % kind.kv_head_count == 0
-        assert 0 <= kind.rotary_dim <= kind.head_dim
-        assert kind.window is None or kind.window > 0
+        for mixer in kind.mixers:
+            assert mixer.window is None or mixer.window > 0
+            if isinstance(mixer, Attention):
+                assert mixer.head_count % mixer.kv_head_count == 0
+                assert 0 <= mixer.rotary_dim <= mixer.head_dim
         assert all(size > 0 for tensor in kind.tensors for size in tensor.shape)
     names = [kind.name for kind in model.layer_kinds]
     assert len(set(names)) == len(names)

@@ -11,7 +11,10 @@ import ridgeline_catalog
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.families import FAMILIES
-from ridgeline_server.domain.model import LayerKind, Model, TensorKind
+from ridgeline_server.domain.mixers import Attention
+from ridgeline_server.domain.mlps import Mlp
+from ridgeline_server.domain.model import LayerKind, Model
+from ridgeline_server.domain.tensors import TensorKind
 from tests.unit.domain.model_configs import DENSE, TRANSFORMERS, config, small
 
 
@@ -19,8 +22,16 @@ def read(model: str, **changes: object) -> Model:
     return read_config(config(model, **changes), model)
 
 
-def layer_parameters(kind: LayerKind) -> int:
-    return sum(tensor.parameters for tensor in kind.tensors)
+def attention(kind: LayerKind) -> Attention:
+    (mixer,) = kind.mixers
+    assert isinstance(mixer, Attention)
+    return mixer
+
+
+def mlp(kind: LayerKind) -> Mlp:
+    (found,) = kind.mlps
+    assert isinstance(found, Mlp)
+    return found
 
 
 def stored(model: Model, operator: str) -> int:
@@ -41,11 +52,13 @@ EXACT = [model for model, entry in DENSE.items() if entry["verdict"] == "exact"]
 BEYOND_THE_WEIGHTS: dict[str, Callable[[Any], int]] = {
     # What the published count holds besides the weights that operators read, and why.
     "published stores the tied lm_head twice (+V*H)": lambda m: m.vocab_size * m.hidden_size,
-    "published adds rotary inv_freq buffers": lambda m: m.layer_count * m.layer_kinds[0].head_dim // 2,
-    "published adds rotary inv_freq": lambda m: m.layer_kinds[0].rotary_dim // 2,
+    "published adds rotary inv_freq buffers": lambda m: (
+        m.layer_count * attention(m.layer_kinds[0]).head_dim // 2
+    ),
+    "published adds rotary inv_freq": lambda m: attention(m.layer_kinds[0]).rotary_dim // 2,
     "published adds causal-mask buffers (n_layer*n_ctx^2)": lambda m: m.layer_count * m.max_context_len**2,
     "published adds attention.bias/masked_bias/inv_freq buffers": lambda m: (
-        m.layer_count * (m.max_context_len**2 + m.layer_kinds[0].rotary_dim // 2)
+        m.layer_count * (m.max_context_len**2 + attention(m.layer_kinds[0]).rotary_dim // 2)
     ),
     # One fp32 scale for each block of 128 x 128 weights of the layers' matrices.
     "published adds FP8 block scales": lambda m: sum(
@@ -298,7 +311,7 @@ HAND_WORKED = {
 def test_layers_and_the_rest_hold_what_is_worked_out_by_hand(model: str) -> None:
     per_layer, rest, kv_elements = HAND_WORKED[model]
     found = read(model)
-    assert {layer_parameters(kind) for kind in found.layer_kinds} == {per_layer}
+    assert {kind.parameters for kind in found.layer_kinds} == {per_layer}
     assert sum(tensor.parameters for tensor in found.tensors) == rest
     assert found.kv_elements_per_token == kv_elements
 
@@ -337,9 +350,9 @@ LLAMA_SHAPES = {
 def test_a_llama_layer_has_these_tensors_and_no_others() -> None:
     (kind,) = read_config(small()).layer_kinds
     assert shapes(kind.tensors) == LLAMA_SHAPES
-    assert (kind.name, kind.count, kind.window, kind.parallel) == ("all", 3, None, False)
-    assert (kind.head_count, kind.kv_head_count, kind.head_dim, kind.rotary_dim) == (8, 2, 8, 8)
-    assert (kind.gated, kind.activation, kind.intermediate_size) == (True, "silu", 160)
+    assert (kind.name, kind.count, attention(kind).window, kind.parallel) == ("all", 3, None, False)
+    assert attention(kind) == Attention(8, 2, head_dim=8, value_head_dim=8, rotary_dim=8)
+    assert mlp(kind) == Mlp(160, gated=True, activation="silu")
     assert kind.norms == ("attn_norm", "mlp_norm")
     assert {t.operator for t in kind.tensors if t.kind is TensorKind.MATRIX} == {
         operator for operator in LLAMA_SHAPES if operator.endswith("proj")
@@ -390,7 +403,7 @@ def test_a_gpt2_layer_has_a_plain_mlp_and_the_model_a_table_of_positions() -> No
         TensorKind.TABLE,
         TensorKind.MATRIX,
     ]
-    assert (kind.gated, kind.activation, kind.rotary_dim) == (False, "gelu_new", 0)
+    assert (mlp(kind).gated, mlp(kind).activation, attention(kind).rotary_dim) == (False, "gelu_new", 0)
 
 
 @pytest.mark.parametrize(("stated", "tied"), [(True, True), (False, False), (None, False)])
@@ -405,21 +418,21 @@ def test_lm_head_is_read_whether_it_is_tied_or_not_and_stored_once(stated: bool 
     ("model", "norms", "parallel"),
     [
         ("meta-llama/Llama-2-7b-hf", ("attn_norm", "mlp_norm"), False),
-        ("Qwen/Qwen3-8B", ("attn_norm", "qk_norm", "mlp_norm"), False),
+        ("Qwen/Qwen3-8B", ("attn_norm", "mlp_norm"), False),
         ("google/gemma-2-2b-it", ("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm"), False),
         (
             "google/gemma-3-1b-it",
-            ("attn_norm", "qk_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm"),
+            ("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm"),
             False,
         ),
-        ("allenai/OLMo-2-1124-7B", ("qk_norm", "attn_post_norm", "mlp_post_norm"), False),
+        ("allenai/OLMo-2-1124-7B", ("attn_post_norm", "mlp_post_norm"), False),
         ("allenai/OLMo-7B-hf", ("attn_norm", "mlp_norm"), False),
         ("microsoft/phi-2", ("attn_norm",), True),
         ("EleutherAI/gpt-j-6b", ("attn_norm",), True),
         ("EleutherAI/gpt-neox-20b", ("attn_norm", "mlp_norm"), True),
         ("togethercomputer/RedPajama-INCITE-Chat-3B-v1", ("attn_norm", "mlp_norm"), False),
         ("CohereForAI/aya-23-8B", ("attn_norm",), True),
-        ("CohereForAI/c4ai-command-r-plus", ("attn_norm", "qk_norm"), True),
+        ("CohereForAI/c4ai-command-r-plus", ("attn_norm",), True),
         ("tiiuae/falcon-7b", ("attn_norm",), True),
     ],
 )
@@ -449,14 +462,16 @@ def test_norms_without_parameters_are_operators_without_tensors() -> None:
     ],
 )
 def test_the_rotated_part_of_a_head_is_that_of_the_model(model: str, rotary_dim: int) -> None:
-    assert read(model).layer_kinds[0].rotary_dim == rotary_dim
+    assert attention(read(model).layer_kinds[0]).rotary_dim == rotary_dim
 
 
 @pytest.mark.parametrize(
     "entry", [entry for entry in TRANSFORMERS if entry["rotary_dim"]], ids=lambda e: e["config"]["model_type"]
 )
 def test_as_much_of_a_head_is_rotated_as_in_transformers(entry: dict[str, Any]) -> None:
-    assert {kind.rotary_dim for kind in read_config(entry["config"]).layer_kinds} == {entry["rotary_dim"]}
+    assert {attention(kind).rotary_dim for kind in read_config(entry["config"]).layer_kinds} == {
+        entry["rotary_dim"]
+    }
 
 
 FALCON_40B = {
@@ -478,8 +493,8 @@ FALCON_40B = {
 def test_falcon_40b_has_eight_key_value_heads_and_two_norms() -> None:
     falcon = read_config(FALCON_40B)
     (kind,) = falcon.layer_kinds
-    assert (kind.kv_head_count, kind.parallel, kind.norms) == (8, True, ("attn_norm", "mlp_norm"))
-    assert layer_parameters(kind) == (8192 + 2 * 512) * 8192 + 8192**2 + 2 * 4 * 8192**2 + 2 * 2 * 8192
+    assert (attention(kind).kv_head_count, kind.parallel, kind.norms) == (8, True, ("attn_norm", "mlp_norm"))
+    assert kind.parameters == (8192 + 2 * 512) * 8192 + 8192**2 + 2 * 4 * 8192**2 + 2 * 2 * 8192
     # Its old name and spelling say the same.
     renamed = {"num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "num_kv_heads": "n_head_kv"}
     old = {renamed.get(key, key): value for key, value in FALCON_40B.items()}
@@ -490,7 +505,7 @@ def test_falcon_40b_has_eight_key_value_heads_and_two_norms() -> None:
 def test_falcon_rw_has_alibi_biases_and_a_norm_before_each_part() -> None:
     shared = {"new_decoder_architecture": False, "multi_query": False, "parallel_attn": False}
     (kind,) = read_config({**FALCON_40B, **shared, "alibi": True, "bias": True}).layer_kinds
-    assert (kind.kv_head_count, kind.rotary_dim, kind.parallel) == (128, 0, False)
+    assert (attention(kind).kv_head_count, attention(kind).rotary_dim, kind.parallel) == (128, 0, False)
     assert kind.norms == ("attn_norm", "mlp_norm")
     assert shapes(kind.tensors)["q_proj"] == [(8192, 8192), (8192,)]
 
@@ -503,7 +518,7 @@ def test_opt_has_two_positions_more_than_tokens() -> None:
 
 
 def kinds(model: Model) -> dict[str, tuple[int, int | None]]:
-    return {kind.name: (kind.count, kind.window) for kind in model.layer_kinds}
+    return {kind.name: (kind.count, attention(kind).window) for kind in model.layer_kinds}
 
 
 @pytest.mark.parametrize(
@@ -569,7 +584,7 @@ def test_windows_are_where_transformers_masks_them(
 )
 def test_as_many_layers_slide_as_in_transformers(entry: dict[str, Any]) -> None:
     model = read_config(entry["config"])
-    assert sum(kind.count for kind in model.layer_kinds if kind.window) == entry["sliding_layers"]
+    assert sum(kind.count for kind in model.layer_kinds if attention(kind).window) == entry["sliding_layers"]
 
 
 def test_a_window_that_the_config_leaves_to_transformers_is_said() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ridgeline_server.domain.model import Model, TensorKind, WeightTensor
+from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.tensors import TensorKind, WeightTensor
 from ridgeline_server.roofline.operators import ONE, TOKENS, Quantity, operator_table
 from tests.unit.questions import MODEL_IDS, ask, decode_step, model
 

@@ -1,132 +1,45 @@
-"""Facts about each Hugging Face model_type, as data. To add a family, add an entry to FAMILIES.
-
-A fact is what the model's own class in transformers does with a config that does not say otherwise; `when`
-lists the keys with which a config says otherwise. Sizes never stand here: they are read from the config.
-"""
+"""Families of dense models with softmax attention, by model_type. To add one, add an entry."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+
+from ridgeline_server.domain.parts.facts import (
+    FULL,
+    SLIDING,
+    Family,
+    KvHeads,
+    Position,
+    QkNorm,
+    Schedule,
+    when,
+)
+from ridgeline_server.domain.parts.schedules import (
+    LAYER_TYPES,
+    EachNth,
+    Every,
+    SlidingFrom,
+)
+from ridgeline_server.domain.tensors import Norm
+
+ALL_SLIDE = (LAYER_TYPES, Every(SLIDING))
+"""All layers have the window, where the config has one."""
+QWEN_SLIDE = (LAYER_TYPES, SlidingFrom())
 
 
-class Norm(StrEnum):
-    """What a norm stores."""
-
-    RMS = "RMSNorm: a gain"
-    LAYER = "LayerNorm: a gain and a bias"
-    LAYER_WITHOUT_BIAS = "LayerNorm: a gain"
-    NON_PARAMETRIC = "LayerNorm: nothing"
-
-
-class QkNorm(StrEnum):
-    """Over what queries and keys are normalised."""
-
-    NONE = "not"
-    PER_HEAD = "each head, one gain of head_dim for all heads"
-    FULL_WIDTH = "a gain for every element of all heads"
-
-
-class Position(StrEnum):
-    """How a model knows positions."""
-
-    ROTARY = "rotary"
-    LEARNED = "learned"
-    ALIBI = "alibi"
-
-
-class KvHeads(StrEnum):
-    """Where the number of key-value heads comes from."""
-
-    KEY_OR_ALL = "the key, else as many as query heads"
-    KEY = "the key; transformers' default is a constant of one size of model, so nothing is assumed"
-    ALL = "as many as query heads"
-    ONE = "one for all query heads"
-
-
-class Window(StrEnum):
-    """Which layers have a sliding window, where the config has no layer_types."""
-
-    NONE = "none"
-    EVERY_LAYER = "all, when sliding_window is set"
-    PATTERN = "all but each n-th, when sliding_window is set; n is `full_every` or sliding_window_pattern"
-    FROM_LAYER = "those from max_window_layers on, when use_sliding_window is true"
-    UNKNOWN = "not known: a window that could hide a key is refused"
-
-
-@dataclass(frozen=True)
-class When:
-    """`facts` replace the family's own in a config whose `key` has `value`. A dot looks into an object."""
-
-    key: str
-    value: bool | int
-    facts: Mapping[str, Any]
-
-
-def when(key: str, *, equals: bool | int, **facts: Any) -> When:
-    """A `When` in one line."""
-    return When(key, equals, MappingProxyType(facts))
-
-
-@dataclass(frozen=True)
-class Family:
-    """What the config of one model_type does not say. The defaults are those of Llama."""
-
-    norm: Norm = Norm.RMS
-    norms: tuple[str, ...] = ("attn_norm", "mlp_norm")
-    qk_norm: QkNorm = QkNorm.NONE
-    qk_norm_bias: bool = False
-    embedding_norm: bool = False
-    parallel: bool = False
-
-    qkv_bias: bool = False
-    o_bias: bool = False
-    mlp_bias: bool = False
-    lm_head_bias: bool = False
-
-    gated: bool = True
-    activation: str = "silu"
-    mlp_ratio: int | None = None
-    """The MLP's width over hidden_size where the config gives neither itself nor expansion_ratio."""
-    halved_mlp: bool = False
-    """The config's intermediate_size is that of gate and up together."""
-
-    kv_heads: KvHeads = KvHeads.KEY_OR_ALL
-    needs_head_dim: bool = False
-    """head_dim may not be left out: transformers' default for it is a constant."""
-
-    position: Position = Position.ROTARY
-    position_offset: int = 0
-    """Rows of the position table beyond the context length."""
-    rotary_fraction: float = 1.0
-    """Rotated share of a head, where the config does not say."""
-    scaled_context: bool = True
-    """Rope scaling of type linear or dynamic extends max_position_embeddings; false where it is included."""
-
-    window: Window = Window.NONE
-    window_default: int | None = None
-    """sliding_window where the key is left out; null always means no window."""
-    full_every: int = 0
-
-    tied: bool = False
-    vocab_keys: tuple[str, ...] = ("vocab_size", "padded_vocab_size")
-
-    when: tuple[When, ...] = ()
-    only: Mapping[str, bool | str] = field(default_factory=dict)
-    """Keys that change the architecture in ways that are not modelled, with the value that does not."""
-    same_as_hidden_size: str = ""
-    """A key that is refused when it differs from hidden_size."""
+def full_every(n: int) -> tuple[Schedule, ...]:
+    """All layers slide but each n-th; the config may give another n."""
+    return (LAYER_TYPES, EachNth(("sliding_window_pattern", "_sliding_window_pattern"), FULL, SLIDING, n))
 
 
 ATTENTION_BIAS = when("attention_bias", equals=True, qkv_bias=True, o_bias=True)
 MLP_BIAS = when("mlp_bias", equals=True, mlp_bias=True)
 
 LLAMA = Family(when=(ATTENTION_BIAS, MLP_BIAS))
-MISTRAL = Family(kv_heads=KvHeads.KEY, window=Window.EVERY_LAYER, window_default=4096)
-QWEN2 = Family(kv_heads=KvHeads.KEY, qkv_bias=True, window=Window.FROM_LAYER)
+MISTRAL = Family(kv_heads=KvHeads.KEY, mixers_by=ALL_SLIDE, window_default=4096)
+QWEN2 = Family(kv_heads=KvHeads.KEY, qkv_bias=True, mixers_by=QWEN_SLIDE)
 QWEN3 = replace(QWEN2, qkv_bias=False, needs_head_dim=True, qk_norm=QkNorm.PER_HEAD, when=(ATTENTION_BIAS,))
 GEMMA = Family(
     kv_heads=KvHeads.KEY,
@@ -138,11 +51,10 @@ GEMMA = Family(
 GEMMA2 = replace(
     GEMMA,
     norms=("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm"),
-    window=Window.PATTERN,
+    mixers_by=full_every(2),
     window_default=4096,
-    full_every=2,
 )
-GEMMA3 = replace(GEMMA2, qk_norm=QkNorm.PER_HEAD, full_every=6, scaled_context=False)
+GEMMA3 = replace(GEMMA2, qk_norm=QkNorm.PER_HEAD, mixers_by=full_every(6), scaled_context=False)
 OLMO2 = Family(norms=("attn_post_norm", "mlp_post_norm"), qk_norm=QkNorm.FULL_WIDTH, when=(ATTENTION_BIAS,))
 COHERE = Family(
     norm=Norm.LAYER_WITHOUT_BIAS,
@@ -205,10 +117,11 @@ FALCON = replace(
         when("num_ln_in_parallel_attn", equals=2, norms=("attn_norm", "mlp_norm")),
         when("parallel_attn", equals=False, parallel=False, norms=("attn_norm", "mlp_norm")),
     ),
+    ignored=frozenset({"num_kv_heads", "n_head_kv"}),
 )
 FALCON_40B = replace(FALCON, kv_heads=KvHeads.KEY, norms=("attn_norm", "mlp_norm"))
 
-FAMILIES: Mapping[str, Family] = MappingProxyType(
+DENSE: Mapping[str, Family] = MappingProxyType(
     {
         "llama": LLAMA,
         "mistral": MISTRAL,
@@ -220,16 +133,16 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             when=(when("no_bias", equals=False, o_bias=True, mlp_bias=True),),
         ),
         "qwen2": QWEN2,
-        "mimo": QWEN2,
+        "mimo": replace(QWEN2, ignored=frozenset({"attention_bias"})),
         "qwen3": QWEN3,
         "qwen3_vl_text": QWEN3,
         "gemma": GEMMA,
         "gemma2": GEMMA2,
         "gemma3_text": GEMMA3,
-        "phi3": Family(window=Window.EVERY_LAYER),
+        "phi3": Family(mixers_by=ALL_SLIDE),
         "olmo": Family(norm=Norm.NON_PARAMETRIC, when=(ATTENTION_BIAS,)),
         "olmo2": OLMO2,
-        "olmo3": replace(OLMO2, window=Window.PATTERN, window_default=4096, full_every=4),
+        "olmo3": replace(OLMO2, mixers_by=full_every(4), window_default=4096),
         "internlm": Family(
             qkv_bias=True, o_bias=True, when=(when("bias", equals=False, qkv_bias=False, o_bias=False),)
         ),
@@ -246,11 +159,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             ),
         ),
         "cohere": COHERE,
-        "cohere2": replace(
-            COHERE, window=Window.PATTERN, window_default=4096, full_every=4, when=(ATTENTION_BIAS,)
-        ),
+        "cohere2": replace(COHERE, mixers_by=full_every(4), window_default=4096, when=(ATTENTION_BIAS,)),
         "granite": LLAMA,
-        "smollm3": replace(LLAMA, kv_heads=KvHeads.KEY, tied=True, window=Window.UNKNOWN),
+        "smollm3": replace(LLAMA, kv_heads=KvHeads.KEY, tied=True),
         "ernie4_5": Family(
             kv_heads=KvHeads.KEY,
             needs_head_dim=True,
@@ -272,9 +183,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             norms=("attn_post_norm", "mlp_post_norm"),
             qk_norm=QkNorm.PER_HEAD,
             kv_heads=KvHeads.KEY,
-            window=Window.PATTERN,
+            mixers_by=full_every(4),
             window_default=4096,
-            full_every=4,
         ),
         "arcee": Family(gated=False, activation="relu2", when=(ATTENTION_BIAS, MLP_BIAS)),
         "nemotron": Family(
@@ -353,7 +263,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             PLAIN,
             activation="gelu_pytorch_tanh",
             kv_heads=KvHeads.KEY,
-            window=Window.EVERY_LAYER,
+            mixers_by=ALL_SLIDE,
             tied=True,
             when=(when("use_bias", equals=False, qkv_bias=False, o_bias=False, mlp_bias=False),),
             only={"mlp_type": "default", "norm_type": "layer_norm"},
@@ -380,7 +290,3 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "RefinedWeb": FALCON_40B,
     }
 )
-"""Families by model_type."""
-
-LLAMA_LIKE = Family(window=Window.UNKNOWN, when=(ATTENTION_BIAS, MLP_BIAS))
-"""What an unknown model_type with Llama's keys is read as."""

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from ridgeline_server.domain.config_fields import ConfigFields, shown, whole
+from ridgeline_server.domain.config.fields import ConfigFields, shown, whole
 from ridgeline_server.domain.dtypes import GROUP_SCALE_BITS, Dtype
 from ridgeline_server.domain.errors import UnsupportedConfigError
+from ridgeline_server.domain.model import LayerKind, WeightFormat
+from ridgeline_server.domain.tensors import TensorKind
 
 TORCH_DTYPES = {"bfloat16": Dtype.BF16, "float16": Dtype.FP16, "half": Dtype.FP16, "float32": Dtype.FP32}
 
@@ -59,7 +61,23 @@ def read_dtype(fields: ConfigFields, assumptions: list[str]) -> Dtype:
     return found
 
 
-def read_format(config: Mapping[str, object]) -> CheckpointFormat:
+def read_formats(
+    config: Mapping[str, object], dtype: Dtype, kinds: tuple[LayerKind, ...], assumptions: list[str]
+) -> tuple[WeightFormat, ...]:
+    """The format of each module class that the layers have. Raises UnsupportedConfigError for a scheme that
+    is not known.
+    """
+    found = _read_format(config)
+    assumptions.extend(found.notes)
+    if found.weight_dtype is None:
+        return ()
+    has = dict.fromkeys(t.module for kind in kinds for t in kind.tensors if t.kind is TensorKind.MATRIX)
+    return tuple(
+        WeightFormat(module, found.weight_dtype, found.group_size, found.activation_dtype) for module in has
+    )
+
+
+def _read_format(config: Mapping[str, object]) -> CheckpointFormat:
     """The format of the layers' matrices. Raises UnsupportedConfigError for a scheme that is not known."""
     found = config.get("quantization_config") or config.get("compression_config")
     if not found:

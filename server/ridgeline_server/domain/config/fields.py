@@ -13,12 +13,30 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 class ConfigFields:
-    """One config being read. Null counts as absent but for `states`; a dot looks into a nested object."""
+    """One config being read. Null counts as absent but for `states`; a dot looks into a nested object.
+
+    What is missing or wrong is noted, and read as the smallest value that there is, so that reading goes on
+    and finds everything else too; `raise_if_wrong` ends it. Checks of one value against another are worth
+    nothing once something is noted: `sound` says whether to make them.
+    """
 
     def __init__(self, config: Mapping[str, object]) -> None:
         self._config = config
-        self.violations: list[FieldViolation] = []
-        self.missing: list[str] = []
+        self._noted: dict[FieldViolation, None] = {}
+        self._missing: dict[str, None] = {}
+        self.read: set[str] = set()
+        """The keys that were looked up."""
+
+    def replaced(self, keys: Mapping[str, object]) -> ConfigFields:
+        """The same config with some keys replaced; notes go to the same place."""
+        other = ConfigFields({**self._config, **keys})
+        other._noted, other._missing, other.read = self._noted, self._missing, self.read
+        return other
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is missing or wrong so far."""
+        return not self._noted and not self._missing
 
     def value(self, key: str) -> object:
         """What the config says under a key; None when it is absent."""
@@ -29,12 +47,25 @@ class ConfigFields:
         """Whether the key is there at all, null or not."""
         return self._find(key) is not MISSING
 
+    def has(self, keys: Sequence[str]) -> bool:
+        """Whether one of the keys has a value."""
+        return any(self.value(key) is not None for key in keys)
+
+    def key_of(self, keys: Sequence[str]) -> str:
+        """The first of the keys that has a value, else the first."""
+        return next((key for key in keys if self.value(key) is not None), keys[0])
+
     def refuse(self, key: str, description: str) -> None:
         """Notes a violation."""
-        self.violations.append(FieldViolation(key, description))
+        self._noted[FieldViolation(key, description)] = None
+
+    def lack(self, keys: Sequence[str]) -> None:
+        """Notes that a key is missing, whatever way it is spelt."""
+        self._missing[f"{keys[0]} (or {', '.join(keys[1:])})" if keys[1:] else keys[0]] = None
 
     def integer(self, keys: Sequence[str], low: int, high: int) -> int | None:
         """The whole number under the first of `keys` that is there; the others must agree with it."""
+        self.read.update(keys)
         found = [(key, value) for key in keys if (value := self.value(key)) is not None]
         if not found:
             return None
@@ -48,31 +79,32 @@ class ConfigFields:
 
     def first_integer(self, keys: Sequence[str], low: int, high: int) -> tuple[str, int] | None:
         """The first of `keys` that is there, with its whole number."""
+        self.read.update(keys)
         for key in keys:
             value = self.value(key)
             if value is not None:
-                number = self._whole(key, value, low, high)
-                return None if number is None else (key, number)
+                return key, self._whole(key, value, low, high)
         return None
 
-    def needed_integer(self, keys: Sequence[str], low: int, high: int) -> int | None:
+    def needed_integer(self, keys: Sequence[str], low: int, high: int) -> int:
         """As `integer`; noted as missing when none of the keys is there."""
-        if all(self.value(key) is None for key in keys):
-            self.missing.append(f"{keys[0]} (or {', '.join(keys[1:])})" if keys[1:] else keys[0])
-            return None
-        return self.integer(keys, low, high)
+        found = self.integer(keys, low, high)
+        if found is None:
+            self.lack(keys)
+            return low
+        return found
 
     def number(self, keys: Sequence[str], low: float, high: float) -> float | None:
         """The number under the first of `keys` that is there."""
+        self.read.update(keys)
         for key in keys:
             value = self.value(key)
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 self.refuse(key, f"is {shown(value)}; give a number from {low:g} to {high:g}")
-            else:
-                return float(value)
-            return None
+                return low
+            return float(value)
         return None
 
     def boolean(self, key: str) -> bool | None:
@@ -85,6 +117,7 @@ class ConfigFields:
 
     def text(self, keys: Sequence[str]) -> str | None:
         """The name under the first of `keys` that is there."""
+        self.read.update(keys)
         for key in keys:
             value = self.value(key)
             if isinstance(value, str) and _NAME.fullmatch(value):
@@ -96,26 +129,27 @@ class ConfigFields:
 
     def raise_if_wrong(self, subject: str) -> None:
         """Raises for missing keys first: without them the other findings may mislead."""
-        if self.missing:
+        if self._missing:
             raise UnsupportedConfigError(
-                f"{subject} lacks {', '.join(self.missing)}; give the whole config.json of the checkpoint",
-                [key.split(" (")[0] for key in self.missing],
+                f"{subject} lacks {', '.join(self._missing)}; give the whole config.json of the checkpoint",
+                [key.split(" (")[0] for key in self._missing],
             )
-        if self.violations:
-            raise InvalidFieldsError(self.violations)
+        if self._noted:
+            raise InvalidFieldsError(self._noted)
 
     def _find(self, key: str) -> object:
+        self.read.add(key)
         if key in self._config:
             return self._config[key]
         outer, dot, inner = key.partition(".")
         nested = self._config.get(outer) if dot else None
         return nested.get(inner, MISSING) if isinstance(nested, Mapping) else MISSING
 
-    def _whole(self, key: str, value: object, low: int, high: int) -> int | None:
+    def _whole(self, key: str, value: object, low: int, high: int) -> int:
         number = whole(value)
         if number is None or not low <= number <= high:
             self.refuse(key, f"is {shown(value)}; give a whole number from {low} to {high}")
-            return None
+            return low
         return number
 
 

@@ -1,0 +1,27 @@
+"""The families of models that Ridgeline knows, by model_type. To add one, add a row to a module here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ridgeline_server.domain.families.dense import DENSE
+from ridgeline_server.domain.families.experts import EXPERTS
+from ridgeline_server.domain.families.latent import LATENT
+from ridgeline_server.domain.families.linear_attention import LINEAR_ATTENTION
+from ridgeline_server.domain.families.state_space import STATE_SPACES
+from ridgeline_server.domain.parts.facts import Family
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {**DENSE, **EXPERTS, **LATENT, **STATE_SPACES, **LINEAR_ATTENTION}
+)
+"""Families by model_type."""
+
+ARCHITECTURES: Mapping[str, str] = MappingProxyType(
+    {
+        "Grok1ModelForCausalLM": "grok-1",
+        "MiniCPM3ForCausalLM": "minicpm3",
+    }
+)
+"""The model_type of a class under `architectures`, where configs lack a model_type or give that of another
+family."""

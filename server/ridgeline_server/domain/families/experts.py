@@ -1,0 +1,248 @@
+"""Families of mixtures of experts with softmax attention, by model_type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from ridgeline_server.domain.families.dense import (
+    ALL_SLIDE,
+    ATTENTION_BIAS,
+    COHERE,
+    LLAMA,
+    MISTRAL,
+    MLP_BIAS,
+    OLMO2,
+    QWEN2,
+    QWEN3,
+    full_every,
+)
+from ridgeline_server.domain.parts.experts import SHARED_COUNT, SHARED_WIDTH, ExpertsFacts
+from ridgeline_server.domain.parts.facts import (
+    CHUNKED,
+    DENSE,
+    FULL,
+    MLP_WIDTH,
+    SLIDING,
+    SPARSE,
+    Family,
+    Gate,
+    KvHeads,
+    Position,
+    QkNorm,
+    varied,
+    when,
+)
+from ridgeline_server.domain.parts.schedules import (
+    LAYER_TYPES,
+    Between,
+    EachNth,
+    FirstThen,
+    Listed,
+    Stated,
+    Unless,
+)
+from ridgeline_server.domain.tensors import Norm
+
+MLP_TYPES = Stated("mlp_layer_types", MappingProxyType({"dense": DENSE, "sparse": SPARSE}))
+"""transformers' mlp_layer_types."""
+MOE_FREQ_LIST = Stated("moe_layer_freq", MappingProxyType({0: DENSE, 1: SPARSE}))
+MOE_FREQ = EachNth(("moe_layer_freq",), SPARSE, DENSE, offset=0)
+"""DeepSeek's rule: the layers whose number is a multiple of moe_layer_freq have experts."""
+FIRST_DENSE = FirstThen(("first_k_dense_replace",), DENSE, SPARSE)
+AFTER_FIRST_DENSE = (MLP_TYPES, Unless(SPARSE, (FIRST_DENSE, MOE_FREQ)))
+"""DeepSeek's two keys together."""
+QWEN_SPARSE = (
+    MLP_TYPES,
+    Unless(
+        SPARSE,
+        (Listed("mlp_only_layers", DENSE, SPARSE), EachNth(("decoder_sparse_step",), SPARSE, DENSE, 1)),
+    ),
+)
+"""Qwen's rule: each decoder_sparse_step-th layer has experts but for those under mlp_only_layers."""
+
+IN_MLP_WIDTH = ExpertsFacts(width_keys=MLP_WIDTH)
+"""As Mixtral: intermediate_size is the width of one expert."""
+DEEPSEEK = ExpertsFacts(shared_count_keys=SHARED_COUNT, routing_bias=True)
+"""As DeepSeek-V3: shared experts of the routed ones' width, and a routing bias."""
+SHARED_OF_OWN_WIDTH = ExpertsFacts(shared_width_keys=SHARED_WIDTH)
+
+MIXTRAL = Family(
+    kv_heads=KvHeads.KEY, mixers_by=ALL_SLIDE, experts=IN_MLP_WIDTH, ignored=frozenset({"num_experts"})
+)
+QWEN3_MOE = replace(QWEN3, experts=ExpertsFacts(), mlps_by=QWEN_SPARSE)
+GLM4_MOE = Family(
+    kv_heads=KvHeads.KEY,
+    rotary_fraction=0.5,
+    experts=DEEPSEEK,
+    mlps_by=AFTER_FIRST_DENSE,
+    when=(
+        when("attention_bias", equals=True, qkv_bias=True),
+        when("use_qk_norm", equals=True, qk_norm=QkNorm.PER_HEAD),
+    ),
+)
+GRANITE_MOE = Family(experts=IN_MLP_WIDTH, when=(ATTENTION_BIAS,))
+MINIMAX_M2 = Family(
+    kv_heads=KvHeads.KEY,
+    needs_head_dim=True,
+    qk_norm=QkNorm.FULL_WIDTH,
+    experts=replace(IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",), routing_bias=True),
+    only={"qk_norm_type": "per_layer", "use_qk_norm": True, "use_routing_bias": True},
+    ignored=frozenset({"attn_type_list", "mtp_transformer_layers", "use_mtp", "moe_intermediate_size"}),
+)
+ERNIE_MOE = Family(
+    kv_heads=KvHeads.KEY,
+    tied=True,
+    experts=replace(DEEPSEEK, when=(when("use_bias", equals=True, bias=True, shared_bias=True),)),
+    mlps_by=(
+        MLP_TYPES,
+        Unless(
+            SPARSE,
+            (
+                Between(("moe_layer_start_index",), ("moe_layer_end_index",), SPARSE, DENSE),
+                EachNth(("moe_layer_interval",), SPARSE, DENSE),
+            ),
+        ),
+    ),
+    when=(when("use_bias", equals=True, qkv_bias=True, o_bias=True, mlp_bias=True),),
+)
+LLAMA4 = Family(
+    kv_heads=KvHeads.KEY,
+    mlp_keys=("intermediate_size_mlp",),
+    experts=ExpertsFacts(width_keys=("intermediate_size",), shared_count=1),
+    mixers_by=(
+        LAYER_TYPES,
+        Stated("no_rope_layers", MappingProxyType({1: CHUNKED, 0: FULL})),
+        EachNth(("no_rope_layer_interval",), FULL, CHUNKED, 4),
+    ),
+    mlps_by=(
+        Listed("moe_layers", SPARSE, DENSE),
+        EachNth(("interleave_moe_layer_step",), SPARSE, DENSE, 1),
+    ),
+    variants={FULL: varied(position=Position.NONE)},
+    when=(ATTENTION_BIAS, when("use_qk_norm", equals=True, qk_norm=QkNorm.NON_PARAMETRIC)),
+    ignored=frozenset({"attn_temperature_tuning", "for_llm_compressor"}),
+)
+GPT_OSS = Family(
+    kv_heads=KvHeads.KEY,
+    needs_head_dim=True,
+    qkv_bias=True,
+    o_bias=True,
+    sinks=True,
+    mixers_by=(LAYER_TYPES, EachNth(("sliding_window_pattern",), FULL, SLIDING, 2)),
+    experts=replace(IN_MLP_WIDTH, router_bias=True, bias=True),
+    when=(when("attention_bias", equals=False, qkv_bias=False, o_bias=False),),
+)
+
+EXPERTS: Mapping[str, Family] = MappingProxyType(
+    {
+        "mixtral": MIXTRAL,
+        "phimoe": replace(
+            MIXTRAL,
+            norm=Norm.LAYER,
+            when=(ATTENTION_BIAS, when("lm_head_bias", equals=True, lm_head_bias=True)),
+        ),
+        # The release of xAI has four norms a layer, one after each part too.
+        "grok-1": replace(
+            MIXTRAL,
+            norms=("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm"),
+            activation="gelu",
+            tied=True,
+        ),
+        "dbrx": Family(
+            norm=Norm.LAYER_WITHOUT_BIAS,
+            kv_heads=KvHeads.KEY,
+            experts=ExpertsFacts(
+                count_keys=("ffn_config.moe_num_experts",),
+                per_token_keys=("ffn_config.moe_top_k",),
+                width_keys=("ffn_config.ffn_hidden_size",),
+            ),
+            ignored=frozenset(
+                {
+                    "ffn_config.ffn_act_fn",
+                    "ffn_config.uniform_expert_assignment",
+                    "ffn_config.moe_normalize_expert_weights",
+                    "ffn_config.hidden_size",
+                    "attn_config.clip_qkv",
+                }
+            ),
+        ),
+        "qwen2_moe": replace(
+            QWEN2,
+            experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, shared_gate=True),
+            mlps_by=QWEN_SPARSE,
+            when=(when("qkv_bias", equals=False, qkv_bias=False),),
+        ),
+        "qwen3_moe": QWEN3_MOE,
+        "qwen3_vl_moe_text": QWEN3_MOE,
+        "qwen3_omni_moe_text": QWEN3_MOE,
+        "olmoe": Family(qk_norm=QkNorm.FULL_WIDTH, experts=IN_MLP_WIDTH, when=(ATTENTION_BIAS,)),
+        "flex_olmo": replace(OLMO2, experts=IN_MLP_WIDTH),
+        "granitemoe": GRANITE_MOE,
+        "granitemoeshared": replace(
+            GRANITE_MOE, experts=replace(IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",))
+        ),
+        "gpt_oss": GPT_OSS,
+        "llama4_text": LLAMA4,
+        "glm4_moe": GLM4_MOE,
+        "glm4v_moe_text": GLM4_MOE,
+        "sarvam_moe": GLM4_MOE,
+        "solar_open": replace(GLM4_MOE, rotary_fraction=1.0, mlps_by=(FIRST_DENSE,), mlp_keys=MLP_WIDTH),
+        "minimax_m2": MINIMAX_M2,
+        "ernie4_5_moe": ERNIE_MOE,
+        "dots1": Family(
+            qk_norm=QkNorm.PER_HEAD,
+            experts=DEEPSEEK,
+            mixers_by=ALL_SLIDE,
+            mlps_by=AFTER_FIRST_DENSE,
+            when=(ATTENTION_BIAS,),
+        ),
+        "exaone_moe": Family(
+            kv_heads=KvHeads.KEY,
+            qk_norm=QkNorm.PER_HEAD,
+            experts=DEEPSEEK,
+            mixers_by=full_every(4),
+            window_default=4096,
+            mlps_by=(MLP_TYPES, Stated("is_moe_layer", MappingProxyType({0: DENSE, 1: SPARSE})), FIRST_DENSE),
+        ),
+        "afmoe": Family(
+            kv_heads=KvHeads.KEY,
+            norms=("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm"),
+            qk_norm=QkNorm.PER_HEAD,
+            output_gate=Gate.PER_ELEMENT,
+            experts=DEEPSEEK,
+            mixers_by=(LAYER_TYPES, EachNth(("global_attn_every_n_layers",), FULL, SLIDING, 4)),
+            mlps_by=(FirstThen(("num_dense_layers",), DENSE, SPARSE),),
+            when=(ATTENTION_BIAS,),
+            ignored=frozenset({"mup_enabled", "route_scale", "route_norm", "score_func", "use_grouped_mm"}),
+        ),
+        "cohere2_moe": replace(
+            COHERE,
+            experts=replace(IN_MLP_WIDTH, shared_count_keys=SHARED_COUNT),
+            mixers_by=full_every(4),
+            window_default=4096,
+            mlps_by=(MLP_TYPES,),
+            when=(ATTENTION_BIAS,),
+        ),
+        "hunyuan_v1_moe": Family(
+            needs_head_dim=True,
+            qk_norm=QkNorm.PER_HEAD,
+            experts=replace(IN_MLP_WIDTH, shared_count=1),
+            when=(ATTENTION_BIAS,),
+        ),
+        "hy_v3": Family(
+            kv_heads=KvHeads.KEY,
+            needs_head_dim=True,
+            qk_norm=QkNorm.PER_HEAD,
+            experts=DEEPSEEK,
+            mlps_by=(MLP_TYPES, FIRST_DENSE),
+            when=(ATTENTION_BIAS, MLP_BIAS),
+        ),
+        "aria_text": replace(
+            LLAMA, experts=replace(IN_MLP_WIDTH, shared_count_keys=SHARED_COUNT), needs_head_dim=False
+        ),
+        "mellum": replace(MIXTRAL, qk_norm=QkNorm.PER_HEAD, experts=ExpertsFacts(), mlps_by=(MLP_TYPES,)),
+        "mistral_moe": MISTRAL,
+    }
+)

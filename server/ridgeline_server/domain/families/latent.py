@@ -1,0 +1,61 @@
+"""Families with multi-head latent attention, by model_type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from ridgeline_server.domain.families.experts import AFTER_FIRST_DENSE, DEEPSEEK, FIRST_DENSE, MLP_TYPES
+from ridgeline_server.domain.parts.facts import FULL, SPARSE, Family
+from ridgeline_server.domain.parts.latent import DSA, LatentFacts
+from ridgeline_server.domain.parts.schedules import Every, Stated
+
+SHARED_INDEXER = "shared-indexer"
+
+DEEPSEEK_V2 = Family(
+    mixers={FULL: (LatentFacts(),)},
+    mixers_by=(Every(FULL),),
+    experts=replace(DEEPSEEK, routing_bias=False),
+    mlps_by=AFTER_FIRST_DENSE,
+    ignored=frozenset({"num_key_value_heads", "head_dim", "qk_head_dim"}),
+)
+DEEPSEEK_V3 = replace(DEEPSEEK_V2, experts=DEEPSEEK)
+DENSE_LATENT = replace(DEEPSEEK_V2, experts=None, mlps_by=())
+INDEXED = LatentFacts(indexer=replace(DSA, shared_names=(SHARED_INDEXER,)))
+DEEPSEEK_V32 = replace(
+    DEEPSEEK_V3,
+    mixers={FULL: (INDEXED,), SHARED_INDEXER: (INDEXED,)},
+    mixers_by=(
+        Stated("indexer_types", MappingProxyType({"full": FULL, "shared": SHARED_INDEXER})),
+        Every(FULL),
+    ),
+)
+
+LATENT: Mapping[str, Family] = MappingProxyType(
+    {
+        "deepseek_v2": DEEPSEEK_V2,
+        "deepseek_v3": DEEPSEEK_V3,
+        "kimi_k2": DEEPSEEK_V3,
+        "deepseek_v32": DEEPSEEK_V32,
+        "glm_moe_dsa": replace(
+            DEEPSEEK_V32,
+            ignored=DEEPSEEK_V32.ignored
+            | {
+                "layer_types",
+                "index_share_for_mtp_iteration",
+                "index_skip_topk_offset",
+                "index_topk_freq",
+                "index_topk_pattern",
+                "indexer_rope_interleave",
+            },
+        ),
+        "glm4_moe_lite": DEEPSEEK_V3,
+        "sarvam_mla": DEEPSEEK_V3,
+        "axk1": replace(DEEPSEEK_V3, mlps_by=(MLP_TYPES, FIRST_DENSE)),
+        "minicpm3": replace(
+            DENSE_LATENT, mixers={FULL: (LatentFacts(v_head_dim_is_even_share=True),)}, tied=True
+        ),
+        "youtu": replace(DENSE_LATENT, tied=True),
+    }
+)
