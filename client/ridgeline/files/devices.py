@@ -1,10 +1,9 @@
 """Device files: the catalog's own format, both ways, and the JSON of the Hardware message.
 
-In the catalog's format each figure is an object with its value and where it was read, the peak rates stand
-under `peak_flops_per_s` by dtype, and `unsupported_dtypes` is a figure whose value is a list; a price's day is
-`as_of`, or else the day it was read. In the message's JSON figures are numbers and the rates a list named
-`peaks`. What the service keeps for itself (origin, etag, times, suspicions) is in no file. Writing and reading
-back loses nothing: keys, figures and dtypes have one order, and sources come by field.
+Each figure is an object with its value and where it was read, the peak rates stand under `peak_flops_per_s`
+by dtype, and `unsupported_dtypes` is a figure whose value is a list. A price's day is `as_of`, or else the
+day it was read. What the service keeps for itself (origin, etag, times, suspicions) is in no file. Writing
+and reading back loses nothing: keys, figures and dtypes have one order, and sources come by field.
 """
 
 from __future__ import annotations
@@ -19,24 +18,14 @@ from ridgeline.jsonform import enum_name, from_dict, to_dict
 from ridgeline.v1.hardware_pb2 import Hardware
 from ridgeline.v1.types_pb2 import Dtype
 
-FIGURES = ("memory_bytes", "usable_memory_bytes", "bandwidth_bytes_per_s", "tdp_watts", "price_usd_per_hour")
-"""Figures that stand at the top of a file."""
-
-LINK_FIGURES = ("bandwidth_bytes_per_s", "domain_size")
+_FIGURES = ("memory_bytes", "usable_memory_bytes", "bandwidth_bytes_per_s", "tdp_watts", "price_usd_per_hour")
+_LINK_FIGURES = ("bandwidth_bytes_per_s", "domain_size")
 
 _SAID = ("source", "read_on", "confidence")
 _FIGURE_KEYS = ("value", *_SAID, "as_of", "accumulate", "note")
 
 _SCALES = {"bandwidth_bytes_per_s": 9, "peak_flops_per_s": 12}
 """Powers of ten in which a file writes what stands below a key: 3350e9 bytes/s, 989.4e12 operations/s."""
-
-
-def read_device(content: Mapping[str, object], path: str = "hardware") -> Hardware:
-    """The device that a file describes. Raises InvalidArgumentError with all that is wrong, named below
-    `path`.
-    """
-    content = unwrapped(content, "hardware")
-    return _read_document(content, path) if _is_document(content) else from_dict(Hardware, content, path)
 
 
 def device_document(message: Hardware) -> dict[str, object]:
@@ -104,9 +93,17 @@ def device_text(document: Mapping[str, object]) -> str:
     return "".join(_lines(document, "\n", 0)) + "\n"
 
 
+def read_device(content: Mapping[str, object], path: str = "hardware") -> Hardware:
+    """The device that a file describes. Raises InvalidArgumentError with all that is wrong, named below
+    `path`.
+    """
+    content = unwrapped(content, "hardware")
+    return _read_document(content, path) if _is_document(content) else from_dict(Hardware, content, path)
+
+
 def _read_document(content: Mapping[str, object], path: str) -> Hardware:
-    """The device that a file's content describes; keys that it shares with the message's JSON may be written
-    as there. Raises InvalidArgumentError with all that is wrong, named below `path`.
+    """The device in the catalog's format; keys that it shares with the message's JSON may be written as
+    there.
     """
     violations: list[FieldViolation] = []
     sources: list[dict[str, object]] = []
@@ -143,11 +140,11 @@ def _read_document(content: Mapping[str, object], path: str) -> Hardware:
         if key == "peak_flops_per_s":
             message["peaks"] = peaks(value)
         elif key == "link" and isinstance(value, Mapping):
-            figures = {name: take(value[name], f"link.{name}") for name in LINK_FIGURES if name in value}
+            figures = {name: take(value[name], f"link.{name}") for name in _LINK_FIGURES if name in value}
             message[key] = {**value, **figures}
         elif key == "sources" and isinstance(value, list):
             sources += value
-        elif key in FIGURES or key == "unsupported_dtypes":
+        elif key in _FIGURES or key == "unsupported_dtypes":
             message[key] = take(value, key)
         else:
             message[key] = value
@@ -167,7 +164,7 @@ def _read_document(content: Mapping[str, object], path: str) -> Hardware:
 def _is_document(content: Mapping[str, object]) -> bool:
     """Whether an object is a device in the catalog's format and not the message's JSON."""
     return "peak_flops_per_s" in content or any(
-        isinstance(content.get(name), Mapping) for name in (*FIGURES, "unsupported_dtypes")
+        isinstance(content.get(name), Mapping) for name in (*_FIGURES, "unsupported_dtypes")
     )
 
 

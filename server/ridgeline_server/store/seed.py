@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, Generic
@@ -181,6 +182,12 @@ def _recomputed_columns(store: CatalogStore) -> dict[str, dict[str, object]]:
             if any(getattr(row, name) != value for name, value in computed.items()):
                 found[row.etag] = computed
     return found
+
+
+@cache
+def builtin_hardware() -> tuple[HardwareEntry, ...]:
+    """The devices that ship with this release, whatever users made of them in a database."""
+    return tuple(_read(hardware_entry, ridgeline_catalog.hardware_documents()))
 
 
 def builtin_digest() -> str:

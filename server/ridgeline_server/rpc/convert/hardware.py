@@ -6,15 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import cache, lru_cache
 from typing import Any
 
 from ridgeline.v1 import common_pb2, hardware_pb2
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import KINDS, Hardware
+from ridgeline_server.domain.plausibility import Peer, Peers, suspicions
 from ridgeline_server.rpc.checks import MAX_ITEMS, MAX_NAME_LENGTH, MAX_TEXT_LENGTH, Checks, Range, shown
 from ridgeline_server.rpc.convert.bookkeeping import bookkeeping
 from ridgeline_server.rpc.convert.enums import CONFIDENCE, DTYPE
 from ridgeline_server.store.entries import FigureSource, HardwareEntry
+from ridgeline_server.store.seed import builtin_hardware
 
 MEMORY_BYTES = Range(2.0**20, 2.0**50, "bytes from 2**20 (1 MiB) to 2**50 (1 PiB)")
 BANDWIDTH_BYTES_PER_S = Range(1e6, 1e18, "bytes per second from 1e6 to 1e18")
@@ -185,6 +188,7 @@ def entry_message(entry: HardwareEntry) -> hardware_pb2.Hardware:
             for source in entry.sources
         ],
         notes=entry.notes,
+        suspicions=_suspicions(hardware, entry.kind, entry.release_year),
         **bookkeeping(entry),
     )
     if hardware.link_bandwidth_bytes_per_s is not None:
@@ -193,6 +197,19 @@ def entry_message(entry: HardwareEntry) -> hardware_pb2.Hardware:
         if hardware.link_domain_size is not None:
             message.link.domain_size = hardware.link_domain_size
     return message
+
+
+@lru_cache(maxsize=4096)
+def _suspicions(hardware: Hardware, kind: str, release_year: int | None) -> tuple[str, ...]:
+    """What is suspicious about the figures, measured against the devices that ship: what users made of those
+    is no yardstick.
+    """
+    return suspicions(hardware, kind, release_year, _builtin_peers())
+
+
+@cache
+def _builtin_peers() -> Peers:
+    return Peers(Peer(entry.hardware, entry.kind, entry.release_year) for entry in builtin_hardware())
 
 
 def _check_usable(checks: Checks, field: str, usable: float, memory: float) -> None:
