@@ -44,10 +44,11 @@ def show(report: Report, console: Console, *, dry_run: bool, replace: bool) -> N
 
 def _show_outcome(outcome: ImportOutcome, action: str, console: Console) -> None:
     named = outcome.id or outcome.name
-    line = Text(named)
+    line = Text(action.ljust(MARGIN), styles.ACTIONS.get(action, "")).append(named, "not bold default")
     if outcome.name != named:
         line.append(f"  {outcome.name}", styles.QUIET)
-    parts.paragraph(console, line, left=MARGIN, mark=Text(action, styles.ACTIONS.get(action, "")))
+    # One line for each entry, however long its path: it is searched for and copied.
+    console.print(line, soft_wrap=True)
     if outcome.action == catalog.IMPORT_ACTION_UPDATED:
         for told in differences.lines(outcome.changes):
             parts.paragraph(console, told, left=MARGIN)
