@@ -62,13 +62,20 @@ def test_the_page_size_may_change_from_page_to_page(ask: Ask) -> None:
     assert [device.id for device in (*first.hardware, *rest.hardware)] == ids
 
 
-def test_entries_removed_and_added_between_pages_do_not_disturb_the_order(ask: Ask) -> None:
-    add_devices(ask, 4)
+def test_pages_see_the_revision_of_the_first_whatever_is_written_meanwhile(ask: Ask) -> None:
+    ids = add_devices(ask, 4)
     first = ask("ListHardware", pb.ListHardwareRequest(page_size=2))
-    ask("DeleteHardware", pb.DeleteHardwareRequest(id="d001"))
+    ask("DeleteHardware", pb.DeleteHardwareRequest(id="d002"))
     ask("CreateHardware", pb.CreateHardwareRequest(hardware=samples.device("d0015")))
     rest = ask("ListHardware", pb.ListHardwareRequest(page_token=first.next_page_token))
-    assert [device.id for device in rest.hardware] == ["d0015", "d002", "d003"]
+    assert [device.id for device in (*first.hardware, *rest.hardware)] == ids
+    assert rest.catalog_revision == first.catalog_revision == 4
+    assert [device.id for device in ask("ListHardware", pb.ListHardwareRequest()).hardware] == [
+        "d000",
+        "d001",
+        "d0015",
+        "d003",
+    ]
 
 
 def test_an_empty_list_is_one_empty_page(ask: Ask) -> None:

@@ -166,16 +166,6 @@ class Model:
         embedding = sum(tensor.parameters for tensor in self.tensors if tensor.operator == "embedding")
         return self.active_parameter_count - embedding
 
-    @property
-    def active_parameter_count(self) -> int:
-        """Weights that one token uses."""
-        return self.parameter_count
-
-    @property
-    def expert_count(self) -> int:
-        """Experts of a layer."""
-        return 0
-
     @cached_property
     def layer_matrix_parameters(self) -> int:
         """Weights of the matrices inside of the layers."""

@@ -10,6 +10,7 @@ from typing import Generic
 from ridgeline_server.store.database import Database, WriteTransaction
 from ridgeline_server.store.entries import E, Origin
 from ridgeline_server.store.errors import InvalidEntryError, NameTakenError, StoreError
+from ridgeline_server.store.failures import translated_failures
 from ridgeline_server.store.repository import Repository, stamped
 
 
@@ -57,7 +58,7 @@ def write_entries(
     new one is refused. When nothing is to be written, the revision stays.
     """
     with database.writing(dry_run=dry_run) as transaction:
-        outcomes = [_write(transaction, write, allow_existing) for write in writes]
+        outcomes = [_write(database, transaction, write, allow_existing) for write in writes]
         refused = any(outcome.action is WriteAction.REFUSED for outcome in outcomes)
         if all_or_nothing and refused:
             outcomes = [
@@ -71,10 +72,12 @@ def write_entries(
     return outcomes, transaction.final_revision
 
 
-def _write(transaction: WriteTransaction, write: Write[E], allow_existing: bool) -> WriteOutcome[E]:
+def _write(
+    database: Database, transaction: WriteTransaction, write: Write[E], allow_existing: bool
+) -> WriteOutcome[E]:
     """Writes one entry whole, or undoes what was written of it."""
     try:
-        with transaction.connection.begin_nested():
+        with translated_failures(database.location), transaction.connection.begin_nested():
             return _written(transaction, write, allow_existing)
     except (NameTakenError, InvalidEntryError) as error:
         return WriteOutcome(WriteAction.REFUSED, error=error)

@@ -42,7 +42,8 @@ class HardwareFilter:
 
     def conditions(self, table: Table) -> list[ColumnElement[bool]]:
         """A device with a dtype has a rate for it."""
-        columns, peaks = table.c, tables.hardware_peaks.c
+        # An alias: the query around it may read the peaks itself.
+        columns, peaks = table.c, tables.hardware_peaks.alias().c
         found: list[ColumnElement[bool]] = []
         if self.vendor:
             found.append(func.lower(columns.vendor) == self.vendor.lower())

@@ -69,7 +69,7 @@ def computed_columns(entry: ModelEntry) -> dict[str, object]:
         "family": model.family,
         "parameter_count": float(model.parameter_count),
         "active_parameter_count": float(model.active_parameter_count),
-        "expert_count": model.expert_count,
+        "expert_count": 0 if model.experts is None else model.experts.expert_count,
         "max_context_len": model.max_context_len,
         "weight_dtype": model.weight_dtype,
     }
