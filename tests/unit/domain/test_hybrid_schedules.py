@@ -129,7 +129,7 @@ LISTS = KIMI_LINEAR["linear_attn_config"]
     [
         (JAMBA, {"attn_layer_offset": 8}, "attn_layer_offset"),
         (BAMBA, {"attn_layer_indices": [8]}, "attn_layer_indices"),
-        (BAMBA, {"attn_layer_indices": "2, 5"}, "attn_layer_indices"),
+        (BAMBA, {"attn_layer_indices": "two, five"}, "attn_layer_indices"),
         (GRANITE, {"layer_types": ["mamba"] * 7}, "layer_types"),
         (
             KIMI_LINEAR,

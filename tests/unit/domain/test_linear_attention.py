@@ -62,7 +62,7 @@ def states(kind: LayerKind) -> dict[str, int]:
 
 
 def test_a_gated_delta_net_layer_of_qwen3_next() -> None:
-    kind = only_kind(read_config(QWEN3_NEXT), "linear")
+    kind = only_kind(read_config(QWEN3_NEXT), "linear-attention")
     # 16 key heads of 128 and 32 value heads of 128: q and k are 2048 wide, v and its gate z 4096.
     convolved = 2 * 2048 + 4096
     assert mixer_parameters(kind) == (
@@ -88,7 +88,7 @@ def test_the_state_of_qwen3_next_does_not_grow_with_the_context() -> None:
 
 
 def test_a_kimi_delta_layer_of_kimi_linear() -> None:
-    kind = only_kind(read_config(KIMI_LINEAR), "linear, experts")
+    kind = only_kind(read_config(KIMI_LINEAR), "linear-attention, experts")
     # 32 heads of 128. Decay and gate go through a rank of 128, beta is one number per head.
     inner = 32 * 128
     assert mixer_parameters(kind) == (
@@ -125,7 +125,7 @@ def test_kimi_k3_has_the_published_weights_but_for_its_vision_part() -> None:
 
 def test_a_layer_of_kimi_k3() -> None:
     model = read_config(KIMI_K3)
-    linear, latent = only_kind(model, "linear, experts"), only_kind(model, "latent, experts")
+    linear, latent = only_kind(model, "linear-attention, experts"), only_kind(model, "latent, experts")
     inner = 96 * 128
     # The output gate is of full rank, the decay goes through 128.
     assert mixer_parameters(linear) == (
@@ -145,11 +145,11 @@ def test_a_layer_of_kimi_k3() -> None:
     # Two gains and two scores that mix the blocks of the residual stream, and two norms.
     stream = (tensor for tensor in linear.tensors if tensor.operator in (*linear.norms, "block_residual"))
     assert sum(tensor.parameters for tensor in stream) == 6 * 7168
-    assert (linear.count, latent.count, only_kind(model, "linear, mlp").count) == (68, 24, 1)
+    assert (linear.count, latent.count, only_kind(model, "linear-attention, mlp").count) == (68, 24, 1)
 
 
 def test_a_lightning_layer_of_minimax_text_01() -> None:
-    kind = only_kind(read_config(MINIMAX_TEXT_01), "linear")
+    kind = only_kind(read_config(MINIMAX_TEXT_01), "linear-attention")
     # 64 heads of 128 on a hidden size of 6144: q, k, v and the gate are 8192 wide, and so is the norm.
     assert mixer_parameters(kind) == 4 * 8192 * 6144 + 8192 + 6144 * 8192
     assert states(kind) == {"linear_attention": 64 * 128 * 128}
@@ -191,7 +191,7 @@ def test_olmo_hybrid_normalises_before_linear_and_after_full_attention() -> None
             "vocab_size": 101,
         }
     )
-    linear = only_kind(model, "linear")
+    linear = only_kind(model, "linear-attention")
     assert linear.norms == ("attn_norm", "mlp_norm")
     assert only_kind(model, "full").norms == ("attn_post_norm", "mlp_post_norm")
     # Keys take three quarters of the hidden size, values twice as much.
@@ -268,7 +268,7 @@ def test_ling_3_is_read_with_its_decay_of_full_rank_and_a_gate_per_head() -> Non
     }
     model = read_config(ling)
     inner = 32 * 128
-    linear = only_kind(model, "linear, experts")
+    linear = only_kind(model, "linear-attention, experts")
     assert mixer_parameters(linear) == (
         5 * inner * 2304 + 3 * inner * 4 + 32 * 2304 + (32 + inner) + 128 + 2304 * inner
     )
@@ -311,6 +311,6 @@ def test_ring_linear_has_lightning_and_grouped_query_attention() -> None:
     )
     assert round(model.parameter_count / 1e9, 1) == 16.4
     assert round(model.active_parameter_count / 1e9, 1) == 1.6
-    linear = only_kind(model, "linear, experts")
+    linear = only_kind(model, "linear-attention, experts")
     assert mixer_parameters(linear) == 5 * 2048 * 2048 + 2048 + 2 * 128
     assert (linear.count, only_kind(model, "full, experts").count) == (15, 4)
