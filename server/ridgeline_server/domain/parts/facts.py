@@ -148,6 +148,7 @@ class Family:
     o_bias: bool = False
     sinks: bool = False
     output_gate: Gate = Gate.NONE
+    gate_bias: bool = False
     keys_are_values: bool = False
     position: Position = Position.ROTARY
     position_offset: int = 0
@@ -176,6 +177,8 @@ class Family:
     """Checkpoints have experts and router beside the module `mlp`, not in it."""
 
     # Which layers have what
+    layer_list_keys: tuple[str, ...] = ()
+    """Keys with an entry for each layer, which tell how many layers there are in a config without a count."""
     mixers: Mapping[str, tuple[PartFacts, ...]] = field(default_factory=dict)
     """Mixers besides the family's own attention, by the names that `mixers_by` gives."""
     mlps: Mapping[str, tuple[PartFacts, ...]] = field(default_factory=dict)
