@@ -58,8 +58,8 @@ def text_config(model_id: str) -> dict[str, Any]:
 
 
 def loose_key(name: str) -> str:
-    """A name without case and separators, those of Ollama's tags too."""
-    return re.sub(r"[-_:\s]+", "", name.casefold())
+    """A name without case and separators."""
+    return re.sub(r"[-_\s]+", "", name.casefold())
 
 
 @cache

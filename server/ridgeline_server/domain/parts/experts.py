@@ -19,6 +19,7 @@ PER_TOKEN = (
     "experts_per_token",
     "top_k_experts",
     "moe_topk",
+    "moe_top_k",
     "moe_k",
 )
 WIDTH = ("moe_intermediate_size", "expert_intermediate_size", "expert_ffn_hidden_size")
@@ -135,10 +136,17 @@ class ExpertsFacts:
             yield from self._shared(hidden, shape)
 
     def _expert(self, operator: str, rows: int, columns: int, shape: Experts) -> Iterator[WeightTensor]:
-        copies = {"copies": shape.expert_count, "active_copies": shape.experts_per_token}
-        yield WeightTensor(operator, (rows, columns), TensorKind.MATRIX, ModuleClass.EXPERTS, **copies)
+        tensor = WeightTensor(
+            operator,
+            (rows, columns),
+            TensorKind.MATRIX,
+            ModuleClass.EXPERTS,
+            copies=shape.expert_count,
+            active_copies=shape.experts_per_token,
+        )
+        yield tensor
         if self.bias:
-            yield WeightTensor(operator, (rows,), TensorKind.VECTOR, ModuleClass.EXPERTS, **copies)
+            yield replace(tensor, shape=(rows,), kind=TensorKind.VECTOR)
 
     def _shared(self, hidden: int, shape: Experts) -> Iterator[WeightTensor]:
         here, width, bias = ModuleClass.SHARED_EXPERT, shape.shared_intermediate_size, self.shared_bias
