@@ -102,7 +102,9 @@ def _tied(fields: ConfigFields) -> bool | None:
     """Whether lm_head is the embedding, by any of the keys that say it."""
     said = {key: found for key in TIED if (found := fields.boolean(key)) is not None}
     if len({*said.values()}) > 1:
-        fields.refuse(TIED[1], f"is {shown(said[TIED[1]])}, but {TIED[0]} is {shown(said[TIED[0]])}; keep one")
+        fields.refuse(
+            TIED[1], f"is {shown(said[TIED[1]])}, but {TIED[0]} is {shown(said[TIED[0]])}; keep one"
+        )
     return next(iter(said.values()), None)
 
 
