@@ -10,6 +10,7 @@ import pytest
 from ridgeline.errors import InvalidArgumentError
 from ridgeline.v1 import catalog_service_pb2 as pb
 from ridgeline.v1.errors_pb2 import ErrorReason
+from ridgeline.v1.model_pb2 import Model
 from ridgeline_server.rpc.imports import MAX_ENTRIES
 from tests.rpc import samples
 from tests.rpc.ask import Ask
@@ -129,8 +130,8 @@ def test_an_id_that_is_given_twice_is_refused_the_second_time(ask: Ask) -> None:
 def test_a_model_without_an_id_is_called_as_its_config_calls_it(ask: Ask) -> None:
     named = json.dumps({**samples.CONFIG, "_name_or_path": "org/named"})
     entries = [
-        pb.EntryToImport(name="named", model={"config_json": named}),
-        pb.EntryToImport(name="nameless", model={"config_json": json.dumps(samples.CONFIG)}),
+        pb.EntryToImport(name="named", model=Model(config_json=named)),
+        pb.EntryToImport(name="nameless", model=Model(config_json=json.dumps(samples.CONFIG))),
     ]
     response = import_entries(ask, *entries)
     assert actions(response) == [CREATED, REFUSED]
@@ -142,7 +143,7 @@ def test_a_config_that_comes_alone_leaves_the_names_of_the_catalog(ask: Ask) -> 
     import_entries(ask, pb.EntryToImport(model=samples.model("o/m", "mine")))
     longer = json.dumps({**samples.CONFIG, "num_hidden_layers": 3})
     response = import_entries(
-        ask, pb.EntryToImport(model={"id": "o/m", "config_json": longer}), allow_existing=True
+        ask, pb.EntryToImport(model=Model(id="o/m", config_json=longer)), allow_existing=True
     )
     assert actions(response) == [UPDATED]
     model = ask("GetModel", pb.GetModelRequest(id="mine")).model
@@ -151,7 +152,7 @@ def test_a_config_that_comes_alone_leaves_the_names_of_the_catalog(ask: Ask) -> 
 
 def test_what_is_assumed_or_suspicious_is_told_with_the_entry(ask: Ask) -> None:
     bare = {key: value for key, value in samples.CONFIG.items() if key != "max_position_embeddings"}
-    model = pb.EntryToImport(model={"id": "o/m", "config_json": json.dumps(bare)})
+    model = pb.EntryToImport(model=Model(id="o/m", config_json=json.dumps(bare)))
     model.model.checkpoint.element_count = 999_999
     (outcome,) = import_entries(ask, model).outcomes
     assert any("no limit of the context is known" in remark for remark in outcome.remarks)
