@@ -12,6 +12,8 @@ from ridgeline.v1 import types_pb2
 from tests.rpc import samples
 from tests.rpc.ask import Ask
 
+NO_DTYPE: Any = 99
+
 
 @pytest.fixture
 def catalog(ask: Ask) -> Ask:
@@ -79,7 +81,7 @@ def test_devices_are_ordered(catalog: Ask, order_by: str, ids: list[str]) -> Non
     [
         (pb.ListHardwareRequest(order_by="colour"), ["order_by"]),
         (pb.ListHardwareRequest(order_by="id descending"), ["order_by"]),
-        (pb.ListHardwareRequest(filter=pb.HardwareFilter(kind="toaster", dtypes=[99])),
+        (pb.ListHardwareRequest(filter=pb.HardwareFilter(kind="toaster", dtypes=[NO_DTYPE])),
          ["filter.kind", "filter.dtypes[0]"]),
         (pb.ListHardwareRequest(filter=pb.HardwareFilter(min_memory_bytes=float("nan"))),
          ["filter.min_memory_bytes"]),
