@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
-from google.rpc.status_pb2 import Status
 
-from ridgeline.errors import RidgelineError, from_status
+from ridgeline.errors import RidgelineError
 from ridgeline.v1 import catalog_service_pb2 as pb
-from ridgeline_server.rpc.embedding import EmbeddedService
 from ridgeline_server.rpc.pages import MAX_PAGE_BYTES
-from ridgeline_server.store.startup import open_catalog
 from tests.rpc import samples
-
-Ask = Callable[[str, Any], Any]
-
-
-@pytest.fixture
-def ask(database_url: str) -> Any:
-    """Calls an rpc of CatalogService on a catalog without entries, on each database in turn."""
-    service = EmbeddedService(open_catalog(database_url))
-
-    def ask(method: str, request: Any) -> Any:
-        answer = service.answer(f"ridgeline.v1.CatalogService/{method}", request)
-        if isinstance(answer, Status):
-            raise from_status(answer)
-        return answer
-
-    yield ask
-    service.close()
+from tests.rpc.ask import Ask
 
 
 def add_devices(ask: Ask, count: int) -> list[str]:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 import ridgeline_catalog
 from ridgeline_server.store import seed as seed_module
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import Confidence, HardwareEntry, ModelEntry, Origin, ProfileEntry
 from ridgeline_server.store.errors import NotFoundError
-from ridgeline_server.store.listing import Listing
+from ridgeline_server.store.listing import Listing, ModelFilter
 from ridgeline_server.store.seed import (
     BuiltinCatalog,
     BuiltinCatalogError,
@@ -24,7 +25,9 @@ from ridgeline_server.store.seed import (
     profile_entry,
     read_builtin_catalog,
     seed,
+    seed_differences,
 )
+from ridgeline_server.store.tables import models
 from tests.processes import run_at_once
 from tests.store.samples import device, model, profile
 
@@ -212,6 +215,52 @@ def test_four_processes_may_seed_the_whole_catalog_at_once(store: CatalogStore, 
     devices = len(list(ridgeline_catalog.hardware_documents()))
     assert sorted(outputs) == [f"0 {devices}\n"] * 3 + [f"{devices} 0\n"]
     assert len(store.hardware.page(Listing(limit=1000)).entries) == devices
+
+
+def test_a_dry_run_tells_what_a_newer_release_would_change_and_writes_nothing(store: CatalogStore) -> None:
+    seed(store, release(device("same"), device("old"), device("mine"), device("gone"), model("o/m")))
+    store.hardware.update("mine", lambda entry: replace(entry, notes=("mine",)))
+    store.hardware.delete("gone")
+    newer = release(
+        device("same"), device("new"), device("mine", bandwidth=5e12), device("gone"),
+        model("o/m", layers=3), digest="2",
+    )  # fmt: skip
+    before = store.revision()
+    found = {(d.entry_id, d.action): d for d in seed_differences(store, newer)}
+    assert set(found) == {
+        ("new", "created"),
+        ("old", "removed"),
+        ("mine", "kept_user_changes"),
+        ("gone", "kept_deleted"),
+        ("o/m", "updated"),
+    }
+    mine, updated = found["mine", "kept_user_changes"], found["o/m", "updated"]
+    assert mine.before is not None
+    assert mine.after is not None
+    assert (mine.before.notes, mine.after.hardware.bandwidth_bytes_per_s) == (("mine",), 5e12)
+    assert [entry.model.layer_count for entry in (updated.before, updated.after) if entry] == [2, 3]
+    assert seed(store, newer, dry_run=True).hardware.created == ("new",)
+    assert store.revision() == before
+    assert store.models.get("o/m").entry.model.layer_count == 2
+
+
+def test_a_users_copy_of_what_ships_is_no_difference(store: CatalogStore) -> None:
+    store.hardware.create(device("a"))
+    assert list(seed_differences(store, release(device("a")))) == []
+
+
+def test_computed_columns_of_users_models_follow_the_release_that_reads_them(store: CatalogStore) -> None:
+    """As if another release had counted otherwise: a filter must not go on with its count."""
+    store.models.create(model("o/mine"))
+    entry = store.models.get("o/mine").entry
+    with store.database.writing() as transaction:
+        transaction.connection.execute(update(models).values(parameter_count=1.0, family="unheard-of"))
+    revision = store.revision()
+    seed(store, release(digest="2"))
+    listing = Listing(filter=ModelFilter(family="llama", min_parameter_count=entry.model.parameter_count))
+    assert [found.id for found in store.models.page(listing).entries] == ["o/mine"]
+    assert store.models.get("o/mine").entry == entry
+    assert store.revision() == revision + 1
 
 
 # The catalog that ships

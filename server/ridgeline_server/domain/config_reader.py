@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ridgeline_server.domain.config.fields import ConfigFields, shown
 from ridgeline_server.domain.config.formats import read_dtype, read_formats
@@ -19,6 +20,7 @@ from ridgeline_server.domain.config.sizes import (
 )
 from ridgeline_server.domain.config.wrappers import find_language
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError, UnsupportedConfigError
+from ridgeline_server.domain.families.class_defaults import CLASS_DEFAULTS
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parts.facts import ACTIVATION, Family
 from ridgeline_server.domain.parts.layers import plan_layers, read_layers
@@ -40,9 +42,11 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
             [FieldViolation("", f"is {shown(config)}; give the object of a config.json")]
         )
     language = find_language(config)
-    fields = ConfigFields(language.config)
     assumptions: list[str] = []
+    fields = ConfigFields(language.config)
     model_type, family = find_family(language.config, fields, assumptions)
+    if language.nested:
+        fields = ConfigFields(language.config, CLASS_DEFAULTS.get(model_type, {}))
     family = _as_stated(family, fields, model_type)
 
     tied = _tied(fields)
@@ -61,10 +65,17 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
     plan = plan_layers(reading)
     kinds, sequence = read_layers(reading, plan)
     tensors = outer_tensors(reading, family.tied if tied is None else tied)
+    streams = fields.needed_integer(family.residual_keys, 1, 64) if family.residual_keys else 1
     extra = fields.first_integer(EXTRA_LAYERS, 0, MAX_LAYERS)
+    assumptions.extend(
+        f"{key} is absent: {value}, transformers' default for {model_type}"
+        for key, value in fields.defaulted.items()
+    )
     fields.raise_if_wrong(f"the config of model_type {shown(model_type)}")
     check_unread(language.config, fields, family.ignored, model_type, assumptions)
-    formats = read_formats(language.config, dtype, kinds, assumptions)
+    formats = read_formats(
+        language.config, dtype, kinds, sequence, tensors, family.experts_apart, assumptions
+    )
 
     return Model(
         id=model_id,
@@ -77,6 +88,7 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
         max_context_len=reading.position_count,
         dtype=dtype,
         formats=formats,
+        residual_streams=streams,
         assumptions=tuple(assumptions),
         not_modelled=(
             *language.other_parts,
@@ -90,7 +102,9 @@ def _tied(fields: ConfigFields) -> bool | None:
     """Whether lm_head is the embedding, by any of the keys that say it."""
     said = {key: found for key in TIED if (found := fields.boolean(key)) is not None}
     if len({*said.values()}) > 1:
-        fields.refuse(TIED[1], f"is {shown(said[TIED[1]])}, but {TIED[0]} is {shown(said[TIED[0]])}; keep one")
+        fields.refuse(
+            TIED[1], f"is {shown(said[TIED[1]])}, but {TIED[0]} is {shown(said[TIED[0]])}; keep one"
+        )
     return next(iter(said.values()), None)
 
 
@@ -113,6 +127,8 @@ def _as_stated(family: Family, fields: ConfigFields, model_type: str) -> Family:
             holds = fields.value(stated.key) == stated.value
         if holds:
             family = family.with_facts(stated.facts)
+    if family.optional_experts is not None and (fields.value("num_experts") or 0) not in (0, 1):
+        family = replace(family, experts=family.optional_experts)
     for key, value in family.only.items():
         said = fields.value(key)
         if said is not None and said != value:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from ridgeline_server.domain.parts.experts import ExpertsFacts
 from ridgeline_server.domain.parts.facts import (
     FULL,
+    MLP_WIDTH,
     SLIDING,
     Family,
     KvHeads,
@@ -217,7 +219,9 @@ DENSE: Mapping[str, Family] = MappingProxyType(
             only={"post_layer_norm": True},
         ),
         "orion": Family(norm=Norm.LAYER),
-        "minicpm": Family(tied=True, when=(ATTENTION_BIAS,)),
+        "minicpm": Family(
+            tied=True, optional_experts=ExpertsFacts(width_keys=MLP_WIDTH), when=(ATTENTION_BIAS,)
+        ),
         "opt": replace(
             PLAIN,
             activation="relu",

@@ -1,4 +1,4 @@
-"""Families with linear attention, recurrences or short convolutions, by model_type. To add one, add an entry."""
+"""Families with linear attention, recurrences or short convolutions, by model_type."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from ridgeline_server.domain.families.dense import ATTENTION_BIAS, GEMMA, OLMO2
+from ridgeline_server.domain.families.dense import GEMMA, OLMO2
 from ridgeline_server.domain.families.experts import (
     AFTER_FIRST_DENSE,
     DEEPSEEK,
@@ -42,7 +42,7 @@ from ridgeline_server.domain.parts.schedules import EachNth, Every, FirstThen, L
 
 LINEAR, CONVOLUTION, RECURRENT = "linear_attention", "convolution", "recurrent"
 
-LINEAR_OR_FULL = {"linear_attention": LINEAR, "full_attention": FULL}
+LINEAR_OR_FULL: Mapping[str | int, str] = {"linear_attention": LINEAR, "full_attention": FULL}
 MINIMAX_PARTS = ("full_attn", "linear_attn", "mlp")
 MINIMAX_LONG_PARTS = ("full_attention", "linear_attention", "mlp")
 
@@ -63,7 +63,10 @@ QWEN3_5 = Family(
     ignored=frozenset({"mtp_use_dedicated_embeddings"}),
 )
 
-QWEN3_5_MOE = replace(QWEN3_5, experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, shared_gate=True))
+QWEN3_5_MOE = replace(
+    QWEN3_5,
+    experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, shared_width_needed=True, shared_gate=True),
+)
 
 OLMO_HYBRID = replace(
     OLMO2,
@@ -130,7 +133,14 @@ RECURRENT_GEMMA = replace(
         Unsaid(("block_types",), RECURRENT),
     ),
     when=(when("attention_bias", equals=True, qkv_bias=True),),
-    ignored=frozenset({"logits_soft_cap", "w_init_variance_scale", "final_w_init_variance_scale"}),
+    ignored=frozenset(
+        {
+            "embeddings_scale_by_sqrt_dim",
+            "logits_soft_cap",
+            "w_init_variance_scale",
+            "final_w_init_variance_scale",
+        }
+    ),
 )
 
 MINIMAX = Family(
@@ -243,14 +253,7 @@ BAILING_HYBRID = Family(
 
 BAILING_LINEAR = Family(
     kv_heads=KvHeads.KEY,
-    head_dim_keys=(),
-    mixers={
-        LINEAR: (
-            Lightning(
-                head_dim_keys=(), qk_norm_key="use_qk_norm", bias_key="use_qkv_bias", out_bias_key="use_bias"
-            ),
-        )
-    },
+    mixers={LINEAR: (Lightning(qk_norm_key="use_qk_norm", bias_key="use_qkv_bias"),)},
     mixers_by=(LayerGroups("layer_group_size", FULL, LINEAR),),
     experts=ExpertsFacts(
         shared_count_keys=SHARED_COUNT,
@@ -278,6 +281,7 @@ BAILING_LINEAR = Family(
             "router_dtype",
             "linear_rope",
             "linear_silu",
+            "rotary_type",
         }
     ),
 )
@@ -288,9 +292,20 @@ XLSTM = Family(
     mixers={LINEAR: (MatrixLstm(),)},
     mlps={DENSE: (XlstmMlp(),)},
     mixers_by=(Every(LINEAR),),
-    only={"add_out_norm": True, "use_bias": False, "tie_word_embeddings": False},
+    only={
+        "add_out_norm": True,
+        "add_post_blocks_norm": True,
+        "add_post_norm": False,
+        "lm_head_bias": False,
+        "norm_type": "rmsnorm",
+        "tie_word_embeddings": False,
+        "use_bias": False,
+    },
     ignored=frozenset(
         {
+            "head_dim",
+            "igate_bias_init_range",
+            "mlstm_round_up_to_multiple_of",
             "norm_reduction_force_float32",
             "chunkwise_kernel",
             "sequence_kernel",

@@ -1,4 +1,4 @@
-"""Families of state-space models and their hybrids with attention, by model_type. To add one, add an entry."""
+"""Families of state-space models and their hybrids with attention, by model_type."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from ridgeline_server.domain.parts.facts import (
     Position,
     when,
 )
-from ridgeline_server.domain.parts.hybrid_schedules import NullMeans, Unsaid
-from ridgeline_server.domain.parts.schedules import EachNth, Every, Listed, Stated
+from ridgeline_server.domain.parts.hybrid_schedules import NullMeans, Periodic, Unsaid
+from ridgeline_server.domain.parts.schedules import Every, Listed, Stated
 from ridgeline_server.domain.parts.shared_block import (
     HYBRID,
     HYBRID_AGAIN,
     Reused,
     SharedAttention,
     SharedMlp,
-    ZambaPeriod,
 )
 from ridgeline_server.domain.parts.state_space import Mamba, Mamba2
 
@@ -43,6 +42,10 @@ UNCOUNTED = frozenset(
         "use_associative_scan",
         "use_mem_eff_path",
         "time_step_init_scheme",
+        "time_step_min",
+        "time_step_max",
+        "time_step_floor",
+        "time_step_scale",
         "mamba_hidden_act",
         "hidden_mamba_act",
         # of attention, in a config whose layers have none
@@ -79,7 +82,12 @@ MAMBA2_KEYS = frozenset(
 )
 """Read in a config of whose layers one is a state space."""
 
-MIXERS = {"mamba": STATE_SPACE, "linear_attention": STATE_SPACE, "attention": FULL, "full_attention": FULL}
+MIXERS: Mapping[str | int, str] = {
+    "mamba": STATE_SPACE,
+    "linear_attention": STATE_SPACE,
+    "attention": FULL,
+    "full_attention": FULL,
+}
 """Words of layers_block_type and layer_types, in transformers 4 and 5."""
 
 MAMBA = Family(
@@ -100,7 +108,8 @@ MAMBA = Family(
     mixers_by=(Every(STATE_SPACE),),
     mlps_by=(Every(NOTHING),),
     tied=True,
-    ignored=UNCOUNTED,
+    only={"rms_norm": True},
+    ignored=UNCOUNTED | {"expand", "d_inner", "pad_vocab_size_multiple"},
 )
 MAMBA2 = replace(
     MAMBA,
@@ -121,8 +130,7 @@ MAMBA2 = replace(
         )
     },
     tied=False,
-    only={"rms_norm": True},
-    ignored=UNCOUNTED | {"time_step_rank", "norm_before_gate"},
+    ignored=UNCOUNTED | {"expand", "time_step_rank", "norm_before_gate"},
 )
 
 BAMBA = Family(
@@ -135,7 +143,7 @@ BAMBA = Family(
         Unsaid(("attn_layer_indices",), STATE_SPACE),
     ),
     when=(ATTENTION_BIAS, MLP_BIAS),
-    ignored=UNCOUNTED,
+    ignored=UNCOUNTED | {"attn_rotary_emb"},
 )
 
 FALCON_H1 = Family(
@@ -149,12 +157,28 @@ FALCON_H1 = Family(
     mixers_by=(Every(HYBRID),),
     when=(ATTENTION_BIAS, MLP_BIAS),
     only={"mamba_use_mlp": True, "attn_layer_indices": False},
-    ignored=UNCOUNTED | {"mamba_expand", "mamba_norm_before_gate", "mlp_multipliers", "ssm_multipliers", "layers_block_type"},
+    ignored=UNCOUNTED
+    | {
+        "mamba_expand",
+        "mamba_norm_before_gate",
+        "mlp_expansion_factor",
+        "mlp_multipliers",
+        "ssm_multipliers",
+        "time_step_rank",
+    },
 )
 
 ZAMBA_LAYERS = (
     Reused(Stated("layers_block_type", {**MIXERS, "hybrid": HYBRID})),
-    Reused(ZambaPeriod(STATE_SPACE)),
+    Reused(
+        Periodic(
+            "attn_layer_period",
+            "attn_layer_offset",
+            HYBRID,
+            STATE_SPACE,
+            leading=(STATE_SPACE, STATE_SPACE, HYBRID),
+        )
+    ),
 )
 ZAMBA = Family(
     norms=("attn_norm",),
@@ -214,18 +238,13 @@ ZAMBA2 = Family(
     | {"hybrid_layer_ids", "num_query_groups", "kv_channels", "attention_hidden_size", "mamba_expand"},
 )
 
-
-JAMBA_LAYERS = EachNth(("attn_layer_period",), FULL, STATE_SPACE, offset_keys=("attn_layer_offset",))
 JAMBA = Family(
     kv_heads=KvHeads.KEY,
     position=Position.NONE,
     mixers={STATE_SPACE: (Mamba(inner_norms=True),)},
-    mixers_by=(JAMBA_LAYERS, Unsaid(("attn_layer_period",), STATE_SPACE)),
+    mixers_by=(Periodic("attn_layer_period", "attn_layer_offset", FULL, STATE_SPACE),),
     experts=IN_MLP_WIDTH,
-    mlps_by=(
-        EachNth(("expert_layer_period",), SPARSE, DENSE, offset_keys=("expert_layer_offset",)),
-        Unsaid(("expert_layer_period",), SPARSE),
-    ),
+    mlps_by=(Periodic("expert_layer_period", "expert_layer_offset", SPARSE, DENSE),),
     when=(when("num_experts", equals=1, experts=None, mlps_by=()),),
     only={"mamba_inner_layernorms": True},
     ignored=UNCOUNTED | EXPERT_KEYS | {"expert_layer_period", "expert_layer_offset"},
@@ -239,16 +258,19 @@ GRANITE_HYBRID = Family(
         Stated("layers_block_type", MIXERS),
         Unsaid(("layer_types",), STATE_SPACE),
     ),
-    experts=replace(IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",)),
+    experts=replace(
+        IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",), shared_width_needed=True
+    ),
     when=(
         ATTENTION_BIAS,
         when("position_embedding_type", equals="rope", position=Position.ROTARY),
         when("num_local_experts", equals=0, experts=None, mlp_keys=("shared_intermediate_size",)),
     ),
+    only={"normalization_function": "rmsnorm"},
     ignored=UNCOUNTED | EXPERT_KEYS | MAMBA2_KEYS | {"intermediate_size"},
 )
 
-NEMOTRON_MIXERS = {**MIXERS, "mlp": DENSE, "moe": SPARSE}
+NEMOTRON_MIXERS: Mapping[str | int, str] = {**MIXERS, "mlp": DENSE, "moe": SPARSE}
 NEMOTRON_LAYERS = (
     Stated("layers_block_type", NEMOTRON_MIXERS),
     Stated("layer_types", NEMOTRON_MIXERS),
@@ -285,6 +307,7 @@ NEMOTRON_H = Family(
     experts=ExpertsFacts(
         count_keys=("n_routed_experts",),
         shared_width_keys=("moe_shared_expert_intermediate_size",),
+        shared_width_needed=True,
         routing_bias=True,
         latent_keys=("moe_latent_size",),
     ),

@@ -48,7 +48,7 @@ class GatedConvolution:
 
 @dataclass(frozen=True)
 class Lfm2Mlp:
-    """LFM2's MLP: its width is two thirds of the config's, rounded up, unless block_auto_adjust_ff_dim is false."""
+    """LFM2's MLP: as wide as the config says, or two thirds of it rounded up (block_auto_adjust_ff_dim)."""
 
     def read(self, reading: Reading, name: str) -> Part:  # noqa: ARG002
         """The MLP, whatever the name of its layers."""

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ridgeline_server.domain.mixers import Mixer
-from ridgeline_server.domain.mlps import Experts, Mlp
+from ridgeline_server.domain.mlps import Experts, Linear, Mlp
 from ridgeline_server.domain.tensors import Norm, WeightTensor
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Gate(StrEnum):
 class Part:
     """A mixer or an MLP of one layer, with its tensors."""
 
-    shape: Mixer | Mlp | Experts
+    shape: Mixer | Mlp | Experts | Linear
     tensors: tuple[WeightTensor, ...]
 
 
@@ -132,6 +132,8 @@ class Family:
 
     # Attention
     head_keys: tuple[str, ...] = HEADS
+    heads_default: int | None = None
+    """Query heads where the keys are absent; None: they may not be."""
     kv_head_keys: tuple[str, ...] = KV_HEADS
     kv_heads: KvHeads = KvHeads.KEY_OR_ALL
     head_dim_keys: tuple[str, ...] = HEAD_DIM
@@ -169,6 +171,10 @@ class Family:
     halved_mlp: bool = False
     """The config's intermediate_size is that of gate and up together."""
     experts: PartFacts | None = None
+    optional_experts: PartFacts | None = None
+    """The experts of configs that tell how many there are; without that the MLP is dense."""
+    experts_apart: bool = False
+    """Checkpoints have experts and router beside the module `mlp`, not in it."""
 
     # Which layers have what
     layer_list_keys: tuple[str, ...] = ()
@@ -183,8 +189,8 @@ class Family:
     """Rules for what follows; without one all are SPARSE in a family with experts, else DENSE."""
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Facts of the layers whose mixer or MLP has this name, where they differ from the family's."""
-    per_layer: Callable[[Reading], Sequence[Mapping[str, object]] | None] | None = None
-    """Keys of each layer that replace those of the config."""
+    per_layer: Callable[[Reading], Sequence[Mapping[str, int]]] | None = None
+    """Keys of each layer that replace those of the config, where no list says them."""
 
     # Around the layers
     tied: bool = False
@@ -192,6 +198,10 @@ class Family:
     vocab_keys: tuple[str, ...] = ("vocab_size", "padded_vocab_size")
     more_tensors: Callable[[Reading], Sequence[WeightTensor]] | None = None
     """Tensors outside of the layers that other families do not have."""
+    more_in_layers: Callable[[Reading], Sequence[WeightTensor]] | None = None
+    """Tensors of each layer that belong neither to its mixer nor to its MLP."""
+    residual_keys: tuple[str, ...] = ()
+    """The number of hidden states that run side by side."""
 
     # What a config says
     when: tuple[When, ...] = ()

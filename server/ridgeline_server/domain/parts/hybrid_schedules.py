@@ -48,6 +48,34 @@ class NullMeans:
 
 
 @dataclass(frozen=True)
+class Periodic:
+    """Of each period of layers the one at an offset is `nth`, the others `others`; after `leading` layers."""
+
+    period_key: str
+    offset_key: str
+    nth: str
+    others: str
+    leading: tuple[str, ...] = ()
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return (self.period_key, self.offset_key)
+
+    def names(self, reading: Reading) -> Sequence[str] | None:
+        """The ones at the offset and the others."""
+        fields = reading.fields
+        period = fields.needed_integer((self.period_key,), 1, MAX_LAYERS)
+        offset = fields.needed_integer((self.offset_key,), 0, MAX_LAYERS)
+        if fields.sound and offset >= period:
+            fields.refuse(self.offset_key, f"is {offset}; give less than {self.period_key}, {period}")
+        after = [
+            self.nth if layer % period == offset else self.others for layer in range(reading.layer_count)
+        ]
+        return [*self.leading, *after][: reading.layer_count]
+
+
+@dataclass(frozen=True)
 class Cycled:
     """A key lists the words of a few layers, which the model repeats."""
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ridgeline_server.domain.config.sizes import MAX_CONTEXT
 from ridgeline_server.domain.mixers import (
     Attention,
+    CompressedAttention,
     LatentAttention,
     LinearAttention,
     Recurrence,
     ShortConvolution,
     StateSpace,
 )
-from ridgeline_server.domain.mlps import Experts
+from ridgeline_server.domain.mlps import Experts, Linear
 from ridgeline_server.domain.model import LayerKind
 from ridgeline_server.domain.parts.attention import OwnAttention
 from ridgeline_server.domain.parts.facts import (
@@ -31,6 +32,7 @@ from ridgeline_server.domain.parts.facts import (
     Schedule,
 )
 from ridgeline_server.domain.parts.mlp import OwnMlp
+from ridgeline_server.domain.parts.per_layer import keys_of_layers
 from ridgeline_server.domain.parts.reading import Reading
 from ridgeline_server.domain.parts.schedules import LAYER_TYPES
 from ridgeline_server.domain.tensors import WeightTensor
@@ -42,7 +44,7 @@ class LayerPlan(NamedTuple):
 
     mixer: str
     mlp: str
-    keys: tuple[tuple[str, object], ...] = ()
+    keys: tuple[tuple[str, int], ...] = ()
 
 
 def plan_layers(reading: Reading) -> list[LayerPlan]:
@@ -53,10 +55,11 @@ def plan_layers(reading: Reading) -> list[LayerPlan]:
     mlps = _scheduled(family.mlps_by, reading) or [mlp] * layers
     # Without a dense layer the width of one means nothing, yet many configs have it.
     fields.read.update(family.mlp_keys)
-    own: Sequence[Mapping[str, object]] | None = family.per_layer(reading) if family.per_layer else None
-    keys = [tuple(entry.items()) for entry in own] if own is not None else [()] * layers
-    # A list of the wrong length is noted already, and ends the reading.
-    return [LayerPlan(*layer) for layer in zip(mixers, mlps, keys, strict=False)]
+    keys = keys_of_layers(reading)
+    return [
+        LayerPlan(mixer, mlp, tuple(keys[n].items()))
+        for n, (mixer, mlp) in enumerate(zip(mixers, mlps, strict=False))
+    ]
 
 
 def read_layers(reading: Reading, plan: Sequence[LayerPlan]) -> tuple[tuple[LayerKind, ...], tuple[int, ...]]:
@@ -166,6 +169,8 @@ def _tensors(
     for part in mlps:
         yield from part.tensors
     yield from norm("mlp_post_norm")
+    if reading.family.more_in_layers is not None:
+        yield from reading.family.more_in_layers(reading)
 
 
 def _names(kinds: Sequence[tuple[tuple[Part, ...], tuple[Part, ...]]]) -> list[str]:
@@ -194,12 +199,16 @@ def _names(kinds: Sequence[tuple[tuple[Part, ...], tuple[Part, ...]]]) -> list[s
 
 def _mixer_name(part: Part) -> str:
     match part.shape:
+        case Linear():
+            return "linear"
         case Attention(window=int(window)):
             return f"window-{window}"
         case Attention(chunk=int(chunk)):
             return f"chunk-{chunk}"
         case Attention():
             return "full"
+        case CompressedAttention():
+            return f"compressed-{part.shape.compress_ratio}" if part.shape.compress_ratio else "window"
         case LatentAttention(window=int(window)):
             return f"latent, window-{window}"
         case LatentAttention():
@@ -207,7 +216,7 @@ def _mixer_name(part: Part) -> str:
         case StateSpace():
             return "state-space"
         case LinearAttention():
-            return "linear"
+            return "linear-attention"
         case ShortConvolution():
             return "convolution"
         case Recurrence():
@@ -217,4 +226,10 @@ def _mixer_name(part: Part) -> str:
 
 
 def _mlp_name(part: Part) -> str:
-    return "experts" if isinstance(part.shape, Experts) else "mlp"
+    match part.shape:
+        case Experts():
+            return "experts"
+        case Linear():
+            return "linear"
+        case _:
+            return "mlp"

@@ -149,27 +149,24 @@ def _ranked(operator: str, rows: int, columns: int, rank: int | None) -> Iterato
 
 @dataclass(frozen=True)
 class Lightning:
-    """Lightning attention (arXiv:2405.17381): a constant decay for each head, a gate and a norm on the output.
+    """Lightning attention (arXiv:2405.17381): a constant decay per head, a gate and a norm on the output.
 
     `qk_norm_key` says whether queries and keys are normalised, `bias_key` whether their projections have
-    biases, `out_bias_key` whether the last one has.
+    biases; without such a key they are not, and have none.
     """
 
-    head_dim_keys: tuple[str, ...] = HEAD_DIM
     qk_norm_key: str = ""
     bias_key: str = ""
-    out_bias_key: str = ""
 
     def read(self, reading: Reading, name: str) -> Part:  # noqa: ARG002
         """The linear attention, whatever the name of its layers."""
         fields = reading.fields
         heads = fields.needed_integer(HEADS, 1, MAX_HEADS)
-        dim = fields.integer(self.head_dim_keys, 1, MAX_HEAD_DIM)
+        dim = fields.integer(HEAD_DIM[:1], 1, MAX_HEAD_DIM)
         if dim is None:
             dim = max(reading.hidden_size // heads, 1)
             if fields.sound and reading.hidden_size % heads:
                 fields.refuse("hidden_size", f"is not a multiple of the {heads} heads; give a multiple")
-        inner = heads * dim
         shape = LinearAttention(
             states=(State("linear_attention", heads * dim * dim, memory_dtype(reading)),),
             rule="lightning",
@@ -177,23 +174,20 @@ class Lightning:
             value_head_count=heads,
             key_head_dim=dim,
             value_head_dim=dim,
-            output_gate=inner,
+            output_gate=heads * dim,
         )
-        return Part(shape, tuple(self._tensors(reading, inner, dim)))
+        return Part(shape, tuple(self._tensors(reading, shape)))
 
-    def _tensors(self, reading: Reading, inner: int, dim: int) -> Iterator[WeightTensor]:
-        hidden = reading.hidden_size
-
-        def says(key: str) -> bool:
-            return bool(key) and flag(reading, key, default=False)
-
-        yield from linear("linear_in_proj", 3 * inner, hidden, HERE, bias=says(self.bias_key))
-        if says(self.qk_norm_key):
-            for _ in ("query", "key"):
-                yield vector("qk_norm", dim, ModuleClass.NORM)
+    def _tensors(self, reading: Reading, shape: LinearAttention) -> Iterator[WeightTensor]:
+        hidden, inner = reading.hidden_size, shape.output_gate
+        bias = bool(self.bias_key) and flag(reading, self.bias_key, default=False)
+        yield from linear("linear_in_proj", 3 * inner, hidden, HERE, bias=bias)
+        if self.qk_norm_key and flag(reading, self.qk_norm_key, default=False):
+            for _ in ("queries", "keys"):
+                yield vector("qk_norm", shape.key_head_dim, ModuleClass.NORM)
         yield from linear("linear_gate_proj", inner, hidden, HERE)
         yield vector("linear_norm", inner, ModuleClass.NORM)
-        yield from linear("linear_out_proj", hidden, inner, HERE, bias=says(self.out_bias_key))
+        yield from linear("linear_out_proj", hidden, inner, HERE)
 
 
 @dataclass(frozen=True)

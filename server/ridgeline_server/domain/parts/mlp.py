@@ -14,12 +14,14 @@ from ridgeline_server.domain.tensors import ModuleClass, WeightTensor, linear
 
 @dataclass(frozen=True)
 class OwnMlp:
-    """The MLP as the family's own facts have it."""
+    """The MLP as the family's own facts have it, `times` as wide as the config says."""
+
+    times: int = 1
 
     def read(self, reading: Reading, name: str) -> Part:  # noqa: ARG002
         """The MLP, whatever the name of its layers."""
         family = reading.family
-        shape = Mlp(_width(reading), family.gated, reading.activation)
+        shape = Mlp(self.times * _width(reading), family.gated, reading.activation)
         return Part(
             shape,
             tuple(

@@ -51,28 +51,6 @@ class Reused:
 
 
 @dataclass(frozen=True)
-class ZambaPeriod:
-    """Zamba's rule for a config without layers_block_type: the third layer is HYBRID, and of those after it
-    each at the offset of the period.
-    """
-
-    others: str
-
-    @property
-    def keys_read(self) -> tuple[str, ...]:
-        """The keys that this rule looks at."""
-        return ("attn_layer_period", "attn_layer_offset")
-
-    def names(self, reading: Reading) -> Sequence[str] | None:
-        """HYBRID and the others."""
-        fields = reading.fields
-        period = fields.needed_integer(("attn_layer_period",), 1, MAX_LAYERS)
-        offset = fields.needed_integer(("attn_layer_offset",), 0, MAX_LAYERS)
-        after = [HYBRID if layer % period == offset else self.others for layer in range(reading.layer_count)]
-        return [self.others, self.others, HYBRID, *after][: reading.layer_count]
-
-
-@dataclass(frozen=True)
 class SharedAttention:
     """The block's attention. `adapters`: each layer adds low-rank adapters of its own, as in Zamba2."""
 
@@ -153,7 +131,8 @@ def _stored(block: Iterable[WeightTensor], *, again: bool) -> Iterator[WeightTen
 
 
 def _says(reading: Reading, keys: Sequence[str]) -> bool:
-    return any([flag(reading, key, default=False) for key in keys])
+    # Both spellings are looked up, so that neither counts as unread.
+    return True in [flag(reading, key, default=False) for key in keys]
 
 
 def _adapter(
