@@ -63,7 +63,10 @@ QWEN3_5 = Family(
     ignored=frozenset({"mtp_use_dedicated_embeddings"}),
 )
 
-QWEN3_5_MOE = replace(QWEN3_5, experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, shared_gate=True))
+QWEN3_5_MOE = replace(
+    QWEN3_5,
+    experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, shared_width_needed=True, shared_gate=True),
+)
 
 OLMO_HYBRID = replace(
     OLMO2,

@@ -258,7 +258,9 @@ GRANITE_HYBRID = Family(
         Stated("layers_block_type", MIXERS),
         Unsaid(("layer_types",), STATE_SPACE),
     ),
-    experts=replace(IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",)),
+    experts=replace(
+        IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",), shared_width_needed=True
+    ),
     when=(
         ATTENTION_BIAS,
         when("position_embedding_type", equals="rope", position=Position.ROTARY),
@@ -305,6 +307,7 @@ NEMOTRON_H = Family(
     experts=ExpertsFacts(
         count_keys=("n_routed_experts",),
         shared_width_keys=("moe_shared_expert_intermediate_size",),
+        shared_width_needed=True,
         routing_bias=True,
         latent_keys=("moe_latent_size",),
     ),
