@@ -11,7 +11,6 @@ from ridgeline_server.domain.config.keys import check_unread
 from ridgeline_server.domain.config.model_type import find_family
 from ridgeline_server.domain.config.sizes import (
     HIDDEN_SIZE,
-    LAYERS,
     MAX_HIDDEN_SIZE,
     MAX_LAYERS,
     MAX_VOCAB,
@@ -55,7 +54,7 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
         assumptions=assumptions,
         model_type=model_type,
         hidden_size=fields.needed_integer(HIDDEN_SIZE, 1, MAX_HIDDEN_SIZE),
-        layer_count=fields.needed_integer(LAYERS, 1, MAX_LAYERS),
+        layer_count=family.layers_each * fields.needed_integer(family.layer_keys, 1, MAX_LAYERS),
         vocab_size=fields.needed_integer(family.vocab_keys, 1, MAX_VOCAB),
         position_count=read_context(family, fields, assumptions),
         activation=fields.text(ACTIVATION) or family.activation,
