@@ -14,6 +14,7 @@ from ridgeline_server.domain.config.sizes import (
     MAX_HIDDEN_SIZE,
     MAX_LAYERS,
     MAX_VOCAB,
+    TIED,
     read_context,
 )
 from ridgeline_server.domain.config.wrappers import find_language
@@ -47,14 +48,14 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
         fields = ConfigFields(language.config, CLASS_DEFAULTS.get(model_type, {}))
     family = _as_stated(family, fields, model_type)
 
-    tied = fields.boolean("tie_word_embeddings")
+    tied = _tied(fields)
     reading = Reading(
         fields=fields,
         family=family,
         assumptions=assumptions,
         model_type=model_type,
         hidden_size=fields.needed_integer(HIDDEN_SIZE, 1, MAX_HIDDEN_SIZE),
-        layer_count=family.layers_each * fields.needed_integer(family.layer_keys, 1, MAX_LAYERS),
+        layer_count=_layer_count(family, fields),
         vocab_size=fields.needed_integer(family.vocab_keys, 1, MAX_VOCAB),
         position_count=read_context(family, fields, assumptions),
         activation=fields.text(ACTIVATION) or family.activation,
@@ -94,6 +95,26 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
             *([f"{extra[1]} multi-token-prediction layer(s)"] if extra and extra[1] else []),
         ),
     )
+
+
+def _tied(fields: ConfigFields) -> bool | None:
+    """Whether lm_head is the embedding, by any of the keys that say it."""
+    said = {key: found for key in TIED if (found := fields.boolean(key)) is not None}
+    if len({*said.values()}) > 1:
+        fields.refuse(
+            TIED[1], f"is {shown(said[TIED[1]])}, but {TIED[0]} is {shown(said[TIED[0]])}; keep one"
+        )
+    return next(iter(said.values()), None)
+
+
+def _layer_count(family: Family, fields: ConfigFields) -> int:
+    """The number of layers: that of the config, else of the entries of a list with one for each layer."""
+    if not fields.has(family.layer_keys):
+        for key in family.layer_list_keys:
+            entries = fields.value(key)
+            if isinstance(entries, list | tuple | str) and 0 < len(entries) <= MAX_LAYERS:
+                return len(entries)
+    return family.layers_each * fields.needed_integer(family.layer_keys, 1, MAX_LAYERS)
 
 
 def _as_stated(family: Family, fields: ConfigFields, model_type: str) -> Family:

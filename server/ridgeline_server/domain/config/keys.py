@@ -62,7 +62,7 @@ _IRRELEVANT = re.compile(
 _STRUCTURAL = re.compile(
     r"size|dim|width|rank|lora|head|layer|block|expert|moe|router|mlp|ffn|attn|attention|norm|bias|kernel|conv|state"
     r"|proj|embed|gate|hidden|intermediate|pattern|shared?|window|chunk|latent|sparse|index|mamba|ssm|recurrent"
-    r"|hybrid|memory|group|altup|laurel|depth|num_|^n_|activation|_act$|parallel|residual|multi|query|key|value|tied?"
+    r"|hybrid|lstm|memory|group|altup|laurel|depth|num_|^n_|activation|_act$|parallel|residual|multi|query|key|value|tied?"
     r"|encoder|decoder|cross|vision|audio|image|speech|config|type|use_|enable|add_|sink|alibi|position|compress|hash"
     r"|loop|repeat|recur|draft|mtp|nextn|predict|adapter|merge|cfg"
 )

@@ -12,6 +12,8 @@ from types import MappingProxyType
 _ATTENTION = ("self_attn", "attn", "self_attention", "attention", "mixer")
 _MLP = ("mlp", "feed_forward", "ffn", "mixer")
 _EXPERTS = ("mlp", "block_sparse_moe", "ffn", "feed_forward", "mixer", "moe")
+_STATE_SPACE = ("mixer", "mamba", "mamba_decoder.mamba")
+_LINEAR = ("linear_attn", "self_attn", "attention")
 _MIXER = ("mixer", "mamba", "linear_attn", "self_attn", "temporal_block", "conv")
 
 
@@ -49,6 +51,28 @@ PATHS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "shared_expert_down_proj": _in(_EXPERTS, "shared_experts.down_proj", "shared_expert.down_proj"),
         "shared_expert_gate": _in(_EXPERTS, "shared_expert_gate"),
         "lm_head": ("lm_head", "output_layer", "head"),
+        "ssm_in_proj": _in(_STATE_SPACE, "in_proj"),
+        "ssm_x_proj": _in(_STATE_SPACE, "x_proj"),
+        "ssm_dt_proj": _in(_STATE_SPACE, "dt_proj"),
+        "ssm_out_proj": _in(_STATE_SPACE, "out_proj"),
+        "linear_in_proj": (
+            *_in(("linear_attn",), "in_proj_qkvz", "in_proj_qkv", "in_proj_z", "g_proj"),
+            *_in(_LINEAR, "qkv_proj", "query_key_value", "q_proj", "k_proj", "v_proj"),
+        ),
+        "linear_decay_proj": _in(
+            _LINEAR, "in_proj_ba", "in_proj_b", "in_proj_a", "a_proj", "b_proj", "f_proj"
+        ),
+        "linear_decay_a_proj": _in(_LINEAR, "f_a_proj"),
+        "linear_decay_b_proj": _in(_LINEAR, "f_b_proj"),
+        "linear_beta_proj": _in(_LINEAR, "b_proj"),
+        "linear_gate_proj": _in(_LINEAR, "g_proj", "output_gate"),
+        "linear_gate_a_proj": _in(_LINEAR, "g_a_proj"),
+        "linear_gate_b_proj": _in(_LINEAR, "g_b_proj"),
+        "linear_out_proj": _in(_LINEAR, "out_proj", "o_proj", "dense"),
+        "conv_in_proj": ("conv.in_proj",),
+        "conv_out_proj": ("conv.out_proj",),
+        "recurrent_in_proj": _in(("temporal_block",), "linear_x", "linear_y"),
+        "recurrent_out_proj": ("temporal_block.linear_out",),
     }
 )
 """Where checkpoints have the matrices of each operator, below the layer; other operators are named as here."""

@@ -156,7 +156,7 @@ def _tensors(family: Family, hidden: int, shape: Attention) -> Iterator[WeightTe
             yield from linear("v_proj", v_width, hidden, HERE, bias=family.qkv_bias)
     yield from _qk_norm(family, shape, k_width)
     if shape.output_gate:
-        yield from linear("attn_gate_proj", shape.output_gate, hidden, HERE)
+        yield from linear("attn_gate_proj", shape.output_gate, hidden, HERE, bias=family.gate_bias)
     if shape.sinks:
         yield vector("attention", shape.head_count, HERE)
     yield from linear("o_proj", hidden, out_width, HERE, bias=family.o_bias)

@@ -47,6 +47,8 @@ class ExpertsFacts:
     shared_width_keys: tuple[str, ...] = ()
     shared_count: int = 0
     """Shared experts where the keys are absent, of one expert's width each."""
+    shared_width_needed: bool = False
+    """The shared expert is there in any case: its width may not be left out."""
     shared_gate: bool = False
     """A gate of one element on the shared expert's output."""
     router_bias: bool = False
@@ -105,7 +107,8 @@ class ExpertsFacts:
         number = fields.integer(self.shared_count_keys, 0, MAX_EXPERTS)
         if number is None:
             number = self.shared_count
-        stated = fields.integer(self.shared_width_keys, 0, MAX_MLP_WIDTH)
+        read = fields.needed_integer if self.shared_width_needed else fields.integer
+        stated = read(self.shared_width_keys, 0, MAX_MLP_WIDTH)
         if stated is not None and self.shared_width_keys and not self.shared_count_keys:
             return stated
         if stated is not None:

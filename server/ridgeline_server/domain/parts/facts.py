@@ -151,6 +151,7 @@ class Family:
     o_bias: bool = False
     sinks: bool = False
     output_gate: Gate = Gate.NONE
+    gate_bias: bool = False
     keys_are_values: bool = False
     position: Position = Position.ROTARY
     position_offset: int = 0
@@ -179,6 +180,8 @@ class Family:
     """Checkpoints have experts and router beside the module `mlp`, not in it."""
 
     # Which layers have what
+    layer_list_keys: tuple[str, ...] = ()
+    """Keys with an entry for each layer, which tell how many layers there are in a config without a count."""
     mixers: Mapping[str, tuple[PartFacts, ...]] = field(default_factory=dict)
     """Mixers besides the family's own attention, by the names that `mixers_by` gives."""
     mlps: Mapping[str, tuple[PartFacts, ...]] = field(default_factory=dict)
@@ -197,7 +200,7 @@ class Family:
     lm_head_bias: bool = False
     vocab_keys: tuple[str, ...] = ("vocab_size", "padded_vocab_size")
     extra_embedding_rows: int = 0
-    layer_keys: tuple[str, ...] = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    layer_keys: tuple[str, ...] = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks")
     layers_each: int = 1
     """Layers, as this model has them, that the config counts as one."""
     more_tensors: Callable[[Reading], Sequence[WeightTensor]] | None = None
