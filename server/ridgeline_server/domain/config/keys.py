@@ -80,7 +80,7 @@ def check_unread(
 ) -> None:
     """Refuses a config with a key that may shape the model and was not read; says other unknown keys."""
     known = {*ignored, *fields.read}
-    unread = [key for key in set_keys(config) if key not in known and not _IRRELEVANT.fullmatch(key.lower())]
+    unread = [key for key in set_keys(config) if key not in known and not _irrelevant(key)]
     structural = [key for key in unread if _STRUCTURAL.search(key.lower())]
     if structural:
         raise UnsupportedConfigError(
@@ -91,6 +91,11 @@ def check_unread(
         )
     if unread:
         assumptions.append(f"taken to change neither weights nor cache: {', '.join(unread[:8])}")
+
+
+def _irrelevant(key: str) -> bool:
+    lower = key.lower()
+    return any(_IRRELEVANT.fullmatch(name) for name in (lower, lower.rpartition(".")[2]))
 
 
 def set_keys(config: Mapping[str, object]) -> list[str]:

@@ -7,17 +7,24 @@ from collections.abc import Mapping
 
 from ridgeline_server.domain.config.fields import ConfigFields, shown
 from ridgeline_server.domain.config.keys import set_keys
-from ridgeline_server.domain.config.sizes import HIDDEN_SIZE, LAYERS
 from ridgeline_server.domain.errors import UnsupportedConfigError
 from ridgeline_server.domain.families import ARCHITECTURES, FAMILIES
 from ridgeline_server.domain.families.dense import ATTENTION_BIAS, MLP_BIAS
-from ridgeline_server.domain.parts.facts import HEADS, MLP_WIDTH, Family
+from ridgeline_server.domain.parts.facts import Family
 from ridgeline_server.domain.parts.schedules import LAYER_TYPES, SlidingUnknown
 
 LLAMA_LIKE = Family(mixers_by=(LAYER_TYPES, SlidingUnknown()), when=(ATTENTION_BIAS, MLP_BIAS))
 """What an unknown model_type with Llama's keys is read as."""
 
-_NEEDED = (HIDDEN_SIZE[0], LAYERS[0], HEADS[0], MLP_WIDTH[0], "vocab_size", "rms_norm_eps", "hidden_act")
+_NEEDED = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "vocab_size",
+    "rms_norm_eps",
+    "hidden_act",
+)
 """What an unknown model_type must have to be read as llama-like."""
 
 _NOT_LLAMA_LIKE = re.compile(
