@@ -22,6 +22,9 @@ _TARGET = re.compile(r"(dns:///)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<
 _UNRESOLVED = ("DNS resolution failed", "Domain name not found", "name resolution")
 """What gRPC's resolvers say of a host without an address."""
 
+_TOO_LARGE = "larger than max"
+"""What a gRPC server says of a message that is over its limit, 4 MiB unless it was told otherwise."""
+
 
 class WireTransport:
     """Calls one server over one channel; safe to share between threads."""
@@ -65,14 +68,14 @@ class WireTransport:
         try:
             response: R = send(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
-            raise self._translated(error) from None
+            raise self._translated(error, request) from None
         return response
 
     def close(self) -> None:
         """Close the channel; calls that are under way are cancelled."""
         self._channel.close()
 
-    def _translated(self, error: grpc.RpcError) -> RidgelineError:
+    def _translated(self, error: grpc.RpcError, request: Message) -> RidgelineError:
         # The RpcError of a call is that call.
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
         if status is not None:
@@ -96,6 +99,9 @@ class WireTransport:
                 f"The server at {self.target} does not know this call: it is no Ridgeline server, or of an "
                 "older release; upgrade it."
             )
+        elif code == "RESOURCE_EXHAUSTED" and _TOO_LARGE in details:
+            size = request.ByteSize() / 2**20
+            message = f"{self.target} takes no request of {size:.1f} MiB at once. Send less in one request."
         else:
             message = f"The call to {self.target} failed: {details or code}"
         return of_code(code, message)

@@ -52,7 +52,7 @@ def device(entry_id: str = "x100", *aliases: str) -> hardware_pb2.Hardware:
         aliases=aliases,
         vendor="Example",
         kind="gpu",
-        release_year=2020,
+        release_year=2021,
         memory_bytes=80 * 2.0**30,
         usable_memory_bytes=79 * 2.0**30,
         bandwidth_bytes_per_s=2e12,
@@ -62,11 +62,11 @@ def device(entry_id: str = "x100", *aliases: str) -> hardware_pb2.Hardware:
             ),
             hardware_pb2.PeakRate(dtype=types_pb2.DTYPE_INT8, flops_per_s=624e12),
         ],
+        unsupported_dtypes=[types_pb2.DTYPE_FP8, types_pb2.DTYPE_FP4],
         link=hardware_pb2.Link(kind="ExampleLink", bandwidth_bytes_per_s=300e9, domain_size=8),
-        unsupported_dtypes=[types_pb2.DTYPE_FP8],
         tdp_watts=400,
         price_usd_per_hour=1.75,
-        price_as_of="2026-11-01",
+        price_as_of="2026-11-22",
         sources=[
             hardware_pb2.FigureSource(
                 field="bandwidth_bytes_per_s",

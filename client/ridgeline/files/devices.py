@@ -155,7 +155,7 @@ def _read_document(content: Mapping[str, object], path: str) -> Hardware:
     if violations:
         raise InvalidArgumentError("The device file has wrong figures.", "INVALID_FIELD", violations)
     if sources:
-        message["sources"] = sources
+        message.setdefault("sources", sources)
     device = from_dict(Hardware, message, path)
     device.sources.sort(key=lambda source: source.field)
     return device

@@ -13,10 +13,10 @@ MAX_FILE_BYTES = 2**20
 
 
 def names_file(name: str) -> bool:
-    """Whether a name means a file: it ends in .json, or there is such a file, or a folder with a
-    config.json.
+    """Whether a name means a file: it ends in .json or begins like a path, or there is such a file, or a
+    folder with a config.json.
     """
-    if name.lower().endswith(".json"):
+    if name.lower().endswith(".json") or name.startswith(("./", "../", "/")):
         return True
     path = Path(name)
     try:
@@ -25,16 +25,16 @@ def names_file(name: str) -> bool:
         return False
 
 
-def read_text(path: Path, field: str) -> str:
+def read_text(path: Path, field: str, max_bytes: int = MAX_FILE_BYTES) -> str:
     """The text of a file, or of config.json in a folder. Raises InvalidArgumentError about `field`."""
     try:
         if path.is_dir():
             path = path / "config.json"
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) <= MAX_FILE_BYTES:
+            data = file.read(max_bytes + 1)
+        if len(data) <= max_bytes:
             return data.decode("utf-8-sig")
-        problem = f"has more than {MAX_FILE_BYTES:,} bytes; give a JSON file"
+        problem = f"has more than {max_bytes:,} bytes; give a JSON file"
     except FileNotFoundError:
         problem = "does not exist; give the path of a JSON file, or a name of the catalog"
     except UnicodeDecodeError:
@@ -44,10 +44,10 @@ def read_text(path: Path, field: str) -> str:
     raise _wrong_file(path, field, problem)
 
 
-def read_object(path: Path, field: str) -> dict[str, object]:
+def read_object(path: Path, field: str, max_bytes: int = MAX_FILE_BYTES) -> dict[str, object]:
     """The JSON object in a file. Raises InvalidArgumentError about `field`."""
     try:
-        content = json.loads(read_text(path, field))
+        content = json.loads(read_text(path, field, max_bytes))
     except (ValueError, RecursionError) as error:
         raise _wrong_file(path, field, f"is not JSON: {error}") from None
     if not isinstance(content, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ridgeline_server.domain.config.fields import ConfigFields, shown
 from ridgeline_server.domain.config.formats import read_dtype, read_formats
@@ -10,14 +11,15 @@ from ridgeline_server.domain.config.keys import check_unread
 from ridgeline_server.domain.config.model_type import find_family
 from ridgeline_server.domain.config.sizes import (
     HIDDEN_SIZE,
-    LAYERS,
     MAX_HIDDEN_SIZE,
     MAX_LAYERS,
     MAX_VOCAB,
+    TIED,
     read_context,
 )
 from ridgeline_server.domain.config.wrappers import find_language
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError, UnsupportedConfigError
+from ridgeline_server.domain.families.class_defaults import CLASS_DEFAULTS
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parts.facts import ACTIVATION, Family
 from ridgeline_server.domain.parts.layers import plan_layers, read_layers
@@ -39,19 +41,21 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
             [FieldViolation("", f"is {shown(config)}; give the object of a config.json")]
         )
     language = find_language(config)
-    fields = ConfigFields(language.config)
     assumptions: list[str] = []
+    fields = ConfigFields(language.config)
     model_type, family = find_family(language.config, fields, assumptions)
+    if language.nested:
+        fields = ConfigFields(language.config, CLASS_DEFAULTS.get(model_type, {}))
     family = _as_stated(family, fields, model_type)
 
-    tied = fields.boolean("tie_word_embeddings")
+    tied = _tied(fields)
     reading = Reading(
         fields=fields,
         family=family,
         assumptions=assumptions,
         model_type=model_type,
         hidden_size=fields.needed_integer(HIDDEN_SIZE, 1, MAX_HIDDEN_SIZE),
-        layer_count=fields.needed_integer(LAYERS, 1, MAX_LAYERS),
+        layer_count=_layer_count(family, fields),
         vocab_size=fields.needed_integer(family.vocab_keys, 1, MAX_VOCAB),
         position_count=read_context(family, fields, assumptions),
         activation=fields.text(ACTIVATION) or family.activation,
@@ -60,10 +64,17 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
     plan = plan_layers(reading)
     kinds, sequence = read_layers(reading, plan)
     tensors = outer_tensors(reading, family.tied if tied is None else tied)
+    streams = fields.needed_integer(family.residual_keys, 1, 64) if family.residual_keys else 1
     extra = fields.first_integer(EXTRA_LAYERS, 0, MAX_LAYERS)
+    assumptions.extend(
+        f"{key} is absent: {value}, transformers' default for {model_type}"
+        for key, value in fields.defaulted.items()
+    )
     fields.raise_if_wrong(f"the config of model_type {shown(model_type)}")
     check_unread(language.config, fields, family.ignored, model_type, assumptions)
-    formats = read_formats(language.config, dtype, kinds, assumptions)
+    formats = read_formats(
+        language.config, dtype, kinds, sequence, tensors, family.experts_apart, assumptions
+    )
 
     return Model(
         id=model_id,
@@ -76,6 +87,7 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
         max_context_len=reading.position_count,
         dtype=dtype,
         formats=formats,
+        residual_streams=streams,
         assumptions=tuple(assumptions),
         not_modelled=(
             *language.other_parts,
@@ -83,6 +95,26 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
             *([f"{extra[1]} multi-token-prediction layer(s)"] if extra and extra[1] else []),
         ),
     )
+
+
+def _tied(fields: ConfigFields) -> bool | None:
+    """Whether lm_head is the embedding, by any of the keys that say it."""
+    said = {key: found for key in TIED if (found := fields.boolean(key)) is not None}
+    if len({*said.values()}) > 1:
+        fields.refuse(
+            TIED[1], f"is {shown(said[TIED[1]])}, but {TIED[0]} is {shown(said[TIED[0]])}; keep one"
+        )
+    return next(iter(said.values()), None)
+
+
+def _layer_count(family: Family, fields: ConfigFields) -> int:
+    """The number of layers: that of the config, else of the entries of a list with one for each layer."""
+    if not fields.has(family.layer_keys):
+        for key in family.layer_list_keys:
+            entries = fields.value(key)
+            if isinstance(entries, list | tuple | str) and 0 < len(entries) <= MAX_LAYERS:
+                return len(entries)
+    return family.layers_each * fields.needed_integer(family.layer_keys, 1, MAX_LAYERS)
 
 
 def _as_stated(family: Family, fields: ConfigFields, model_type: str) -> Family:
@@ -94,6 +126,8 @@ def _as_stated(family: Family, fields: ConfigFields, model_type: str) -> Family:
             holds = fields.value(stated.key) == stated.value
         if holds:
             family = family.with_facts(stated.facts)
+    if family.optional_experts is not None and (fields.value("num_experts") or 0) not in (0, 1):
+        family = replace(family, experts=family.optional_experts)
     for key, value in family.only.items():
         said = fields.value(key)
         if said is not None and said != value:

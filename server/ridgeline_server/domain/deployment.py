@@ -96,7 +96,8 @@ def resolve_deployment(request: DeploymentRequest, model: Model, hardware: Hardw
     activation = request.activation_dtype
     if activation is None:
         own = model.activation_dtype if weight == model.weight_dtype else None
-        activation = own if own is not None and own in hardware.peak_flops_per_s else compute
+        usable = own in ACTIVATION_DTYPES and own in hardware.peak_flops_per_s
+        activation = own if own is not None and usable else compute
     lm_head = request.lm_head_dtype or model.dtype
     kv = request.kv_dtype or compute
 

@@ -47,6 +47,7 @@ class Attention:
     sees those of its own chunk of that many tokens alone. `sinks`: each head has a logit of its own in the
     softmax. `output_gate`: elements of the gate on the output, 0 without one. `keys_are_values`: one
     projection gives both. `shares_kv`: reads the cache of an earlier layer, and has none of its own.
+    `is_cross`: keys and values come from an image, and text adds none.
     """
 
     head_count: int
@@ -61,6 +62,7 @@ class Attention:
     output_gate: int = 0
     keys_are_values: bool = False
     shares_kv: bool = False
+    is_cross: bool = False
     indexer: Indexer | None = None
 
     @property
@@ -72,7 +74,11 @@ class Attention:
     def kv_elements_per_token(self) -> int:
         """Elements that one token adds to the layer's cache."""
         indexed = self.indexer.kv_elements_per_token if self.indexer else 0
-        own = 0 if self.shares_kv else self.kv_head_count * (self.head_dim + self.value_head_dim)
+        own = (
+            0
+            if self.shares_kv or self.is_cross
+            else self.kv_head_count * (self.head_dim + self.value_head_dim)
+        )
         return own + indexed
 
     @property
@@ -119,6 +125,51 @@ class LatentAttention:
         """Elements that one token adds to the layer's cache; they are the same on every device."""
         indexed = self.indexer.kv_elements_per_token if self.indexer else 0
         return self.kv_lora_rank + self.qk_rope_head_dim + indexed
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """Attention keeps no state but its cache."""
+        return ()
+
+
+@dataclass(frozen=True)
+class CompressedAttention:
+    """DeepSeek-V4's attention: one head of keys, which are also the values, for all queries.
+
+    Queries see the last `window` tokens, and of those before one entry for each `compress_ratio` tokens (0:
+    none), which `indexer`, if there is one, picks from. Queries are projected from a latent of
+    `q_lora_rank`, and the output of each of `o_group_count` groups of heads to a latent of `o_lora_rank`.
+    """
+
+    head_count: int
+    head_dim: int
+    rotary_dim: int
+    q_lora_rank: int
+    o_lora_rank: int
+    o_group_count: int
+    window: int
+    compress_ratio: int
+    indexer: Indexer | None = None
+
+    @property
+    def kv_head_count(self) -> int:
+        """Heads of the cache."""
+        return 1
+
+    @property
+    def kv_elements_per_token(self) -> float:
+        """Elements that one token adds to the layer's cache while its window is not full; beyond it only
+        those of the compressed entries last.
+        """
+        return self.head_dim + self.compressed_elements_per_token
+
+    @property
+    def compressed_elements_per_token(self) -> float:
+        """Elements of compressed entries, the indexer's keys among them, that one token stands for."""
+        if not self.compress_ratio:
+            return 0
+        indexed = self.indexer.kv_elements_per_token if self.indexer else 0
+        return (self.head_dim + indexed) / self.compress_ratio
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -192,4 +243,12 @@ class Recurrence(_Recurrent):
     conv_kernel: int
 
 
-Mixer = Attention | LatentAttention | StateSpace | LinearAttention | ShortConvolution | Recurrence
+Mixer = (
+    Attention
+    | LatentAttention
+    | CompressedAttention
+    | StateSpace
+    | LinearAttention
+    | ShortConvolution
+    | Recurrence
+)

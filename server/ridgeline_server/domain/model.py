@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype
-from ridgeline_server.domain.mixers import Attention, LatentAttention, Mixer
-from ridgeline_server.domain.mlps import Experts, Mlp
+from ridgeline_server.domain.mixers import Attention, CompressedAttention, LatentAttention, Mixer
+from ridgeline_server.domain.mlps import Experts, Linear, Mlp
 from ridgeline_server.domain.tensors import ModuleClass, TensorKind, WeightTensor
 
 
@@ -37,16 +37,16 @@ class LayerKind:
 
     name: str
     count: int
-    mixers: tuple[Mixer, ...]
-    mlps: tuple[Mlp | Experts, ...]
+    mixers: tuple[Mixer | Linear, ...]
+    mlps: tuple[Mlp | Experts | Linear, ...]
     norms: tuple[str, ...]
     tensors: tuple[WeightTensor, ...]
     parallel: bool = False
 
     @property
-    def kv_elements_per_token(self) -> int:
+    def kv_elements_per_token(self) -> float:
         """Elements that one token adds to the KV cache of one layer, windows not yet full."""
-        return sum(mixer.kv_elements_per_token for mixer in self.mixers)
+        return sum(mixer.kv_elements_per_token for mixer in self.mixers if not isinstance(mixer, Linear))
 
     @property
     def parameters(self) -> int:
@@ -61,7 +61,8 @@ class Model:
 
     `dtype` is the wide format of the checkpoint, `formats` how it stores the matrices of each module class
     that the model has. `weight_dtype`, `weight_group_size` and `activation_dtype` are those of most of the
-    layers' matrix weights.
+    layers' matrix weights. `residual_streams` hidden states run side by side through the layers (Gemma 3n's
+    AltUp, DeepSeek-V4's hyper-connections).
     """
 
     id: str
@@ -73,7 +74,8 @@ class Model:
     tensors: tuple[WeightTensor, ...]
     max_context_len: int | None
     dtype: Dtype
-    formats: tuple[WeightFormat, ...]
+    formats: tuple[WeightFormat, ...] = ()
+    residual_streams: int = 1
     assumptions: tuple[str, ...] = ()
     not_modelled: tuple[str, ...] = ()
     display_name: str = field(default="", compare=False)
@@ -177,7 +179,7 @@ class Model:
         return _sum(self.all_tensors(), lambda tensor: tensor.kind is TensorKind.VECTOR)
 
     @cached_property
-    def kv_elements_per_token(self) -> int:
+    def kv_elements_per_token(self) -> float:
         """Elements that one token adds to the KV cache over all layers, windows not yet full."""
         return sum(kind.count * kind.kv_elements_per_token for kind in self.layer_kinds)
 
@@ -188,17 +190,18 @@ class Model:
             kind.count * state.elements * ELEMENT_BITS[state.dtype or self.dtype] / 8
             for kind in self.layer_kinds
             for mixer in kind.mixers
+            if not isinstance(mixer, Linear)
             for state in mixer.states
         )
 
     @cached_property
-    def attention(self) -> Attention | LatentAttention | None:
+    def attention(self) -> Attention | LatentAttention | CompressedAttention | None:
         """The attention of the layers that see the whole context, or the first there is; None without any."""
         found = [
             mixer
             for kind in self.layer_kinds
             for mixer in kind.mixers
-            if isinstance(mixer, Attention | LatentAttention)
+            if isinstance(mixer, Attention | LatentAttention | CompressedAttention)
         ]
         return next((a for a in found if a.window is None), found[0] if found else None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ridgeline_server.domain.mixers import (
     Attention,
+    CompressedAttention,
     Indexer,
     LatentAttention,
     LinearAttention,
@@ -11,12 +12,14 @@ from ridgeline_server.domain.mixers import (
     Recurrence,
     ShortConvolution,
 )
-from ridgeline_server.domain.mlps import Experts, Mlp
+from ridgeline_server.domain.mlps import Experts, Linear, Mlp
 
 
-def mixer_words(mixer: Mixer) -> str:
+def mixer_words(mixer: Mixer | Linear) -> str:
     """Such as `attention, 32 heads of 128, 8 KV heads`."""
     match mixer:
+        case Linear():
+            return f"one matrix of width {mixer.width}"
         case Attention():
             dims = (
                 f"{mixer.head_dim}"
@@ -44,6 +47,21 @@ def mixer_words(mixer: Mixer) -> str:
                     *_indexed(mixer.indexer),
                 ]
             )
+        case CompressedAttention():
+            return ", ".join(
+                [
+                    "compressed attention",
+                    f"{mixer.head_count} heads of {mixer.head_dim}",
+                    "one KV head",
+                    f"window {mixer.window}",
+                    *(
+                        [f"one entry for {mixer.compress_ratio} tokens before"]
+                        if mixer.compress_ratio
+                        else []
+                    ),
+                    *_indexed(mixer.indexer),
+                ]
+            )
         case LinearAttention():
             return f"{mixer.rule}, {mixer.value_head_count} heads of {mixer.key_head_dim} x {mixer.value_head_dim}"
         case ShortConvolution():
@@ -55,8 +73,10 @@ def mixer_words(mixer: Mixer) -> str:
             return f"Mamba-{mixer.version}, {mixer.inner_size} channels{heads}, state {mixer.state_size}"
 
 
-def mlp_words(mlp: Mlp | Experts) -> str:
+def mlp_words(mlp: Mlp | Experts | Linear) -> str:
     """Such as `8 of 256 experts of width 2048, 1 shared`."""
+    if isinstance(mlp, Linear):
+        return f"one matrix of width {mlp.width}"
     if isinstance(mlp, Mlp):
         return f"{'gated ' if mlp.gated else ''}MLP of width {mlp.intermediate_size}"
     shared = f", one shared of width {mlp.shared_intermediate_size}" if mlp.shared_intermediate_size else ""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ridgeline_server.domain.errors import UnsupportedArchitectureError
 from ridgeline_server.domain.mixers import (
     Attention,
+    CompressedAttention,
     LatentAttention,
     LinearAttention,
     Mixer,
@@ -15,7 +16,7 @@ from ridgeline_server.domain.mixers import (
     ShortConvolution,
     StateSpace,
 )
-from ridgeline_server.domain.mlps import Experts, Mlp
+from ridgeline_server.domain.mlps import Experts, Linear, Mlp
 from ridgeline_server.domain.model import LayerKind, Model
 from ridgeline_server.domain.tensors import TensorKind
 
@@ -40,6 +41,8 @@ def check_supported(model: Model) -> None:
         for tensor in model.tensors
         if tensor.operator not in COSTED_OUTSIDE
     )
+    if model.residual_streams > 1:
+        parts.append(f"{model.residual_streams} residual streams")
     if _mixed_formats(model):
         parts.append("weights of several formats in its layers")
     if parts:
@@ -66,6 +69,7 @@ def mlp_of(kind: LayerKind) -> Mlp:
 def _not_costed(kind: LayerKind) -> list[str]:
     found = [what for mixer in kind.mixers for what in _not_costed_mixer(mixer)]
     found += ["a mixture of experts" for mlp in kind.mlps if isinstance(mlp, Experts)]
+    found += ["linear layers in place of an MLP" for mlp in kind.mlps if isinstance(mlp, Linear)]
     for parts, what in ((kind.mixers, "mixer"), (kind.mlps, "MLP")):
         if not parts:
             found.append(f"no {what}")
@@ -76,7 +80,7 @@ def _not_costed(kind: LayerKind) -> list[str]:
     return [t.operator for t in kind.tensors if t.operator not in {*COSTED_IN_LAYERS, *kind.norms}]
 
 
-def _not_costed_mixer(mixer: Mixer) -> Iterator[str]:
+def _not_costed_mixer(mixer: Mixer | Linear) -> Iterator[str]:
     match mixer:
         case Attention():
             if mixer.chunk is not None:
@@ -89,14 +93,20 @@ def _not_costed_mixer(mixer: Mixer) -> Iterator[str]:
                 yield "keys that are also values"
             if mixer.shares_kv:
                 yield "attention to the keys of an earlier layer"
+            if mixer.is_cross:
+                yield "attention to images"
             if mixer.value_head_dim != mixer.head_dim:
                 yield "values of another width than keys"
             if mixer.indexer is not None:
                 yield "sparse attention with an indexer"
+        case CompressedAttention():
+            yield "compressed attention"
         case LatentAttention():
             yield "latent attention"
             if mixer.indexer is not None:
                 yield "sparse attention with an indexer"
+        case Linear():
+            yield "linear layers in place of attention"
         case StateSpace():
             yield "state-space mixers"
         case LinearAttention():

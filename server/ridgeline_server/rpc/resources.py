@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -166,8 +166,10 @@ class Resource(Generic[E, M]):
         return StaleEtagError(error, [(change.field, change.before, change.after) for change in changed])
 
     def _with_dependents(self, mask: tuple[str, ...]) -> tuple[str, ...]:
-        cleared = (
-            dependent for path, dependent in self.dependents.items() if path in mask and dependent not in mask
+        cleared: Iterator[str] = (
+            dependent
+            for path, dependent in self.dependents.items()
+            if path in mask and dependent not in mask
         )
         return (*mask, *cleared)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError, UnsupportedConfigError
 
@@ -20,17 +21,23 @@ class ConfigFields:
     nothing once something is noted: `sound` says whether to make them.
     """
 
-    def __init__(self, config: Mapping[str, object]) -> None:
+    def __init__(
+        self, config: Mapping[str, object], defaults: Mapping[str, object] = MappingProxyType({})
+    ) -> None:
         self._config = config
+        self._defaults = defaults
         self._noted: dict[FieldViolation, None] = {}
         self._missing: dict[str, None] = {}
         self.read: set[str] = set()
         """The keys that were looked up."""
+        self.defaulted: dict[str, object] = {}
+        """The keys whose default was taken, with it."""
 
     def replaced(self, keys: Mapping[str, object]) -> ConfigFields:
         """The same config with some keys replaced; notes go to the same place."""
-        other = ConfigFields({**self._config, **keys})
-        other._noted, other._missing, other.read = self._noted, self._missing, self.read
+        other = ConfigFields({**self._config, **keys}, self._defaults)
+        other._noted, other._missing = self._noted, self._missing
+        other.read, other.defaulted = self.read, self.defaulted
         return other
 
     @property
@@ -143,7 +150,12 @@ class ConfigFields:
             return self._config[key]
         outer, dot, inner = key.partition(".")
         nested = self._config.get(outer) if dot else None
-        return nested.get(inner, MISSING) if isinstance(nested, Mapping) else MISSING
+        if isinstance(nested, Mapping):
+            return nested.get(inner, MISSING)
+        if key in self._defaults:
+            self.defaulted[key] = self._defaults[key]
+            return self._defaults[key]
+        return MISSING
 
     def _whole(self, key: str, value: object, low: int, high: int) -> int:
         number = whole(value)

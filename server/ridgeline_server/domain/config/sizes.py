@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from ridgeline_server.domain.config.fields import ConfigFields, shown
 from ridgeline_server.domain.parts.facts import Family, Position
 
-HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model", "n_embed")
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model", "n_embed", "embedding_dim")
+TIED = ("tie_word_embeddings", "tie_embedding")
 CONTEXT = (
     "max_position_embeddings",
     "n_positions",

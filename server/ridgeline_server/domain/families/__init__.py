@@ -5,18 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ridgeline_server.domain.families.deci import DECI
 from ridgeline_server.domain.families.dense import DENSE
 from ridgeline_server.domain.families.experts import EXPERTS
+from ridgeline_server.domain.families.gemma import GEMMA_3N_AND_4
 from ridgeline_server.domain.families.latent import LATENT
+from ridgeline_server.domain.families.linear_attention import LINEAR_ATTENTION
+from ridgeline_server.domain.families.plain import PLAIN_LINE
+from ridgeline_server.domain.families.sparse import SPARSE_ATTENTION
+from ridgeline_server.domain.families.state_space import STATE_SPACES
 from ridgeline_server.domain.parts.facts import Family
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({**DENSE, **EXPERTS, **LATENT})
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        **DENSE,
+        **PLAIN_LINE,
+        **EXPERTS,
+        **LATENT,
+        **SPARSE_ATTENTION,
+        **GEMMA_3N_AND_4,
+        **DECI,
+        **STATE_SPACES,
+        **LINEAR_ATTENTION,
+    }
+)
 """Families by model_type."""
 
 ARCHITECTURES: Mapping[str, str] = MappingProxyType(
     {
         "Grok1ModelForCausalLM": "grok-1",
         "MiniCPM3ForCausalLM": "minicpm3",
+        "DeciLMForCausalLM": "nemotron-nas",
+        "MiniMaxM3SparseForCausalLM": "minimax_m3_vl_text",
     }
 )
 """The model_type of a class under `architectures`, where configs lack a model_type or give that of another

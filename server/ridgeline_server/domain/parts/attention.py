@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
+from ridgeline_server.domain.config.fields import ConfigFields
 from ridgeline_server.domain.config.sizes import MAX_CONTEXT, MAX_HEAD_DIM, MAX_HEADS
 from ridgeline_server.domain.mixers import Attention
 from ridgeline_server.domain.parts.facts import (
@@ -17,28 +18,52 @@ from ridgeline_server.domain.parts.facts import (
     Position,
     QkNorm,
 )
+from ridgeline_server.domain.parts.indexer import IndexerFacts
 from ridgeline_server.domain.parts.reading import Reading
 from ridgeline_server.domain.tensors import ModuleClass, WeightTensor, linear, vector
 from ridgeline_server.domain.tensors import norm as norm_vectors
 
-ROTARY_FRACTION = ("partial_rotary_factor", "rotary_pct", "rope_parameters.partial_rotary_factor")
+ROTARY_FRACTION = ("partial_rotary_factor", "rotary_pct")
 HERE = ModuleClass.ATTENTION
 
 
 @dataclass(frozen=True)
 class OwnAttention:
-    """Attention as the family's own facts have it."""
+    """Attention as the family's own facts have it.
+
+    `like` is the name whose window it has, where that is not its own name. `shares_kv`: it reads the keys and
+    values of an earlier layer, and has no projections for its own. `positions` false: whatever the family has,
+    these layers know none. `is_cross`: it reads the keys of an image, and gates what it adds.
+    """
+
+    like: str = ""
+    shares_kv: bool = False
+    positions: bool = True
+    is_cross: bool = False
+    indexer: IndexerFacts | None = None
 
     def read(self, reading: Reading, name: str) -> Part:
         """The attention of the layers of this name."""
-        shape = read_attention(reading, name)
-        return Part(shape, tuple(_tensors(reading.family, reading.hidden_size, shape)))
+        shape = replace(
+            read_attention(reading, self.like or name),
+            shares_kv=self.shares_kv,
+            is_cross=self.is_cross,
+            indexer=None if self.indexer is None else self.indexer.read(reading, name),
+        )
+        if not self.positions:
+            shape = replace(shape, rotary_dim=0)
+        tensors = list(_tensors(reading.family, reading.hidden_size, shape))
+        if self.indexer is not None and shape.indexer is not None:
+            tensors.extend(self.indexer.tensors(shape.indexer, reading.hidden_size, reading.hidden_size))
+        if self.is_cross:
+            tensors.extend([vector("cross_gate", 1, HERE), vector("cross_gate", 1, HERE)])
+        return Part(shape, tuple(tensors))
 
 
 def read_attention(reading: Reading, name: str) -> Attention:
     """The numbers of attention; the window is that of SLIDING layers, the chunk that of CHUNKED ones."""
     family, fields = reading.family, reading.fields
-    heads = fields.needed_integer(family.head_keys, 1, MAX_HEADS)
+    heads = _heads(reading)
     kv_heads = _kv_heads(reading, heads)
     head_dim = _head_dim(reading, heads)
     value_head_dim = fields.integer(family.value_head_dim_keys, 1, MAX_HEAD_DIM) or head_dim
@@ -49,7 +74,7 @@ def read_attention(reading: Reading, name: str) -> Attention:
         kv_head_count=kv_heads,
         head_dim=head_dim,
         value_head_dim=value_head_dim,
-        rotary_dim=_rotary_dim(reading, head_dim),
+        rotary_dim=_rotary_dim(reading, name, head_dim),
         window=fields.integer(family.window_keys, 1, MAX_CONTEXT) or family.window_default
         if name == SLIDING
         else None,
@@ -59,6 +84,17 @@ def read_attention(reading: Reading, name: str) -> Attention:
         output_gate=gates[family.output_gate],
         keys_are_values=family.keys_are_values,
     )
+
+
+def _heads(reading: Reading) -> int:
+    family, fields = reading.family, reading.fields
+    if family.heads_default is None or fields.has(family.head_keys):
+        return fields.needed_integer(family.head_keys, 1, MAX_HEADS)
+    reading.assume(
+        f"{family.head_keys[0]} is absent: {family.heads_default} query heads in the layers that slide, as "
+        "released models of this family have"
+    )
+    return family.heads_default
 
 
 def _kv_heads(reading: Reading, heads: int) -> int:
@@ -93,14 +129,20 @@ def _head_dim(reading: Reading, heads: int) -> int:
     return max(hidden // heads, 1)
 
 
-def _rotary_dim(reading: Reading, head_dim: int) -> int:
+def _rotary_dim(reading: Reading, name: str, head_dim: int) -> int:
     family, fields = reading.family, reading.fields
     if family.position is not Position.ROTARY:
         return 0
     if fields.sound and fields.value("rotary_dim") is not None:
         return fields.integer(("rotary_dim",), 1, head_dim) or 0
     fraction = fields.number(ROTARY_FRACTION, 0, 1)
-    return int(head_dim * (family.rotary_fraction if fraction is None else fraction))
+    if fraction is None:
+        rope = fields.value("rope_parameters")
+        of_name = rope.get(name) if isinstance(rope, Mapping) else None
+        stated = of_name if isinstance(of_name, Mapping) else rope if isinstance(rope, Mapping) else {}
+        inner = ConfigFields(stated).number(("partial_rotary_factor",), 0, 1)
+        fraction = family.rotary_fraction if inner is None else inner
+    return int(head_dim * fraction)
 
 
 def _tensors(family: Family, hidden: int, shape: Attention) -> Iterator[WeightTensor]:
@@ -114,7 +156,7 @@ def _tensors(family: Family, hidden: int, shape: Attention) -> Iterator[WeightTe
             yield from linear("v_proj", v_width, hidden, HERE, bias=family.qkv_bias)
     yield from _qk_norm(family, shape, k_width)
     if shape.output_gate:
-        yield from linear("attn_gate_proj", shape.output_gate, hidden, HERE)
+        yield from linear("attn_gate_proj", shape.output_gate, hidden, HERE, bias=family.gate_bias)
     if shape.sinks:
         yield vector("attention", shape.head_count, HERE)
     yield from linear("o_proj", hidden, out_width, HERE, bias=family.o_bias)

@@ -19,6 +19,7 @@ PER_TOKEN = (
     "experts_per_token",
     "top_k_experts",
     "moe_topk",
+    "moe_top_k",
     "moe_k",
 )
 WIDTH = ("moe_intermediate_size", "expert_intermediate_size", "expert_ffn_hidden_size")
@@ -46,6 +47,8 @@ class ExpertsFacts:
     shared_width_keys: tuple[str, ...] = ()
     shared_count: int = 0
     """Shared experts where the keys are absent, of one expert's width each."""
+    shared_width_needed: bool = False
+    """The shared expert is there in any case: its width may not be left out."""
     shared_gate: bool = False
     """A gate of one element on the shared expert's output."""
     router_bias: bool = False
@@ -104,7 +107,8 @@ class ExpertsFacts:
         number = fields.integer(self.shared_count_keys, 0, MAX_EXPERTS)
         if number is None:
             number = self.shared_count
-        stated = fields.integer(self.shared_width_keys, 0, MAX_MLP_WIDTH)
+        read = fields.needed_integer if self.shared_width_needed else fields.integer
+        stated = read(self.shared_width_keys, 0, MAX_MLP_WIDTH)
         if stated is not None and self.shared_width_keys and not self.shared_count_keys:
             return stated
         if stated is not None:
@@ -135,10 +139,17 @@ class ExpertsFacts:
             yield from self._shared(hidden, shape)
 
     def _expert(self, operator: str, rows: int, columns: int, shape: Experts) -> Iterator[WeightTensor]:
-        copies = {"copies": shape.expert_count, "active_copies": shape.experts_per_token}
-        yield WeightTensor(operator, (rows, columns), TensorKind.MATRIX, ModuleClass.EXPERTS, **copies)
+        tensor = WeightTensor(
+            operator,
+            (rows, columns),
+            TensorKind.MATRIX,
+            ModuleClass.EXPERTS,
+            copies=shape.expert_count,
+            active_copies=shape.experts_per_token,
+        )
+        yield tensor
         if self.bias:
-            yield WeightTensor(operator, (rows,), TensorKind.VECTOR, ModuleClass.EXPERTS, **copies)
+            yield replace(tensor, shape=(rows,), kind=TensorKind.VECTOR)
 
     def _shared(self, hidden: int, shape: Experts) -> Iterator[WeightTensor]:
         here, width, bias = ModuleClass.SHARED_EXPERT, shape.shared_intermediate_size, self.shared_bias

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ridgeline_server.domain.mixers import Mixer
-from ridgeline_server.domain.mlps import Experts, Mlp
+from ridgeline_server.domain.mlps import Experts, Linear, Mlp
 from ridgeline_server.domain.tensors import Norm, WeightTensor
 
 if TYPE_CHECKING:
@@ -31,8 +31,11 @@ HEAD_DIM = ("head_dim", "kv_channels", "attention_head_dim")
 MLP_WIDTH = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
 ACTIVATION = ("hidden_activation", "hidden_act", "activation_function", "activation")
 
-FULL, SLIDING, CHUNKED, NOTHING = "full_attention", "sliding_attention", "chunked_attention", "nothing"
-"""Names of mixers that every family knows; FULL and SLIDING are those of transformers' layer_types."""
+FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
+NO_ROPE, NOTHING = "no-rope", "nothing"
+"""Names of mixers that every family knows: the first three as in transformers' layer_types; NO_ROPE is full
+attention that knows no positions, among layers that do.
+"""
 DENSE, SPARSE, BOTH = "mlp", "experts", "mlp-and-experts"
 """Names of what every family knows to follow the mixer; NOTHING too."""
 
@@ -76,7 +79,7 @@ class Gate(StrEnum):
 class Part:
     """A mixer or an MLP of one layer, with its tensors."""
 
-    shape: Mixer | Mlp | Experts
+    shape: Mixer | Mlp | Experts | Linear
     tensors: tuple[WeightTensor, ...]
 
 
@@ -132,6 +135,8 @@ class Family:
 
     # Attention
     head_keys: tuple[str, ...] = HEADS
+    heads_default: int | None = None
+    """Query heads where the keys are absent; None: they may not be."""
     kv_head_keys: tuple[str, ...] = KV_HEADS
     kv_heads: KvHeads = KvHeads.KEY_OR_ALL
     head_dim_keys: tuple[str, ...] = HEAD_DIM
@@ -146,6 +151,7 @@ class Family:
     o_bias: bool = False
     sinks: bool = False
     output_gate: Gate = Gate.NONE
+    gate_bias: bool = False
     keys_are_values: bool = False
     position: Position = Position.ROTARY
     position_offset: int = 0
@@ -168,8 +174,14 @@ class Family:
     halved_mlp: bool = False
     """The config's intermediate_size is that of gate and up together."""
     experts: PartFacts | None = None
+    optional_experts: PartFacts | None = None
+    """The experts of configs that tell how many there are; without that the MLP is dense."""
+    experts_apart: bool = False
+    """Checkpoints have experts and router beside the module `mlp`, not in it."""
 
     # Which layers have what
+    layer_list_keys: tuple[str, ...] = ()
+    """Keys with an entry for each layer, which tell how many layers there are in a config without a count."""
     mixers: Mapping[str, tuple[PartFacts, ...]] = field(default_factory=dict)
     """Mixers besides the family's own attention, by the names that `mixers_by` gives."""
     mlps: Mapping[str, tuple[PartFacts, ...]] = field(default_factory=dict)
@@ -180,19 +192,27 @@ class Family:
     """Rules for what follows; without one all are SPARSE in a family with experts, else DENSE."""
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Facts of the layers whose mixer or MLP has this name, where they differ from the family's."""
-    per_layer: Callable[[Reading], Sequence[Mapping[str, object]] | None] | None = None
-    """Keys of each layer that replace those of the config."""
+    per_layer: Callable[[Reading], Sequence[Mapping[str, int]]] | None = None
+    """Keys of each layer that replace those of the config, where no list says them."""
 
     # Around the layers
     tied: bool = False
     lm_head_bias: bool = False
     vocab_keys: tuple[str, ...] = ("vocab_size", "padded_vocab_size")
+    extra_embedding_rows: int = 0
+    layer_keys: tuple[str, ...] = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks")
+    layers_each: int = 1
+    """Layers, as this model has them, that the config counts as one."""
     more_tensors: Callable[[Reading], Sequence[WeightTensor]] | None = None
     """Tensors outside of the layers that other families do not have."""
+    more_in_layers: Callable[[Reading], Sequence[WeightTensor]] | None = None
+    """Tensors of each layer that belong neither to its mixer nor to its MLP."""
+    residual_keys: tuple[str, ...] = ()
+    """The number of hidden states that run side by side."""
 
     # What a config says
     when: tuple[When, ...] = ()
-    only: Mapping[str, bool | str | int] = field(default_factory=dict)
+    only: Mapping[str, object] = field(default_factory=dict)
     """Keys that change the architecture in ways that are not modelled, with the value that does not."""
     same_as_hidden_size: str = ""
     """A key that is refused when it differs from hidden_size."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ridgeline_server.domain.config.sizes import MAX_CONTEXT
 from ridgeline_server.domain.mixers import (
     Attention,
+    CompressedAttention,
     LatentAttention,
     LinearAttention,
     Recurrence,
     ShortConvolution,
     StateSpace,
 )
-from ridgeline_server.domain.mlps import Experts
+from ridgeline_server.domain.mlps import Experts, Linear
 from ridgeline_server.domain.model import LayerKind
 from ridgeline_server.domain.parts.attention import OwnAttention
 from ridgeline_server.domain.parts.facts import (
@@ -23,6 +24,7 @@ from ridgeline_server.domain.parts.facts import (
     CHUNKED,
     DENSE,
     FULL,
+    NO_ROPE,
     NOTHING,
     SLIDING,
     SPARSE,
@@ -31,6 +33,7 @@ from ridgeline_server.domain.parts.facts import (
     Schedule,
 )
 from ridgeline_server.domain.parts.mlp import OwnMlp
+from ridgeline_server.domain.parts.per_layer import keys_of_layers
 from ridgeline_server.domain.parts.reading import Reading
 from ridgeline_server.domain.parts.schedules import LAYER_TYPES
 from ridgeline_server.domain.tensors import WeightTensor
@@ -42,7 +45,7 @@ class LayerPlan(NamedTuple):
 
     mixer: str
     mlp: str
-    keys: tuple[tuple[str, object], ...] = ()
+    keys: tuple[tuple[str, int], ...] = ()
 
 
 def plan_layers(reading: Reading) -> list[LayerPlan]:
@@ -53,10 +56,11 @@ def plan_layers(reading: Reading) -> list[LayerPlan]:
     mlps = _scheduled(family.mlps_by, reading) or [mlp] * layers
     # Without a dense layer the width of one means nothing, yet many configs have it.
     fields.read.update(family.mlp_keys)
-    own: Sequence[Mapping[str, object]] | None = family.per_layer(reading) if family.per_layer else None
-    keys = [tuple(entry.items()) for entry in own] if own is not None else [()] * layers
-    # A list of the wrong length is noted already, and ends the reading.
-    return [LayerPlan(*layer) for layer in zip(mixers, mlps, keys, strict=False)]
+    keys = keys_of_layers(reading)
+    return [
+        LayerPlan(mixer, mlp, tuple(keys[n].items()))
+        for n, (mixer, mlp) in enumerate(zip(mixers, mlps, strict=False))
+    ]
 
 
 def read_layers(reading: Reading, plan: Sequence[LayerPlan]) -> tuple[tuple[LayerKind, ...], tuple[int, ...]]:
@@ -114,17 +118,27 @@ def _windowed(reading: Reading, mixers: list[str]) -> list[str]:
     used = fields.boolean("use_sliding_window")
     if window is None and used is not False and fields.value("layer_types") is not None:
         fields.lack(family.window_keys[:1])
-    if window is None or used is False or (context is not None and window >= context):
+    if window is None or used is False:
+        # Without a window all layers are alike, those too that know no positions beside it.
+        return [FULL if name in (SLIDING, NO_ROPE) else name for name in mixers]
+    if context is not None and window >= context:
         return [FULL if name == SLIDING else name for name in mixers]
     return mixers
 
 
 _OWN_ATTENTION: tuple[PartFacts, ...] = (OwnAttention(),)
+_WITHOUT_POSITIONS: tuple[PartFacts, ...] = (OwnAttention(like=FULL, positions=False),)
 _OWN_MLP: tuple[PartFacts, ...] = (OwnMlp(),)
 
 
 def _mixer_facts(reading: Reading, name: str) -> tuple[PartFacts, ...]:
-    own = {FULL: _OWN_ATTENTION, SLIDING: _OWN_ATTENTION, CHUNKED: _OWN_ATTENTION, NOTHING: ()}
+    own = {
+        FULL: _OWN_ATTENTION,
+        SLIDING: _OWN_ATTENTION,
+        CHUNKED: _OWN_ATTENTION,
+        NO_ROPE: _WITHOUT_POSITIONS,
+        NOTHING: (),
+    }
     found = reading.family.mixers.get(name)
     return own[name] if found is None else found
 
@@ -145,8 +159,11 @@ def _make(reading: Reading, layer: LayerPlan) -> Made:
     of_mixer, of_mlp = reading.of_layers(layer.mixer), reading.of_layers(layer.mlp)
     mixers = tuple(f.read(of_mixer, layer.mixer) for f in _mixer_facts(of_mixer, layer.mixer))
     mlps = tuple(f.read(of_mlp, layer.mlp) for f in _mlp_facts(of_mlp, layer.mlp))
-    norms = tuple(name for name in of_mixer.family.norms if (mixers if name.startswith("attn") else mlps))
-    return mixers, mlps, norms, tuple(_tensors(of_mixer, mixers, mlps, norms))
+    norms = (
+        *(name for name in of_mixer.family.norms if mixers and name.startswith("attn")),
+        *(name for name in of_mlp.family.norms if mlps and not name.startswith("attn")),
+    )
+    return mixers, mlps, norms, tuple(_tensors(reading, mixers, mlps, norms))
 
 
 def _tensors(
@@ -166,6 +183,8 @@ def _tensors(
     for part in mlps:
         yield from part.tensors
     yield from norm("mlp_post_norm")
+    if reading.family.more_in_layers is not None:
+        yield from reading.family.more_in_layers(reading)
 
 
 def _names(kinds: Sequence[tuple[tuple[Part, ...], tuple[Part, ...]]]) -> list[str]:
@@ -183,6 +202,11 @@ def _names(kinds: Sequence[tuple[tuple[Part, ...], tuple[Part, ...]]]) -> list[s
             mixer if mlp == "none" else mlp if mixer == "none" else f"{mixer}, {mlp}"
             for mixer, mlp in zip(mixers, mlps, strict=True)
         ]
+    if len(set(names)) < len(names):
+        names = [
+            f"{name}, no rope" if any(_without_positions(part) for part in of) else name
+            for name, (of, _) in zip(names, kinds, strict=True)
+        ]
     seen: Counter[str] = Counter()
     alike = Counter(names)
     told = []
@@ -194,12 +218,18 @@ def _names(kinds: Sequence[tuple[tuple[Part, ...], tuple[Part, ...]]]) -> list[s
 
 def _mixer_name(part: Part) -> str:
     match part.shape:
+        case Linear():
+            return "linear"
         case Attention(window=int(window)):
             return f"window-{window}"
         case Attention(chunk=int(chunk)):
             return f"chunk-{chunk}"
+        case Attention(is_cross=True):
+            return "cross"
         case Attention():
             return "full"
+        case CompressedAttention():
+            return f"compressed-{part.shape.compress_ratio}" if part.shape.compress_ratio else "window"
         case LatentAttention(window=int(window)):
             return f"latent, window-{window}"
         case LatentAttention():
@@ -207,7 +237,7 @@ def _mixer_name(part: Part) -> str:
         case StateSpace():
             return "state-space"
         case LinearAttention():
-            return "linear"
+            return "linear-attention"
         case ShortConvolution():
             return "convolution"
         case Recurrence():
@@ -216,5 +246,15 @@ def _mixer_name(part: Part) -> str:
             raise TypeError(part.shape)
 
 
+def _without_positions(part: Part) -> bool:
+    return isinstance(part.shape, Attention) and not part.shape.rotary_dim
+
+
 def _mlp_name(part: Part) -> str:
-    return "experts" if isinstance(part.shape, Experts) else "mlp"
+    match part.shape:
+        case Experts():
+            return "experts"
+        case Linear():
+            return "linear"
+        case _:
+            return "mlp"

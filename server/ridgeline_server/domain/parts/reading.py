@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ridgeline_server.domain.config.fields import ConfigFields
@@ -30,7 +31,7 @@ class Reading:
         facts = self.family.variants.get(name)
         return replace(self, family=self.family.with_facts(facts)) if facts else self
 
-    def with_keys(self, keys: dict[str, object]) -> Reading:
+    def with_keys(self, keys: Mapping[str, int]) -> Reading:
         """The reading of a layer that has some keys of its own."""
         return replace(self, fields=self.fields.replaced(keys)) if keys else self
 

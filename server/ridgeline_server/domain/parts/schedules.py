@@ -9,7 +9,7 @@ from types import MappingProxyType
 from ridgeline_server.domain.config.fields import shown, whole
 from ridgeline_server.domain.config.sizes import MAX_LAYERS
 from ridgeline_server.domain.errors import UnsupportedConfigError
-from ridgeline_server.domain.parts.facts import CHUNKED, FULL, SLIDING, Schedule
+from ridgeline_server.domain.parts.facts import CHUNKED, FULL, NO_ROPE, SLIDING, Schedule
 from ridgeline_server.domain.parts.reading import Reading
 
 
@@ -144,7 +144,10 @@ class FirstThen:
 
 @dataclass(frozen=True)
 class Listed:
-    """The layers whose numbers a key lists are `listed`, the others `others`; numbers start at `base`."""
+    """The layers whose numbers a key lists are `listed`, the others `others`; numbers start at `base`.
+
+    The list may be a string with commas.
+    """
 
     key: str
     listed: str
@@ -162,6 +165,8 @@ class Listed:
         if entries is None:
             return None
         layers = reading.layer_count
+        if isinstance(entries, str):
+            entries = [int(n) if n.strip().isdecimal() and len(n) < 6 else None for n in entries.split(",")]
         numbers = [whole(entry) for entry in entries] if isinstance(entries, list | tuple) else [None]
         if any(n is None or not self.base <= n < layers + self.base for n in numbers):
             if reading.fields.sound:
@@ -262,8 +267,32 @@ class Unless:
         return [next((n for n in layer if n != self.name), self.name) for layer in zip(*said, strict=False)]
 
 
+@dataclass(frozen=True)
+class LastRenamed:
+    """Other rules, but for the last layers, as many as a key says: their names are translated by `renamed`."""
+
+    rules: tuple[Schedule, ...]
+    keys: tuple[str, ...]
+    renamed: Mapping[str, str]
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return (*self.keys, *(key for rule in self.rules for key in rule.keys_read))
+
+    def names(self, reading: Reading) -> Sequence[str] | None:
+        """The names by the first rule that says something."""
+        found = next((n for rule in self.rules if (n := rule.names(reading)) is not None), None)
+        if found is None:
+            return None
+        last = reading.layer_count - (reading.fields.integer(self.keys, 0, MAX_LAYERS) or 0)
+        return [self.renamed.get(name, name) if n >= last else name for n, name in enumerate(found)]
+
+
 ATTENTION_TYPES: Mapping[str | int, str] = MappingProxyType(
     {"full_attention": FULL, "sliding_attention": SLIDING, "chunked_attention": CHUNKED}
 )
 LAYER_TYPES = Stated("layer_types", ATTENTION_TYPES)
 """transformers' layer_types."""
+LAYER_TYPES_NO_ROPE = Stated("layer_types", MappingProxyType({**ATTENTION_TYPES, "full_attention": NO_ROPE}))
+"""The same, where only layers with a window know positions."""
