@@ -18,6 +18,7 @@ from tests.unit.domain.hybrid_configs import (
     QWEN3_NEXT,
     XLSTM_7B,
     only_kind,
+    states_of,
     without,
 )
 
@@ -57,8 +58,7 @@ def mixer_parameters(kind: LayerKind) -> int:
 
 
 def states(kind: LayerKind) -> dict[str, int]:
-    (mixer,) = kind.mixers
-    return {state.name: state.elements for state in mixer.states}
+    return {state.name: state.elements for state in states_of(kind)}
 
 
 def test_a_gated_delta_net_layer_of_qwen3_next() -> None:
@@ -101,8 +101,7 @@ def test_a_kimi_delta_layer_of_kimi_linear() -> None:
         + 2304 * inner
     )
     assert states(kind) == {"convolution": 3 * 3 * inner, "linear_attention": 32 * 128 * 128}
-    (mixer,) = kind.mixers
-    assert [state.dtype for state in mixer.states] == [None, Dtype.FP32]
+    assert [state.dtype for state in states_of(kind)] == [None, Dtype.FP32]
 
 
 def test_layers_of_kimi_linear_are_numbered_from_one() -> None:
@@ -177,7 +176,7 @@ def test_a_layer_of_xlstm_7b() -> None:
     )
     # A matrix of 256 x 512, a normaliser of 256 and a stabiliser for each head, in fp32.
     assert states(kind) == {"linear_attention": 8 * (256 * 512 + 256 + 1)}
-    assert kind.mixers[0].states[0].dtype is Dtype.FP32
+    assert [state.dtype for state in states_of(kind)] == [Dtype.FP32]
 
 
 def test_olmo_hybrid_normalises_before_linear_and_after_full_attention() -> None:
