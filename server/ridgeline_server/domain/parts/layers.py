@@ -59,8 +59,7 @@ def plan_layers(reading: Reading) -> list[LayerPlan]:
     keys = keys_of_layers(reading)
     # A list of the wrong length is noted already, and ends the reading.
     return [
-        LayerPlan(mixer, mlp, tuple(own.items()))
-        for mixer, mlp, own in zip(mixers, mlps, keys, strict=False)
+        LayerPlan(mixer, mlp, tuple(own.items())) for mixer, mlp, own in zip(mixers, mlps, keys, strict=False)
     ]
 
 
