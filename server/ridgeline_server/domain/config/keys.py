@@ -52,7 +52,7 @@ _IRRELEVANT = re.compile(
     | sliding_window | use_sliding_window | max_window_layers | alibi_bias_max | full_attn_mod
 
     # the language part's own wrappers, and parts that are said as not modelled
-    | is_llama_config | is_decoder | add_cross_attention | tie_encoder_decoder | language_model_only
+    | is_llama_config | is_decoder | language_model_only
     | chunk_size_feed_forward
     """,
     re.VERBOSE,

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from ridgeline_server.domain.config.fields import shown, whole
 from ridgeline_server.domain.config.sizes import MAX_LAYERS
-from ridgeline_server.domain.families.dense import ALL_SLIDE
+from ridgeline_server.domain.families.dense import ALL_SLIDE, ATTENTION_BIAS, MLP_BIAS
 from ridgeline_server.domain.parts.facts import (
     FULL,
     SLIDING,
@@ -72,7 +72,7 @@ FALCON = replace(
 )
 FALCON_40B = replace(FALCON, kv_heads=KvHeads.KEY, norms=("attn_norm", "mlp_norm"))
 
-GPT_NEO_TYPES = MappingProxyType({"global": FULL, "local": SLIDING})
+GPT_NEO_TYPES: Mapping[str | int, str] = MappingProxyType({"global": FULL, "local": SLIDING})
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,15 @@ PLAIN_LINE: Mapping[str, Family] = MappingProxyType(
             when=(when("position_embedding_type", equals="learned", position=Position.LEARNED),),
             only={"activation_function": "swiglu"},
         ),
-        "jais2": replace(PLAIN, kv_heads=KvHeads.KEY_OR_ALL, activation="relu2"),
+        "jais2": replace(
+            PLAIN,
+            kv_heads=KvHeads.KEY_OR_ALL,
+            activation="relu2",
+            qkv_bias=False,
+            o_bias=False,
+            mlp_bias=False,
+            when=(ATTENTION_BIAS, MLP_BIAS),
+        ),
         "persimmon": replace(
             PLAIN,
             activation="relu2",
