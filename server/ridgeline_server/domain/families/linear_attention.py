@@ -327,7 +327,11 @@ XLSTM = Family(
 
 LINEAR_ATTENTION: Mapping[str, Family] = MappingProxyType(
     {
-        "qwen3_next": replace(QWEN3_5_MOE, mlps_by=QWEN_SPARSE),
+        "qwen3_next": replace(
+            QWEN3_5_MOE,
+            mlps_by=QWEN_SPARSE,
+            not_modelled=("a layer for multi-token prediction, which the config does not tell of",),
+        ),
         "qwen3_5": QWEN3_5,
         "qwen3_5_text": QWEN3_5,
         "qwen3_5_moe": QWEN3_5_MOE,
