@@ -125,6 +125,7 @@ def assert_no_fault(answer: Message | Status, request: Message) -> None:
             code_pb2.ALREADY_EXISTS,
             code_pb2.ABORTED,
             code_pb2.FAILED_PRECONDITION,
+            code_pb2.OUT_OF_RANGE,
         ), f"{answer.message} to {request}"
         assert answer.ByteSize() < 5000
     else:

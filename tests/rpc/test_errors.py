@@ -23,11 +23,13 @@ from ridgeline_server.domain.errors import (
 from ridgeline_server.rpc.dispatch import Method
 from ridgeline_server.rpc.errors import (
     InvalidPageTokenError,
+    StaleEtagError,
     UnsupportedConfigFieldError,
     status_of,
 )
 from ridgeline_server.store import errors as store
 from tests.rpc.conftest import running
+from tests.store.samples import model
 
 HARDWARE, MODEL, PROFILE = store.Resource
 PROTO = Path(__file__).resolve().parents[2] / "proto" / "ridgeline" / "v1" / "errors.proto"
@@ -46,7 +48,11 @@ CASES: dict[str, tuple[Exception, type[errors.RidgelineError]]] = {
     "MODEL_NOT_FOUND": (store.NotFoundError(MODEL, "x", []), errors.NotFoundError),
     "EFFICIENCY_PROFILE_NOT_FOUND": (store.NotFoundError(PROFILE, "x", []), errors.NotFoundError),
     "NAME_TAKEN": (store.NameTakenError(MODEL, "a", "b/c"), errors.AlreadyExistsError),
-    "ETAG_MISMATCH": (store.EtagMismatchError(MODEL, "a"), errors.AbortedError),
+    "ETAG_MISMATCH": (
+        StaleEtagError(store.EtagMismatchError(MODEL, model(), model()), [("notes", "[]", '["n"]')]),
+        errors.AbortedError,
+    ),
+    "CATALOG_REVISION_OUT_OF_RANGE": (store.RevisionOutOfRangeError(9, 2, 7), errors.OutOfRangeError),
     "UNSUPPORTED_DTYPE": (
         UnsupportedDtypeError("A100 has no fp8 unit", "deployment.activation_dtype"),
         errors.FailedPreconditionError,

@@ -255,40 +255,6 @@ def test_a_dry_run_checks_everything_and_writes_nothing(kind: Kind, store: Catal
     assert kind.repository.get(kind.ids[0]) == created
 
 
-def test_pages_follow_the_ids_and_together_hold_every_entry_once(kind: Kind) -> None:
-    # Bytes count: capitals before small letters, and '.' and '-' before '/'.
-    ids = ["Zeta", "a-b", "a.b", "a/b", "a0", "ab", "b", "zeta-2"]
-    for entry_id in reversed(ids):
-        kind.repository.create(kind.sample(entry_id))
-    seen: list[str] = []
-    after_id = ""
-    sizes = []
-    while True:
-        page = kind.repository.page(after_id=after_id, limit=3)
-        seen += [entry.id for entry in page.entries]
-        sizes.append(len(page.entries))
-        after_id = page.next_after_id
-        if not after_id:
-            break
-    assert seen == ids
-    assert sizes == [3, 3, 2]
-
-
-def test_the_last_full_page_is_known_to_be_the_last(kind: Kind) -> None:
-    for entry_id in kind.ids:
-        kind.repository.create(kind.sample(entry_id))
-    assert kind.repository.page(limit=3).next_after_id == ""
-    assert kind.repository.page(limit=2).next_after_id == kind.ids[1]
-
-
-def test_a_page_may_start_after_an_id_that_is_gone(kind: Kind) -> None:
-    for entry_id in kind.ids:
-        kind.repository.create(kind.sample(entry_id))
-    kind.repository.delete(kind.ids[0])
-    assert [entry.id for entry in kind.repository.page(after_id=kind.ids[0]).entries] == list(kind.ids[1:])
-    assert len(kind.repository.page(after_id="\0").entries) in (0, 2)
-
-
 def test_a_device_without_optional_figures_comes_back_without_them(store: CatalogStore) -> None:
     full = device()
     bare = replace(

@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 import ridgeline_catalog
 from ridgeline_server.store import seed as seed_module
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import Confidence, HardwareEntry, ModelEntry, Origin, ProfileEntry
 from ridgeline_server.store.errors import NotFoundError
+from ridgeline_server.store.listing import Listing, ModelFilter
 from ridgeline_server.store.seed import (
     BuiltinCatalog,
     BuiltinCatalogError,
@@ -23,7 +25,9 @@ from ridgeline_server.store.seed import (
     profile_entry,
     read_builtin_catalog,
     seed,
+    seed_differences,
 )
+from ridgeline_server.store.tables import models
 from tests.processes import run_at_once
 from tests.store.samples import device, model, profile
 
@@ -210,7 +214,53 @@ def test_four_processes_may_seed_the_whole_catalog_at_once(store: CatalogStore, 
     outputs = run_at_once(code, [[database_url]] * 4)
     devices = len(list(ridgeline_catalog.hardware_documents()))
     assert sorted(outputs) == [f"0 {devices}\n"] * 3 + [f"{devices} 0\n"]
-    assert len(store.hardware.page(limit=1000).entries) == devices
+    assert len(store.hardware.page(Listing(limit=1000)).entries) == devices
+
+
+def test_a_dry_run_tells_what_a_newer_release_would_change_and_writes_nothing(store: CatalogStore) -> None:
+    seed(store, release(device("same"), device("old"), device("mine"), device("gone"), model("o/m")))
+    store.hardware.update("mine", lambda entry: replace(entry, notes=("mine",)))
+    store.hardware.delete("gone")
+    newer = release(
+        device("same"), device("new"), device("mine", bandwidth=5e12), device("gone"),
+        model("o/m", layers=3), digest="2",
+    )  # fmt: skip
+    before = store.revision()
+    found = {(d.entry_id, d.action): d for d in seed_differences(store, newer)}
+    assert set(found) == {
+        ("new", "created"),
+        ("old", "removed"),
+        ("mine", "kept_user_changes"),
+        ("gone", "kept_deleted"),
+        ("o/m", "updated"),
+    }
+    mine, updated = found["mine", "kept_user_changes"], found["o/m", "updated"]
+    assert mine.before is not None
+    assert mine.after is not None
+    assert (mine.before.notes, mine.after.hardware.bandwidth_bytes_per_s) == (("mine",), 5e12)
+    assert [entry.model.layer_count for entry in (updated.before, updated.after) if entry] == [2, 3]
+    assert seed(store, newer, dry_run=True).hardware.created == ("new",)
+    assert store.revision() == before
+    assert store.models.get("o/m").entry.model.layer_count == 2
+
+
+def test_a_users_copy_of_what_ships_is_no_difference(store: CatalogStore) -> None:
+    store.hardware.create(device("a"))
+    assert list(seed_differences(store, release(device("a")))) == []
+
+
+def test_computed_columns_of_users_models_follow_the_release_that_reads_them(store: CatalogStore) -> None:
+    """As if another release had counted otherwise: a filter must not go on with its count."""
+    store.models.create(model("o/mine"))
+    entry = store.models.get("o/mine").entry
+    with store.database.writing() as transaction:
+        transaction.connection.execute(update(models).values(parameter_count=1.0, family="unheard-of"))
+    revision = store.revision()
+    seed(store, release(digest="2"))
+    listing = Listing(filter=ModelFilter(family="llama", min_parameter_count=entry.model.parameter_count))
+    assert [found.id for found in store.models.page(listing).entries] == ["o/mine"]
+    assert store.models.get("o/mine").entry == entry
+    assert store.revision() == revision + 1
 
 
 # The catalog that ships
@@ -235,7 +285,7 @@ def test_every_file_that_ships_becomes_an_entry_that_any_of_its_names_finds(
     for model_in_catalog in shipped.models:
         for name in (model_in_catalog.id, *model_in_catalog.aliases):
             assert store.models.get(name).entry.config_json == model_in_catalog.config_json
-    stored_profiles = [entry.profile for entry in store.profiles.page(limit=1000).entries]
+    stored_profiles = [entry.profile for entry in store.profiles.page(Listing(limit=1000)).entries]
     assert stored_profiles == sorted((entry.profile for entry in shipped.profiles), key=lambda p: p.id)
 
 
@@ -262,14 +312,6 @@ def test_a_devices_file_becomes_its_entry() -> None:
     stated = documents["rtx-a6000.json"]["memory_bytes"]
     assert source.confidence is Confidence(stated["confidence"])
     assert source.note == stated["note"]
-
-
-def test_the_accumulator_of_a_peak_is_told_in_its_note() -> None:
-    document = dict(ridgeline_catalog.hardware_documents())["rtx-4090.json"]
-    noted = {source.field: source.note for source in hardware_entry(document).sources}
-    for dtype, figure in document["peak_flops_per_s"].items():
-        if "accumulate" in figure:
-            assert noted[f"peaks.{dtype}"].startswith(f"{figure['accumulate']} accumulation")
 
 
 def test_a_models_file_becomes_its_entry_with_the_published_count_as_a_note() -> None:

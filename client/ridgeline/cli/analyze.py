@@ -25,6 +25,7 @@ CSV_COLUMNS = (
 @options.formats()
 @options.device
 @options.basis
+@options.catalog_revision
 @options.output
 @options.connection
 @click.pass_context
@@ -58,7 +59,7 @@ def analyze(ctx: click.Context, /, **given: Any) -> None:
     Exit code 1 says that the deployment does not fit or misses an SLO that was given.
     """
     arguments = question.load(given) | question.deployment(given, given["deployment_file"])
-    arguments |= {"ideal": given["ideal"], "overrides": question.overrides(given["overrides"])}
+    arguments |= question.circumstances(given)
     with session.client(given["server"], given["timeout"]) as client:
         response = client.analyze(given["model"], given["hardware"], **arguments)
     if given["output"] == "json":

@@ -41,6 +41,7 @@ CSV_COLUMNS = (
     help="Let plans change the batch. Batching is judged anyway.",
 )
 @options.basis
+@options.catalog_revision
 @options.output
 @options.connection
 @click.pass_context
@@ -72,7 +73,7 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
     Exit code 1 says that neither today's deployment nor a plan fits and meets the SLOs that were given.
     """
     arguments = question.load(given) | question.deployment(given, given["deployment_file"])
-    arguments |= {"ideal": given["ideal"], "overrides": question.overrides(given["overrides"])}
+    arguments |= question.circumstances(given)
     arguments |= {"goal": given["goal"], "allow_load_change": given["allow_load_change"]}
     with session.client(given["server"], given["timeout"]) as client:
         response = client.recommend(given["model"], given["hardware"], **arguments)

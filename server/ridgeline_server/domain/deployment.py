@@ -142,11 +142,11 @@ def _compute_dtype(request: DeploymentRequest, model: Model, hardware: Hardware)
 
 def _no_unit(dtype: Dtype, hardware: Hardware) -> UnsupportedDtypeError:
     units = ", ".join(sorted(hardware.peak_flops_per_s))
-    return UnsupportedDtypeError(
-        f"{hardware.name} has no {dtype} unit, so it cannot compute with {dtype} activations; it computes "
-        f"in {units}",
-        "deployment.activation_dtype",
-    )
+    if dtype in hardware.unsupported_dtypes:
+        problem = f"{hardware.lack_of(dtype)}, so it cannot compute with {dtype} activations"
+    else:
+        problem = f"{hardware.lack_of(dtype)}; if it has the unit, give one with --set peaks.{dtype}=..."
+    return UnsupportedDtypeError(f"{problem}; it computes in {units}", "deployment.activation_dtype")
 
 
 def _storable(field: str, dtype: Dtype, allowed: tuple[Dtype, ...]) -> list[FieldViolation]:

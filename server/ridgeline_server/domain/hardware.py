@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -46,6 +46,14 @@ class Hardware:
     def name(self) -> str:
         """Name for messages."""
         return self.display_name or self.id
+
+    def lack_of(self, dtype: Dtype, units: Collection[Dtype] = ()) -> str:
+        """Why nothing is computed in a format that has no peak, as a clause: the device is known to have no
+        unit, or nobody knows. `units` are further formats whose units would do.
+        """
+        if not self.unsupported_dtypes.isdisjoint((dtype, *units)):
+            return f"{self.name} has no {dtype} unit"
+        return f"no {dtype} rate of {self.name} is known"
 
     @property
     def allocatable_bytes(self) -> float:

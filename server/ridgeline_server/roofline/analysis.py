@@ -104,9 +104,9 @@ def _notices(
         if dtype in _FLOAT_UNITS and not _FLOAT_UNITS[dtype] & set(hardware.peak_flops_per_s):
             yield Notice(
                 NoticeCode.STORAGE_ONLY_DTYPE,
-                f"{hardware.name} has no {dtype} unit: the {what} are taken to be stored in {dtype} and "
-                f"widened to {deployment.compute_dtype} by the kernels that read them, which the engine "
-                "must have.",
+                f"{hardware.lack_of(dtype, _FLOAT_UNITS[dtype])}: the {what} are taken to be stored in "
+                f"{dtype} and widened to {deployment.compute_dtype} by the kernels that read them, which the "
+                "engine must have.",
             )
     for text in model.assumptions:
         yield Notice(NoticeCode.MODEL_ASSUMPTION, text)

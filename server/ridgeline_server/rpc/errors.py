@@ -33,6 +33,9 @@ message."""
 MAX_TEXT_LENGTH = 600
 """Characters of a message or of a violation."""
 
+MAX_TOLD_CHANGES = 6
+"""Fields that the message of a stale etag tells."""
+
 _NOT_FOUND = {
     store.Resource.HARDWARE: ErrorReason.ERROR_REASON_HARDWARE_NOT_FOUND,
     store.Resource.MODEL: ErrorReason.ERROR_REASON_MODEL_NOT_FOUND,
@@ -60,6 +63,24 @@ class StatusError(Exception):
 
 class UnsupportedConfigFieldError(InvalidFieldsError):
     """Nothing is wrong with a request but that a config in it cannot be modelled."""
+
+
+class StaleEtagError(Exception):
+    """An entry changed since its etag was read; `changes` are triples of a field, its value before and after,
+    as JSON.
+    """
+
+    def __init__(self, error: store.EtagMismatchError, changes: Sequence[tuple[str, str, str]]) -> None:
+        self.etag: str = error.current.etag
+        self.fields = tuple(field for field, _, _ in changes)
+        said = ", ".join(
+            f"{field} {_cut(before, 60) or 'nothing'} -> {_cut(after, 60) or 'nothing'}"
+            for field, before, after in changes[:MAX_TOLD_CHANGES]
+        )
+        more = f" and {len(changes) - MAX_TOLD_CHANGES} more" if len(changes) > MAX_TOLD_CHANGES else ""
+        wrote = f"{error.principal} wrote it at {error.time:%Y-%m-%d %H:%M:%S} UTC" if error.time else ""
+        what = f": {said}{more}" if said else ", with the content it had"
+        super().__init__(f"{error}. {wrote}{what}" if error.stale is not None else str(error))
 
 
 class InvalidPageTokenError(ValueError):
@@ -110,8 +131,20 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
                 ErrorReason.ERROR_REASON_NAME_TAKEN,
                 {"holder": error.holder},
             )
-        case store.EtagMismatchError():
-            return _status(code_pb2.ABORTED, str(error), ErrorReason.ERROR_REASON_ETAG_MISMATCH)
+        case StaleEtagError():
+            return _status(
+                code_pb2.ABORTED,
+                str(error),
+                ErrorReason.ERROR_REASON_ETAG_MISMATCH,
+                {"etag": error.etag, "changed": _cut(", ".join(error.fields), MAX_TEXT_LENGTH)},
+            )
+        case store.RevisionOutOfRangeError():
+            return _status(
+                code_pb2.OUT_OF_RANGE,
+                str(error),
+                ErrorReason.ERROR_REASON_CATALOG_REVISION_OUT_OF_RANGE,
+                {"first": str(error.first), "last": str(error.last)},
+            )
         case store.InvalidEntryError():
             return _status(code_pb2.INVALID_ARGUMENT, str(error), ErrorReason.ERROR_REASON_INVALID_FIELD)
         case store.DatabaseError():

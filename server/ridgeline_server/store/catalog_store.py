@@ -10,7 +10,8 @@ from ridgeline_server.store.database import Database
 from ridgeline_server.store.hardware import HardwareRepository
 from ridgeline_server.store.models import ModelRepository
 from ridgeline_server.store.profiles import ProfileRepository
-from ridgeline_server.store.repository import Repository, current_revision
+from ridgeline_server.store.repository import Repository
+from ridgeline_server.store.revisions import current_revision
 
 
 class CatalogStore:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from sqlalchemy import (
     QueuePool,
     create_engine,
     event,
+    insert,
     make_url,
     select,
     update,
@@ -36,7 +38,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from ridgeline_server.store.errors import DatabaseReadOnlyError, DatabaseUrlError
 from ridgeline_server.store.failures import translated_failures
-from ridgeline_server.store.tables import catalog_state
+from ridgeline_server.store.principals import principal
+from ridgeline_server.store.tables import catalog_state, revisions
 
 LOCK_TIMEOUT_S = 5.0
 """How long a statement waits for another process's lock before it fails with DatabaseLockedError."""
@@ -201,12 +204,25 @@ def _postgresql_engine(url: URL, lock_timeout_s: float) -> Engine:
     return engine
 
 
-@dataclass(frozen=True)
+@dataclass
 class WriteTransaction:
-    """An open transaction that holds the catalog's write lock. `revision` is the one that it makes."""
+    """An open transaction that holds the catalog's write lock. `revision` is the one that it makes, at
+    `time`; one that is cancelled makes none.
+    """
 
     connection: Connection
     revision: int
+    time: datetime
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Undo everything at the end of the block: the catalog stays at the revision before."""
+        self.cancelled = True
+
+    @property
+    def final_revision(self) -> int:
+        """The catalog's revision once the block has ended."""
+        return self.revision - 1 if self.cancelled else self.revision
 
 
 class Database:
@@ -220,6 +236,9 @@ class Database:
             # All statements of a read see one state of the catalog, as they do in any SQLite transaction.
             engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._reader = engine
+        # Writers of one process queue here, in their order: SQLite lets those that wait for its own lock try
+        # again and again, and one of many may starve.
+        self._turn = threading.Lock()
         self._count_lock = threading.Lock()
         self._commit_count = 0
 
@@ -236,18 +255,22 @@ class Database:
 
     @contextmanager
     def writing(self, *, dry_run: bool = False) -> Iterator[WriteTransaction]:
-        """A transaction that raises the revision, committed at the end of the block unless it is a dry run.
+        """A transaction that raises the revision in the name of the current principal, committed at the end
+        of the block unless it is a dry run or was cancelled.
 
         Writers follow one another from start to commit: SQLite by BEGIN IMMEDIATE, PostgreSQL by the row lock
         on catalog_state. What the block reads is therefore current, and a change that it derives from that
         loses nobody else's. Catalog writes are rare and short, so this costs nothing that matters.
         """
-        with translated_failures(self.location), self._writer.connect() as connection:
+        with translated_failures(self.location), self._turn, self._writer.connect() as connection:
             with connection.begin() as transaction:
                 connection.execute(update(catalog_state).values(revision=catalog_state.c.revision + 1))
                 revision: int = connection.execute(select(catalog_state.c.revision)).scalar_one()
-                yield WriteTransaction(connection, revision)
-                if dry_run:
+                write = WriteTransaction(connection, revision, datetime.now(UTC), cancelled=dry_run)
+                author = {"revision": revision, "principal": principal(), "write_time": write.time}
+                connection.execute(insert(revisions), author)
+                yield write
+                if write.cancelled:
                     transaction.rollback()
                     return
             with self._count_lock:

@@ -75,6 +75,18 @@ class HardwareEntry(CatalogEntry):
 
 
 @dataclass(frozen=True)
+class CheckpointTotals:
+    """What the headers of a checkpoint's safetensors files say: elements and bytes of all tensors, and the
+    elements by safetensors dtype and by what a tensor's name begins with.
+    """
+
+    element_count: float
+    bytes: float
+    element_count_by_dtype: Mapping[str, float]
+    element_count_by_prefix: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class ModelEntry(CatalogEntry):
     """One model of the catalog: the text of its config.json, from which everything else follows."""
 
@@ -83,6 +95,7 @@ class ModelEntry(CatalogEntry):
     display_name: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
+    checkpoint: CheckpointTotals | None = None
 
     @cached_property
     def model(self) -> Model:
@@ -135,9 +148,17 @@ class Versioned(Generic[E]):
 
 
 @dataclass(frozen=True)
+class Cursor:
+    """Where a page ended: the last entry's id, and its value in the order that was asked for."""
+
+    id: str
+    value: float | str | None = None
+
+
+@dataclass(frozen=True)
 class Page(Generic[E]):
-    """Entries in the order of their ids. `next_after_id` starts the next page and is empty on the last."""
+    """Entries in the order that was asked for. `after` starts the next page; None on the last."""
 
     entries: tuple[E, ...]
-    next_after_id: str
+    after: Cursor | None
     revision: int

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row, Table
 
 from ridgeline_server.store import tables
-from ridgeline_server.store.entries import ModelEntry, Origin
+from ridgeline_server.store.entries import CheckpointTotals, ModelEntry, Origin
 from ridgeline_server.store.errors import Resource
 from ridgeline_server.store.repository import Repository
 
@@ -19,6 +20,7 @@ class ModelRepository(Repository[ModelEntry]):
     resource = Resource.MODEL
     table = tables.models
     names = tables.model_names
+    orders = ("parameter_count", "active_parameter_count", "max_context_len", "update_time")
 
     def to_row(self, entry: ModelEntry) -> dict[str, object]:
         """The model's text and what is computed from it.
@@ -31,9 +33,8 @@ class ModelRepository(Repository[ModelEntry]):
             "config_json": entry.config_json,
             "source": entry.source,
             "notes": list(entry.notes),
-            "family": entry.model.family,
-            "parameter_count": float(entry.model.parameter_count),
-            "weight_dtype": entry.model.weight_dtype,
+            "checkpoint": None if entry.checkpoint is None else asdict(entry.checkpoint),
+            **computed_columns(entry),
         }
 
     def from_rows(
@@ -49,9 +50,26 @@ class ModelRepository(Repository[ModelEntry]):
             display_name=row.display_name,
             source=row.source,
             notes=tuple(row.notes),
+            checkpoint=None if row.checkpoint is None else CheckpointTotals(**row.checkpoint),
             aliases=aliases,
             origin=Origin(row.origin),
             etag=row.etag,
             create_time=row.create_time,
             update_time=row.update_time,
         )
+
+
+def computed_columns(entry: ModelEntry) -> dict[str, object]:
+    """What the table holds of a model's architecture, as this release reads its config.
+
+    Raises InvalidFieldsError and UnsupportedConfigError for a config that it cannot read.
+    """
+    model = entry.model
+    return {
+        "family": model.family,
+        "parameter_count": float(model.parameter_count),
+        "active_parameter_count": float(model.active_parameter_count),
+        "expert_count": 0 if model.experts is None else model.experts.expert_count,
+        "max_context_len": model.max_context_len,
+        "weight_dtype": model.weight_dtype,
+    }

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
-from ridgeline_server.store.errors import NotFoundError, Resource
-
 NEAREST_COUNT = 3
 """How many near names a miss tells."""
 
@@ -28,36 +26,28 @@ def name_key(name: str) -> str:
     return _SEPARATORS.sub("-", name.strip()).casefold().replace("\0", "\ufffd")
 
 
-class NameIndex:
-    """The names of all entries of one resource, for finding and for telling what comes near a miss."""
+def loose_key(name: str) -> str:
+    """The form without any separators, under which a name that is not found as it is may be meant: `RTX4090`
+    for `rtx-4090`. Two entries may share it; then it finds neither.
+    """
+    return _SEPARATORS.sub("", name_key(name))
 
-    def __init__(self, resource: Resource, names: Iterable[tuple[str, str]]) -> None:
-        """`names` are pairs of a name (an id or an alias, as written) and its entry's id."""
-        self.resource = resource
-        self._names = tuple(names)
-        self._ids = {name_key(name): entry_id for name, entry_id in self._names}
 
-    def resolve(self, name: str) -> str:
-        """The id of the entry with this id or alias. Raises NotFoundError with the nearest names."""
-        try:
-            return self._ids[name_key(name)]
-        except KeyError:
-            raise NotFoundError(self.resource, name, self.nearest(name)) from None
-
-    def nearest(self, name: str) -> tuple[str, ...]:
-        """Up to three names, each of another entry, best first. Names that hold the wanted one, or are held
-        by it, come near at any length: `h100` is near `h100-sxm`.
-        """
-        wanted = name_key(name)[:COMPARED_LENGTH]
-        matcher: SequenceMatcher[str] = SequenceMatcher(autojunk=False)
-        matcher.set_seq2(wanted)
-        best: dict[str, tuple[float, str]] = {}
-        for candidate, entry_id in self._names:
-            similarity = _similarity(matcher, wanted, name_key(candidate))
-            if similarity >= NEAR_ENOUGH and similarity > best.get(entry_id, (0.0, ""))[0]:
-                best[entry_id] = (similarity, candidate)
-        ranked = sorted(best.values(), key=lambda scored: (-scored[0], scored[1]))
-        return tuple(candidate for _, candidate in ranked[:NEAREST_COUNT])
+def nearest(name: str, names: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Up to three of the `names`, pairs of a name and its entry's id, that come near one that is not found;
+    each is of another entry, best first. Names that hold the wanted one, or are held by it, come near at any
+    length: `h100` is near `h100-sxm`.
+    """
+    wanted = name_key(name)[:COMPARED_LENGTH]
+    matcher: SequenceMatcher[str] = SequenceMatcher(autojunk=False)
+    matcher.set_seq2(wanted)
+    best: dict[str, tuple[float, str]] = {}
+    for candidate, entry_id in names:
+        similarity = _similarity(matcher, wanted, name_key(candidate))
+        if similarity >= NEAR_ENOUGH and similarity > best.get(entry_id, (0.0, ""))[0]:
+            best[entry_id] = (similarity, candidate)
+    ranked = sorted(best.values(), key=lambda scored: (-scored[0], scored[1]))
+    return tuple(candidate for _, candidate in ranked[:NEAREST_COUNT])
 
 
 def _similarity(matcher: SequenceMatcher[str], wanted: str, candidate: str) -> float:

@@ -5,6 +5,9 @@ the entry itself this tells everything. An entry that is still a built-in, with 
 and gets updated; an entry that belongs to a user was changed and is kept; a hash without an entry means that
 a user removed it, and it stays removed. A built-in that the release no longer ships goes, unless a user
 changed it: the catalog follows the release that seeded last.
+
+What is computed from the configs of users' models and kept in columns, for filters, is brought up to how this
+release reads them; that changes no entry.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, Generic
@@ -26,6 +30,7 @@ from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, Oper
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedConfigError
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.store.catalog_store import CatalogStore
+from ridgeline_server.store.database import WriteTransaction
 from ridgeline_server.store.entries import (
     Confidence,
     E,
@@ -35,9 +40,12 @@ from ridgeline_server.store.entries import (
     Origin,
     ProfileEntry,
 )
+from ridgeline_server.store.errors import Resource
+from ridgeline_server.store.models import computed_columns
 from ridgeline_server.store.names import name_key
+from ridgeline_server.store.principals import acting_as
 from ridgeline_server.store.repository import Repository, stamped
-from ridgeline_server.store.tables import catalog_state, seeded_entries
+from ridgeline_server.store.tables import catalog_state, models, seeded_entries
 
 Document = Mapping[str, Any]
 
@@ -85,7 +93,7 @@ class SeedOutcome:
 
 @dataclass(frozen=True)
 class SeedReport:
-    """What seeding did. `revision` is the catalog's after it."""
+    """What seeding did, or would do. `revision` is the catalog's after it."""
 
     hardware: SeedOutcome
     models: SeedOutcome
@@ -93,48 +101,93 @@ class SeedReport:
     revision: int
 
 
-class _SeededMeanwhileError(Exception):
-    """Another process seeded while this one waited to write; this undoes its rise of the revision."""
+@dataclass(frozen=True)
+class SeedDifference(Generic[E]):
+    """One entry that a release has otherwise than the database. `action` is the field of SeedOutcome that it
+    is listed in; `before` is what the database holds, `after` what the release ships.
+    """
 
-    def __init__(self, revision: int) -> None:
-        super().__init__(revision)
-        self.revision = revision
+    resource: Resource
+    entry_id: str
+    action: str
+    before: E | None
+    after: E | None
 
 
-def seed(store: CatalogStore, builtin: BuiltinCatalog | None = None) -> SeedReport:
+def seed(store: CatalogStore, builtin: BuiltinCatalog | None = None, *, dry_run: bool = False) -> SeedReport:
     """Bring the database's built-ins up to those of this release. It writes nothing when all is as it should
-    be.
+    be, or in a dry run.
 
     Everything is written in one transaction. Several processes may seed at once.
     """
     builtin = builtin or read_builtin_catalog()
-    hardware = _Seeding(store.hardware, builtin.hardware)
-    models = _Seeding(store.models, builtin.models)
-    profiles = _Seeding(store.profiles, builtin.profiles)
-
-    def plan(connection: Connection) -> tuple[_Plan[HardwareEntry], _Plan[ModelEntry], _Plan[ProfileEntry]]:
-        return hardware.plan(connection), models.plan(connection), profiles.plan(connection)
-
+    seedings = _seedings(store, builtin)
     with store.database.reading() as connection:
-        plans = plan(connection)
+        plans = [seeding.plan(connection) for seeding in seedings]
         state = connection.execute(select(catalog_state)).one()
     revision: int = state.revision
-    if any(p.writes for p in plans) or state.seeded_digest != builtin.digest:
-        try:
-            with store.database.writing() as transaction:
-                connection = transaction.connection
-                plans = plan(connection)
-                seeded_digest = connection.execute(select(catalog_state.c.seeded_digest)).scalar_one()
-                if not any(p.writes for p in plans) and seeded_digest == builtin.digest:
-                    raise _SeededMeanwhileError(transaction.revision - 1)
-                hardware.carry_out(plans[0], connection)
-                models.carry_out(plans[1], connection)
-                profiles.carry_out(plans[2], connection)
-                connection.execute(update(catalog_state).values(seeded_digest=builtin.digest))
-                revision = transaction.revision
-        except _SeededMeanwhileError as error:
-            revision = error.revision
-    return SeedReport(plans[0].outcome, plans[1].outcome, plans[2].outcome, revision)
+    stale = state.seeded_digest != builtin.digest
+    if not dry_run and (stale or any(plan.writes for plan in plans)):
+        recomputed = _recomputed_columns(store) if stale else {}
+        with acting_as(f"release {version('ridgeline')}"), store.database.writing() as transaction:
+            connection = transaction.connection
+            plans = [seeding.plan(connection) for seeding in seedings]
+            seeded_digest = connection.execute(select(catalog_state.c.seeded_digest)).scalar_one()
+            if seeded_digest == builtin.digest and not any(plan.writes for plan in plans):
+                # Another process seeded while this one waited.
+                transaction.cancel()
+            for seeding, plan in zip(seedings, plans, strict=True):
+                seeding.carry_out(plan, transaction)
+            for etag, columns in recomputed.items():
+                connection.execute(update(models).where(models.c.etag == etag).values(columns))
+            connection.execute(update(catalog_state).values(seeded_digest=builtin.digest))
+        revision = transaction.final_revision
+    devices, architectures, profiles = (plan.outcome for plan in plans)
+    return SeedReport(devices, architectures, profiles, revision)
+
+
+def seed_differences(
+    store: CatalogStore, builtin: BuiltinCatalog | None = None
+) -> Iterator[SeedDifference[Any]]:
+    """What seeding would do entry by entry, and where a user's entry stands in for another one of the
+    release's.
+    """
+    builtin = builtin or read_builtin_catalog()
+    with store.database.reading() as connection:
+        for seeding in _seedings(store, builtin):
+            yield from seeding.differences(connection)
+
+
+def _seedings(store: CatalogStore, builtin: BuiltinCatalog) -> tuple[_Seeding[Any], ...]:
+    return (
+        _Seeding(store.hardware, builtin.hardware),
+        _Seeding(store.models, builtin.models),
+        _Seeding(store.profiles, builtin.profiles),
+    )
+
+
+def _recomputed_columns(store: CatalogStore) -> dict[str, dict[str, object]]:
+    """The computed columns of users' models that this release reads otherwise than the one that wrote them,
+    by the version's etag.
+    """
+    columns = models.c
+    found: dict[str, dict[str, object]] = {}
+    with store.database.reading() as connection:
+        query = select(models).where(columns.until_revision.is_(None), columns.origin == Origin.USER)
+        for row in connection.execute(query):
+            try:
+                computed = computed_columns(ModelEntry(id=row.id, config_json=row.config_json))
+            except (InvalidFieldsError, UnsupportedConfigError):
+                continue  # The columns stay as the release that could read it left them.
+            if any(getattr(row, name) != value for name, value in computed.items()):
+                found[row.etag] = computed
+    return found
+
+
+@cache
+def builtin_hardware() -> tuple[HardwareEntry, ...]:
+    """The devices that ship with this release, whatever users made of them in a database."""
+    return tuple(_read(hardware_entry, ridgeline_catalog.hardware_documents()))
 
 
 def builtin_digest() -> str:
@@ -167,14 +220,16 @@ def hardware_entry(document: Document) -> HardwareEntry:
             "bandwidth_bytes_per_s",
             "tdp_watts",
             "price_usd_per_hour",
+            "unsupported_dtypes",
         )
         if name in document
     }
     peaks = {Dtype(dtype): figure for dtype, figure in document["peak_flops_per_s"].items()}
     figures |= {f"peaks.{dtype}": figure for dtype, figure in peaks.items()}
     link: Document = document.get("link", {})
-    if "bandwidth_bytes_per_s" in link:
-        figures["link.bandwidth_bytes_per_s"] = link["bandwidth_bytes_per_s"]
+    figures |= {
+        f"link.{name}": link[name] for name in ("bandwidth_bytes_per_s", "domain_size") if name in link
+    }
 
     def value(name: str) -> float | None:
         return float(figures[name]["value"]) if name in figures else None
@@ -187,28 +242,40 @@ def hardware_entry(document: Document) -> HardwareEntry:
             peak_flops_per_s={dtype: float(figure["value"]) for dtype, figure in peaks.items()},
             usable_memory_bytes=value("usable_memory_bytes"),
             link_bandwidth_bytes_per_s=value("link.bandwidth_bytes_per_s"),
+            link_domain_size=link["domain_size"]["value"] if "domain_size" in link else None,
             tdp_watts=value("tdp_watts"),
             price_usd_per_hour=value("price_usd_per_hour"),
+            unsupported_dtypes=frozenset(map(Dtype, document.get("unsupported_dtypes", {}).get("value", ()))),
+            accumulate={
+                dtype: Dtype(figure["accumulate"])
+                for dtype, figure in peaks.items()
+                if "accumulate" in figure
+            },
             display_name=document["display_name"],
             vendor=document["vendor"],
         ),
         kind=document["kind"],
         release_year=document.get("release_year"),
         link_kind=link.get("kind", ""),
+        price_as_of=_price_day(document["price_usd_per_hour"]) if "price_usd_per_hour" in document else None,
         sources=tuple(_figure_source(name, figure) for name, figure in figures.items()),
         notes=tuple(document["notes"]),
         aliases=tuple(document["aliases"]),
     )
 
 
+def _price_day(figure: Document) -> date:
+    """The day of a price: its own, or the day it was read."""
+    return date.fromisoformat(figure.get("as_of", figure["read_on"]))
+
+
 def _figure_source(name: str, figure: Document) -> FigureSource:
-    accumulate = [f"{figure['accumulate']} accumulation"] if "accumulate" in figure else []
     return FigureSource(
         field=name,
         source=figure["source"],
         read_on=date.fromisoformat(figure["read_on"]),
         confidence=Confidence(figure["confidence"]),
-        note="; ".join([*accumulate, *([figure["note"]] if "note" in figure else [])]),
+        note=figure.get("note", ""),
     )
 
 
@@ -268,12 +335,11 @@ def _read(to_entry: Callable[[Document], E], documents: Iterable[tuple[str, Docu
 
 @dataclass(frozen=True)
 class _Plan(Generic[E]):
-    """What is to be done with the built-ins of one resource. Entries are stamped, their taken aliases left
-    out.
-    """
+    """What is to be done with the built-ins of one resource; their taken aliases are left out."""
 
     created: tuple[E, ...]
     updated: tuple[E, ...]
+    create_times: Mapping[str, datetime]
     outcome: SeedOutcome
 
     @property
@@ -294,9 +360,9 @@ class _Seeding(Generic[E]):
 
     def plan(self, connection: Connection) -> _Plan[E]:
         """Compare the built-ins with what the transaction sees."""
-        table = self._repository.table
-        rows = connection.execute(select(table.c.id, table.c.origin, table.c.create_time))
-        present = {row.id: row for row in rows}
+        columns = self._repository.table.c
+        query = select(columns.id, columns.origin, columns.create_time)
+        present = {row.id: row for row in connection.execute(query.where(columns.until_revision.is_(None)))}
         remembered = self._remembered(connection)
         ids: dict[str, list[str]] = {name: [] for name in SeedOutcome.__dataclass_fields__}
         for entry_id in self._entries:
@@ -318,21 +384,28 @@ class _Seeding(Generic[E]):
             ids["created"].remove(entry_id)
             ids["kept_user_changes"].append(entry_id)
         return _Plan(
-            tuple(self._stamped(entry_id, taken, None) for entry_id in ids["created"]),
-            tuple(
-                self._stamped(entry_id, taken, present[entry_id].create_time) for entry_id in ids["updated"]
-            ),
+            tuple(self._without(entry_id, taken) for entry_id in ids["created"]),
+            tuple(self._without(entry_id, taken) for entry_id in ids["updated"]),
+            {entry_id: present[entry_id].create_time for entry_id in ids["updated"]},
             SeedOutcome(**{name: tuple(sorted(found)) for name, found in ids.items()}),
         )
 
-    def carry_out(self, plan: _Plan[E], connection: Connection) -> None:
+    def carry_out(self, plan: _Plan[E], transaction: WriteTransaction) -> None:
         """Write what was planned in the same transaction, and remember it."""
-        self._repository.remove(connection, plan.outcome.removed)
-        self._repository.replace(connection, plan.updated)
-        self._repository.insert(connection, plan.created)
+        self._repository.remove(transaction, plan.outcome.removed)
+        # All old names end before new ones begin: aliases may change hands.
+        self._repository.remove(transaction, plan.outcome.updated)
+        time = transaction.time
+        self._repository.insert(
+            transaction,
+            [
+                stamped(entry, Origin.BUILTIN, time, plan.create_times.get(entry.id))
+                for entry in (*plan.updated, *plan.created)
+            ],
+        )
         written = [*plan.outcome.updated, *plan.outcome.created]
         resource = self._repository.resource
-        connection.execute(
+        transaction.connection.execute(
             delete(seeded_entries).where(
                 seeded_entries.c.resource == resource,
                 seeded_entries.c.entry_id.in_([*written, *plan.outcome.removed]),
@@ -340,7 +413,25 @@ class _Seeding(Generic[E]):
         )
         rows = [{"resource": resource, "entry_id": id_, "content_hash": self._hashes[id_]} for id_ in written]
         if rows:
-            connection.execute(insert(seeded_entries), rows)
+            transaction.connection.execute(insert(seeded_entries), rows)
+
+    def differences(self, connection: Connection) -> Iterator[SeedDifference[E]]:
+        """What `plan` would change, entry by entry, and which users' entries differ from the release's."""
+        plan = self.plan(connection)
+        outcome = plan.outcome
+        after = {entry.id: entry for entry in (*plan.created, *plan.updated)}
+        changed = [*outcome.updated, *outcome.removed, *outcome.kept_user_changes]
+        before = self._repository.load_current(connection, changed)
+        resource = self._repository.resource
+        for action in ("created", "updated", "removed"):
+            for entry_id in getattr(outcome, action):
+                yield SeedDifference(resource, entry_id, action, before.get(entry_id), after.get(entry_id))
+        for entry_id in outcome.kept_user_changes:
+            mine, shipped = before.get(entry_id), self._entries[entry_id]
+            if mine is None or self._repository.fingerprint(mine) != self._hashes[entry_id]:
+                yield SeedDifference(resource, entry_id, "kept_user_changes", mine, shipped)
+        for entry_id in outcome.kept_deleted:
+            yield SeedDifference(resource, entry_id, "kept_deleted", None, self._entries[entry_id])
 
     def _remembered(self, connection: Connection) -> dict[str, str]:
         query = select(seeded_entries.c.entry_id, seeded_entries.c.content_hash)
@@ -354,10 +445,10 @@ class _Seeding(Generic[E]):
         holders = self._repository.holders(connection, keys)
         return {key for key, holder in holders.items() if holder not in to_write | {*ids["removed"]}}
 
-    def _stamped(self, entry_id: str, taken: set[str], create_time: datetime | None) -> E:
+    def _without(self, entry_id: str, taken: set[str]) -> E:
         entry = self._entries[entry_id]
         free = tuple(alias for alias in entry.aliases if name_key(alias) not in taken)
-        return stamped(replace(entry, aliases=free), Origin.BUILTIN, create_time)
+        return replace(entry, aliases=free)
 
 
 def _content_hash(repository: Repository[E], entry: E) -> str:
@@ -365,8 +456,6 @@ def _content_hash(repository: Repository[E], entry: E) -> str:
     be read.
     """
     try:
-        parts = {table.name: rows for table, rows in repository.to_part_rows(entry).items()}
-        content = [repository.to_row(entry), parts, repository.name_rows(entry)]
+        return repository.fingerprint(entry)
     except (InvalidFieldsError, UnsupportedConfigError) as error:
         raise BuiltinCatalogError(f"{entry.id}: {error}") from error
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -52,6 +52,7 @@ def test_bits_of_a_cached_element_with_its_share_of_scales(dtype: Dtype, head_di
         pytest.param(LLAMA_3_8B, "t4", Dtype.FP16, id="no bf16"),
         pytest.param(LLAMA_2_7B, "tpu-v5e", Dtype.BF16, id="no fp16"),
         pytest.param(LLAMA_2_7B, "epyc-9654", Dtype.BF16, id="no fp16 on a CPU"),
+        pytest.param(LLAMA_2_7B, "p40", Dtype.FP32, id="fp16 too slow to be used"),
     ],
 )
 def test_a_model_computes_in_its_own_16_bit_format_or_in_the_devices(
@@ -156,3 +157,18 @@ def test_a_format_without_a_unit_is_refused_with_those_that_there_are(stated: St
     with pytest.raises(UnsupportedDtypeError, match="it computes in fp16, fp32") as refusal:
         resolve_deployment(DeploymentRequest(**stated), model(LLAMA_2_7B), device(device_id))
     assert refusal.value.field == "deployment.activation_dtype"
+
+
+@pytest.mark.parametrize(
+    ("device_id", "dtype", "words"),
+    [
+        ("a100-sxm-80gb", Dtype.FP8, "has no fp8 unit, so it cannot compute with fp8 activations"),
+        ("gaudi3", Dtype.INT8, "no int8 rate of Intel Gaudi 3 .*is known; .* --set peaks.int8=..."),
+    ],
+)
+def test_a_unit_that_is_not_there_is_told_from_a_rate_that_nobody_knows(
+    device_id: str, dtype: Dtype, words: str
+) -> None:
+    request = DeploymentRequest(weight_dtype=dtype, activation_dtype=dtype)
+    with pytest.raises(UnsupportedDtypeError, match=words):
+        resolve_deployment(request, model(LLAMA_2_7B), device(device_id))

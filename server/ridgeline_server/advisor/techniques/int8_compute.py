@@ -21,11 +21,14 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     hardware, deployment = facts.scenario.hardware, facts.deployment
     if Dtype.INT8 not in hardware.peak_flops_per_s:
         units = ", ".join(hardware.peak_flops_per_s)
+        known = Dtype.INT8 in hardware.unsupported_dtypes
         return NotApplicable(
             ReasonCode.NO_COMPUTE_UNIT,
-            f"{hardware.name} has no INT8 unit: it computes in {units}, so INT8 operands would be widened "
+            f"{hardware.lack_of(Dtype.INT8)}: it computes in {units}, so INT8 operands would be widened "
             "before they are multiplied.",
-            "It applies on a device with an INT8 unit.",
+            "It applies on a device with an INT8 unit."
+            if known
+            else "If the device has an INT8 unit, give its rate with --set peaks.int8=...",
         )
     if deployment.gemm_dtype is Dtype.INT8:
         return NotApplicable(

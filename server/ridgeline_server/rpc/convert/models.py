@@ -11,6 +11,11 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.wording import mixer_words, mlp_words
 from ridgeline_server.rpc.checks import MAX_NAME_LENGTH, MAX_TEXT_LENGTH, Checks
 from ridgeline_server.rpc.convert.bookkeeping import bookkeeping
+from ridgeline_server.rpc.convert.checkpoint import (
+    checkpoint_message,
+    checkpoint_suspicions,
+    read_checkpoint,
+)
 from ridgeline_server.rpc.convert.enums import DTYPE
 from ridgeline_server.store.entries import ModelEntry
 
@@ -64,6 +69,11 @@ def read_entry(checks: Checks, message: model_pb2.Model, field: str) -> ModelEnt
         display_name=message.display_name,
         source=message.source,
         notes=tuple(message.notes),
+        checkpoint=(
+            read_checkpoint(checks, message.checkpoint, f"{field}.checkpoint")
+            if message.HasField("checkpoint")
+            else None
+        ),
         aliases=tuple(message.aliases),
     )
 
@@ -83,12 +93,16 @@ def entry_message(entry: ModelEntry) -> model_pb2.Model:
         notes=entry.notes,
         **bookkeeping(entry),
     )
+    if entry.checkpoint is not None:
+        message.checkpoint.CopyFrom(checkpoint_message(entry.checkpoint))
     try:
         model = entry.model
     except (InvalidFieldsError, UnsupportedConfigError) as error:
         message.assumptions.append(f"This release cannot read the config: {error}")
         return message
     _compute(message, model)
+    if entry.checkpoint is not None:
+        message.suspicions.extend(checkpoint_suspicions(model, entry.checkpoint))
     return message
 
 

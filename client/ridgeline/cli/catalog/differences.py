@@ -1,0 +1,66 @@
+"""Says in lines what changed in an entry's fields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ridgeline.v1.catalog_service_pb2 import FieldChange
+
+NOTHING = "nothing"
+MOST_CHARACTERS = 60
+_ABSENT = object()
+
+
+def lines(changes: Iterable[FieldChange]) -> Iterator[str]:
+    """`field: before -> after` for each field; of a config or a list only what differs."""
+    for change in changes:
+        yield from _lines(change.field, _value(change.before), _value(change.after))
+
+
+def _lines(field: str, before: Any, after: Any) -> Iterator[str]:
+    before, after = _inner(before), _inner(after)
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys([*before, *after]):
+            old, new = before.get(key, _ABSENT), after.get(key, _ABSENT)
+            if old != new:
+                yield from _lines(f"{field}.{key}", old, new)
+    elif isinstance(before, list) and isinstance(after, list):
+        gone = [f"- {_shown(item)}" for item in before if item not in after]
+        come = [f"+ {_shown(item)}" for item in after if item not in before]
+        yield f"{field}: {'; '.join([*gone, *come]) or 'in another order'}"
+    else:
+        yield f"{field}: {_shown(before)} -> {_shown(after)}"
+
+
+def _value(text: str) -> Any:
+    """The value that a change tells as JSON."""
+    if not text:
+        return _ABSENT
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _inner(value: Any) -> Any:
+    """The object that a text holds, such as a config's, or the value itself."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _shown(value: Any) -> str:
+    """A value for people: 3,350,000,000,000, 2026 and 0.8; short texts as they are, long ones cut."""
+    if value is _ABSENT or value is None:
+        return NOTHING
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return format(value, ".12g" if abs(value) < 1e4 else ",.15g" if abs(value) < 1e15 else ".6g")
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
