@@ -31,7 +31,7 @@ from ridgeline_server.store.database import Database, WriteTransaction
 from ridgeline_server.store.entries import Cursor, E, Origin, Page, Versioned
 from ridgeline_server.store.errors import EtagMismatchError, NameTakenError, NotFoundError, Resource
 from ridgeline_server.store.listing import Bounds, ById, Filter, Listing, Order
-from ridgeline_server.store.names import loose_key, name_key, nearest
+from ridgeline_server.store.names import NEAREST_COUNT, loose_key, name_key, nearest_keys
 from ridgeline_server.store.revisions import AsOf, as_of
 from ridgeline_server.store.tables import revisions
 from ridgeline_server.store.versions import VersionCache, VersionKey
@@ -385,10 +385,18 @@ class Repository(ABC, Generic[E]):
         )
 
     def _not_found(self, connection: Connection, at: AsOf, name: str) -> NotFoundError:
-        names = connection.execute(
-            select(self.names.c.name, owner_column(self.names)).where(at.holds(self.names))
+        columns, owner = self.names.c, owner_column(self.names)
+        # The keys alone: an index holds those of current names, and there may be hundreds of thousands.
+        keys = connection.execute(select(columns.name_key).where(at.holds(self.names))).scalars()
+        near = nearest_keys(name, sorted(keys))
+        found = select(columns.name_key, columns.name, owner).where(
+            at.holds(self.names), columns.name_key.in_(near)
         )
-        return NotFoundError(self.resource, name, nearest(name, ((row[0], row[1]) for row in names)))
+        by_key = {key: (entry_id, spelt) for key, spelt, entry_id in connection.execute(found)}
+        best: dict[str, str] = {}
+        for key in near:
+            best.setdefault(*by_key[key])
+        return NotFoundError(self.resource, name, tuple(best.values())[:NEAREST_COUNT])
 
 
 def stamped(entry: E, origin: Origin, now: datetime, create_time: datetime | None = None) -> E:
