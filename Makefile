@@ -48,7 +48,7 @@ proto: dev ## compile proto/ into client/ridgeline/v1 in place
 	@$(BIN)/python hatch_build.py
 
 bench: dev ## run the benchmarks and print their figures
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script" || exit 1; done
 
 # uv resolves for every supported Python and platform at once; dev.txt constrains the smaller files, so
 # that all environments agree on every version.
