@@ -102,7 +102,7 @@ WALK = re.compile(r"SCAN (models|model_names) USING")
 
 
 def assert_found_by_index(found: list[str], *, first_page: bool = False) -> None:
-    """Nothing is sorted, and no table read as a whole. A first page alone may start at the end of an index."""
+    """Nothing is sorted, and no table read as a whole. A first page may start at the end of an index."""
     assert found
     for plan in found:
         assert not SORTS.search(plan), plan
