@@ -11,7 +11,6 @@ from ridgeline_server.domain.config.keys import check_unread
 from ridgeline_server.domain.config.model_type import find_family
 from ridgeline_server.domain.config.sizes import (
     HIDDEN_SIZE,
-    LAYERS,
     MAX_HIDDEN_SIZE,
     MAX_LAYERS,
     MAX_VOCAB,
@@ -110,12 +109,12 @@ def _tied(fields: ConfigFields) -> bool | None:
 
 def _layer_count(family: Family, fields: ConfigFields) -> int:
     """The number of layers: that of the config, else of the entries of a list with one for each layer."""
-    if not fields.has(LAYERS):
+    if not fields.has(family.layer_keys):
         for key in family.layer_list_keys:
             entries = fields.value(key)
             if isinstance(entries, list | tuple | str) and 0 < len(entries) <= MAX_LAYERS:
                 return len(entries)
-    return fields.needed_integer(LAYERS, 1, MAX_LAYERS)
+    return family.layers_each * fields.needed_integer(family.layer_keys, 1, MAX_LAYERS)
 
 
 def _as_stated(family: Family, fields: ConfigFields, model_type: str) -> Family:

@@ -47,6 +47,7 @@ class Attention:
     sees those of its own chunk of that many tokens alone. `sinks`: each head has a logit of its own in the
     softmax. `output_gate`: elements of the gate on the output, 0 without one. `keys_are_values`: one
     projection gives both. `shares_kv`: reads the cache of an earlier layer, and has none of its own.
+    `is_cross`: keys and values come from an image, and text adds none.
     """
 
     head_count: int
@@ -61,6 +62,7 @@ class Attention:
     output_gate: int = 0
     keys_are_values: bool = False
     shares_kv: bool = False
+    is_cross: bool = False
     indexer: Indexer | None = None
 
     @property
@@ -72,7 +74,11 @@ class Attention:
     def kv_elements_per_token(self) -> int:
         """Elements that one token adds to the layer's cache."""
         indexed = self.indexer.kv_elements_per_token if self.indexer else 0
-        own = 0 if self.shares_kv else self.kv_head_count * (self.head_dim + self.value_head_dim)
+        own = (
+            0
+            if self.shares_kv or self.is_cross
+            else self.kv_head_count * (self.head_dim + self.value_head_dim)
+        )
         return own + indexed
 
     @property

@@ -93,6 +93,8 @@ def _not_costed_mixer(mixer: Mixer | Linear) -> Iterator[str]:
                 yield "keys that are also values"
             if mixer.shares_kv:
                 yield "attention to the keys of an earlier layer"
+            if mixer.is_cross:
+                yield "attention to images"
             if mixer.value_head_dim != mixer.head_dim:
                 yield "values of another width than keys"
             if mixer.indexer is not None:

@@ -52,7 +52,7 @@ _IRRELEVANT = re.compile(
     | sliding_window | use_sliding_window | max_window_layers | alibi_bias_max | full_attn_mod
 
     # the language part's own wrappers, and parts that are said as not modelled
-    | is_llama_config | is_decoder | add_cross_attention | tie_encoder_decoder | language_model_only
+    | is_llama_config | is_decoder | language_model_only
     | chunk_size_feed_forward
     """,
     re.VERBOSE,
@@ -80,7 +80,7 @@ def check_unread(
 ) -> None:
     """Refuses a config with a key that may shape the model and was not read; says other unknown keys."""
     known = {*ignored, *fields.read}
-    unread = [key for key in set_keys(config) if key not in known and not _IRRELEVANT.fullmatch(key.lower())]
+    unread = [key for key in set_keys(config) if key not in known and not _irrelevant(key)]
     structural = [key for key in unread if _STRUCTURAL.search(key.lower())]
     if structural:
         raise UnsupportedConfigError(
@@ -91,6 +91,11 @@ def check_unread(
         )
     if unread:
         assumptions.append(f"taken to change neither weights nor cache: {', '.join(unread[:8])}")
+
+
+def _irrelevant(key: str) -> bool:
+    lower = key.lower()
+    return any(_IRRELEVANT.fullmatch(name) for name in (lower, lower.rpartition(".")[2]))
 
 
 def set_keys(config: Mapping[str, object]) -> list[str]:

@@ -59,7 +59,9 @@ PATHS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *_in(("linear_attn",), "in_proj_qkvz", "in_proj_qkv", "in_proj_z", "g_proj"),
             *_in(_LINEAR, "qkv_proj", "query_key_value", "q_proj", "k_proj", "v_proj"),
         ),
-        "linear_decay_proj": _in(_LINEAR, "in_proj_ba", "in_proj_b", "in_proj_a", "a_proj", "b_proj", "f_proj"),
+        "linear_decay_proj": _in(
+            _LINEAR, "in_proj_ba", "in_proj_b", "in_proj_a", "a_proj", "b_proj", "f_proj"
+        ),
         "linear_decay_a_proj": _in(_LINEAR, "f_a_proj"),
         "linear_decay_b_proj": _in(_LINEAR, "f_b_proj"),
         "linear_beta_proj": _in(_LINEAR, "b_proj"),

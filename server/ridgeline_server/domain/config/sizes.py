@@ -8,7 +8,6 @@ from ridgeline_server.domain.config.fields import ConfigFields, shown
 from ridgeline_server.domain.parts.facts import Family, Position
 
 HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model", "n_embed", "embedding_dim")
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks")
 TIED = ("tie_word_embeddings", "tie_embedding")
 CONTEXT = (
     "max_position_embeddings",

@@ -11,6 +11,7 @@ from ridgeline_server.domain.families.experts import EXPERTS
 from ridgeline_server.domain.families.gemma import GEMMA_3N_AND_4
 from ridgeline_server.domain.families.latent import LATENT
 from ridgeline_server.domain.families.linear_attention import LINEAR_ATTENTION
+from ridgeline_server.domain.families.plain import PLAIN_LINE
 from ridgeline_server.domain.families.sparse import SPARSE_ATTENTION
 from ridgeline_server.domain.families.state_space import STATE_SPACES
 from ridgeline_server.domain.parts.facts import Family
@@ -18,6 +19,7 @@ from ridgeline_server.domain.parts.facts import Family
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         **DENSE,
+        **PLAIN_LINE,
         **EXPERTS,
         **LATENT,
         **SPARSE_ATTENTION,

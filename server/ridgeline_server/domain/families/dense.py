@@ -6,26 +6,35 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from ridgeline_server.domain.config.sizes import MAX_MLP_WIDTH
+from ridgeline_server.domain.parts.attention import OwnAttention
 from ridgeline_server.domain.parts.experts import ExpertsFacts
 from ridgeline_server.domain.parts.facts import (
     FULL,
     MLP_WIDTH,
+    NO_ROPE,
     SLIDING,
     Family,
     KvHeads,
     Position,
     QkNorm,
     Schedule,
+    varied,
     when,
 )
+from ridgeline_server.domain.parts.reading import Reading
 from ridgeline_server.domain.parts.schedules import (
     LAYER_TYPES,
+    LAYER_TYPES_NO_ROPE,
     EachNth,
     Every,
+    Listed,
     SlidingFrom,
+    Stated,
 )
-from ridgeline_server.domain.tensors import Norm
+from ridgeline_server.domain.tensors import ModuleClass, Norm, WeightTensor, norm, vector
 
+FOUR_NORMS = ("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm")
 ALL_SLIDE = (LAYER_TYPES, Every(SLIDING))
 """All layers have the window, where the config has one."""
 QWEN_SLIDE = (LAYER_TYPES, SlidingFrom())
@@ -35,6 +44,12 @@ def full_every(n: int) -> tuple[Schedule, ...]:
     """All layers slide but each n-th; the config may give another n."""
     return (LAYER_TYPES, EachNth(("sliding_window_pattern", "_sliding_window_pattern"), FULL, SLIDING, n))
 
+
+NO_ROPE_EVERY_FOURTH = (
+    LAYER_TYPES_NO_ROPE,
+    EachNth(("sliding_window_pattern", "_sliding_window_pattern"), NO_ROPE, SLIDING, 4),
+)
+"""All layers slide but each fourth, which knows no positions."""
 
 ATTENTION_BIAS = when("attention_bias", equals=True, qkv_bias=True, o_bias=True)
 MLP_BIAS = when("mlp_bias", equals=True, mlp_bias=True)
@@ -52,7 +67,7 @@ GEMMA = Family(
 )
 GEMMA2 = replace(
     GEMMA,
-    norms=("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm"),
+    norms=FOUR_NORMS,
     mixers_by=full_every(2),
     window_default=4096,
 )
@@ -73,55 +88,22 @@ GLM = Family(
     when=(when("attention_bias", equals=False, qkv_bias=False),),
 )
 
-PLAIN = Family(
-    norm=Norm.LAYER,
-    gated=False,
-    activation="gelu",
-    qkv_bias=True,
-    o_bias=True,
-    mlp_bias=True,
-    kv_heads=KvHeads.ALL,
-)
-"""The GPT-2 line: LayerNorm, biases, a plain MLP, no shared key-value heads."""
-GPT2 = replace(PLAIN, activation="gelu_new", mlp_ratio=4, position=Position.LEARNED, tied=True)
-PHI = replace(
-    PLAIN,
-    activation="gelu_new",
-    norms=("attn_norm",),
-    parallel=True,
-    kv_heads=KvHeads.KEY_OR_ALL,
-    mlp_ratio=4,
-    rotary_fraction=0.5,
-    lm_head_bias=True,
-    when=(when("qk_layernorm", equals=True, qk_norm=QkNorm.PER_HEAD, qk_norm_bias=True),),
-)
-FALCON = replace(
-    PLAIN,
-    norms=("attn_norm",),
-    parallel=True,
-    qkv_bias=False,
-    o_bias=False,
-    mlp_bias=False,
-    mlp_ratio=4,
-    kv_heads=KvHeads.ONE,
-    tied=True,
-    when=(
-        when("bias", equals=True, qkv_bias=True, o_bias=True, mlp_bias=True),
-        when("alibi", equals=True, position=Position.ALIBI),
-        when("multi_query", equals=False, kv_heads=KvHeads.ALL),
-        when(
-            "new_decoder_architecture",
-            equals=True,
-            kv_heads=KvHeads.KEY_OR_ALL,
-            norms=("attn_norm", "mlp_norm"),
-        ),
-        when("num_ln_in_parallel_attn", equals=1, norms=("attn_norm",)),
-        when("num_ln_in_parallel_attn", equals=2, norms=("attn_norm", "mlp_norm")),
-        when("parallel_attn", equals=False, parallel=False, norms=("attn_norm", "mlp_norm")),
-    ),
-    ignored=frozenset({"num_kv_heads", "n_head_kv"}),
-)
-FALCON_40B = replace(FALCON, kv_heads=KvHeads.KEY, norms=("attn_norm", "mlp_norm"))
+PHI3 = Family(mixers_by=ALL_SLIDE, ignored=frozenset({"embd_layer", "img_processor"}))
+PHI4_ADDS = ("a vision and an audio tower, and their low-rank adapters of every layer",)
+CROSS = "cross_attention"
+
+
+def sub_norms(reading: Reading) -> list[WeightTensor]:
+    """BitNet's norms before the output projections of attention and MLP."""
+    width = reading.fields.needed_integer(MLP_WIDTH, 1, MAX_MLP_WIDTH)
+    stored, hidden = reading.family.norm, reading.hidden_size
+    return [*norm("attn_sub_norm", stored, hidden), *norm("mlp_sub_norm", stored, width)]
+
+
+def learned_activation(reading: Reading) -> list[WeightTensor]:  # noqa: ARG001
+    """xIELU's two parameters."""
+    return [vector("mlp_act", 1, ModuleClass.MLP), vector("mlp_act", 1, ModuleClass.MLP)]
+
 
 DENSE: Mapping[str, Family] = MappingProxyType(
     {
@@ -138,10 +120,22 @@ DENSE: Mapping[str, Family] = MappingProxyType(
         "mimo": replace(QWEN2, ignored=frozenset({"attention_bias"})),
         "qwen3": QWEN3,
         "qwen3_vl_text": QWEN3,
+        "qwen2_vl": QWEN2,
+        "qwen2_vl_text": QWEN2,
+        "qwen2_5_vl": QWEN2,
+        "qwen2_5_vl_text": QWEN2,
+        "qwen2_5_omni_text": QWEN2,
         "gemma": GEMMA,
         "gemma2": GEMMA2,
         "gemma3_text": GEMMA3,
-        "phi3": Family(mixers_by=ALL_SLIDE),
+        "phi3": PHI3,
+        "phi3_v": PHI3,
+        "phi4mm": replace(
+            PHI3,
+            ignored=PHI3.ignored | {"audio_processor", "vision_lora", "speech_lora"},
+            not_modelled=PHI4_ADDS,
+        ),
+        "phi4_multimodal": replace(PHI3, not_modelled=PHI4_ADDS),
         "olmo": Family(norm=Norm.NON_PARAMETRIC, when=(ATTENTION_BIAS,)),
         "olmo2": OLMO2,
         "olmo3": replace(OLMO2, mixers_by=full_every(4), window_default=4096),
@@ -161,9 +155,67 @@ DENSE: Mapping[str, Family] = MappingProxyType(
             ),
         ),
         "cohere": COHERE,
-        "cohere2": replace(COHERE, mixers_by=full_every(4), window_default=4096, when=(ATTENTION_BIAS,)),
+        "cohere2": replace(
+            COHERE, mixers_by=NO_ROPE_EVERY_FOURTH, window_default=4096, when=(ATTENTION_BIAS,)
+        ),
         "granite": LLAMA,
-        "smollm3": replace(LLAMA, kv_heads=KvHeads.KEY, tied=True),
+        "granite_swa": replace(LLAMA, sinks=True, ignored=frozenset({"layer_rope_theta"})),
+        "aquila": LLAMA,
+        "aquila3": LLAMA,
+        "xverse": LLAMA,
+        "exaone": LLAMA,
+        "internlm3": Family(
+            when=(
+                when("qkv_bias", equals=True, qkv_bias=True),
+                when("bias", equals=True, o_bias=True, mlp_bias=True),
+            )
+        ),
+        "helium": LLAMA,
+        "iquestcoder": LLAMA,
+        "emu3_text_model": replace(LLAMA, needs_head_dim=False),
+        "cwm": replace(MISTRAL, mixers_by=(LAYER_TYPES, EachNth((), FULL, SLIDING, 4, offset=0))),
+        "ministral": replace(MISTRAL, mixers_by=ALL_SLIDE),
+        "hyperclovax": replace(
+            LLAMA,
+            when=(*LLAMA.when, when("use_post_norm", equals=True, norms=FOUR_NORMS)),
+        ),
+        "bitnet": replace(LLAMA, activation="relu2", more_in_layers=sub_norms, when=(ATTENTION_BIAS,)),
+        "apertus": Family(
+            gated=False,
+            activation="xielu",
+            qk_norm=QkNorm.PER_HEAD,
+            more_in_layers=learned_activation,
+            when=(ATTENTION_BIAS,),
+            only={"post_norm": False, "qk_norm": True, "mlp_bias": False},
+            ignored=frozenset({"qk_norm"}),
+        ),
+        "nanochat": Family(
+            norm=Norm.NON_PARAMETRIC,
+            qk_norm=QkNorm.NON_PARAMETRIC,
+            gated=False,
+            activation="relu2",
+            when=(ATTENTION_BIAS,),
+        ),
+        "vaultgemma": replace(GEMMA, mixers_by=full_every(2), window_default=4096),
+        "mllama_text_model": replace(
+            LLAMA,
+            kv_heads=KvHeads.KEY,
+            mixers={CROSS: (OwnAttention(positions=False, is_cross=True),)},
+            mixers_by=(Listed("cross_attention_layers", CROSS, FULL),),
+            variants={CROSS: varied(qk_norm=QkNorm.PER_HEAD)},
+            extra_embedding_rows=8,
+        ),
+        "smollm3": replace(
+            LLAMA,
+            kv_heads=KvHeads.KEY,
+            tied=True,
+            mixers_by=(
+                Stated("no_rope_layers", MappingProxyType({1: FULL, 0: NO_ROPE})),
+                EachNth(("no_rope_layer_interval",), NO_ROPE, FULL, 4),
+            ),
+            only={"use_sliding_window": False},
+            ignored=frozenset({"layer_types"}),
+        ),
         "ernie4_5": Family(
             kv_heads=KvHeads.KEY,
             needs_head_dim=True,
@@ -185,7 +237,7 @@ DENSE: Mapping[str, Family] = MappingProxyType(
             norms=("attn_post_norm", "mlp_post_norm"),
             qk_norm=QkNorm.PER_HEAD,
             kv_heads=KvHeads.KEY,
-            mixers_by=full_every(4),
+            mixers_by=NO_ROPE_EVERY_FOURTH,
             window_default=4096,
         ),
         "arcee": Family(gated=False, activation="relu2", when=(ATTENTION_BIAS, MLP_BIAS)),
@@ -198,7 +250,7 @@ DENSE: Mapping[str, Family] = MappingProxyType(
             when=(ATTENTION_BIAS, MLP_BIAS),
         ),
         "glm": GLM,
-        "glm4": replace(GLM, norms=("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm")),
+        "glm4": replace(GLM, norms=FOUR_NORMS),
         "chatglm": Family(
             kv_heads=KvHeads.ALL,
             rotary_fraction=0.5,
@@ -222,75 +274,5 @@ DENSE: Mapping[str, Family] = MappingProxyType(
         "minicpm": Family(
             tied=True, optional_experts=ExpertsFacts(width_keys=MLP_WIDTH), when=(ATTENTION_BIAS,)
         ),
-        "opt": replace(
-            PLAIN,
-            activation="relu",
-            position=Position.LEARNED,
-            position_offset=2,
-            tied=True,
-            when=(
-                when("enable_bias", equals=False, qkv_bias=False, o_bias=False, mlp_bias=False),
-                when("layer_norm_elementwise_affine", equals=False, norm=Norm.NON_PARAMETRIC),
-            ),
-            only={"do_layer_norm_before": True, "_remove_final_layer_norm": False},
-            same_as_hidden_size="word_embed_proj_dim",
-        ),
-        "phi": PHI,
-        "phi-msft": PHI,
-        "gpt2": GPT2,
-        "gptj": replace(
-            PLAIN,
-            activation="gelu_new",
-            mlp_ratio=4,
-            norms=("attn_norm",),
-            parallel=True,
-            qkv_bias=False,
-            o_bias=False,
-            lm_head_bias=True,
-        ),
-        "gpt_neox": replace(
-            PLAIN,
-            parallel=True,
-            rotary_fraction=0.25,
-            when=(
-                when("use_parallel_residual", equals=False, parallel=False),
-                when("attention_bias", equals=False, qkv_bias=False, o_bias=False),
-            ),
-        ),
-        "gpt_bigcode": replace(
-            GPT2,
-            activation="gelu_pytorch_tanh",
-            kv_heads=KvHeads.ONE,
-            when=(when("multi_query", equals=False, kv_heads=KvHeads.ALL),),
-        ),
-        "starcoder2": replace(
-            PLAIN,
-            activation="gelu_pytorch_tanh",
-            kv_heads=KvHeads.KEY,
-            mixers_by=ALL_SLIDE,
-            tied=True,
-            when=(when("use_bias", equals=False, qkv_bias=False, o_bias=False, mlp_bias=False),),
-            only={"mlp_type": "default", "norm_type": "layer_norm"},
-        ),
-        "bloom": replace(PLAIN, mlp_ratio=4, position=Position.ALIBI, embedding_norm=True, tied=True),
-        "mpt": replace(
-            PLAIN,
-            norm=Norm.LAYER_WITHOUT_BIAS,
-            qkv_bias=False,
-            o_bias=False,
-            mlp_bias=False,
-            mlp_ratio=4,
-            position=Position.ALIBI,
-            tied=True,
-            only={
-                "no_bias": True,
-                "attn_config.alibi": True,
-                "attn_config.attn_type": "multihead_attention",
-                "attn_config.qk_ln": False,
-            },
-        ),
-        "falcon": FALCON,
-        "RefinedWebModel": FALCON,
-        "RefinedWeb": FALCON_40B,
     }
 )

@@ -10,9 +10,10 @@ from ridgeline_server.domain.families.dense import (
     ALL_SLIDE,
     ATTENTION_BIAS,
     COHERE,
+    FOUR_NORMS,
     LLAMA,
-    MISTRAL,
     MLP_BIAS,
+    NO_ROPE_EVERY_FOURTH,
     OLMO2,
     QWEN2,
     QWEN3,
@@ -24,18 +25,20 @@ from ridgeline_server.domain.parts.facts import (
     DENSE,
     FULL,
     MLP_WIDTH,
+    NO_ROPE,
     SLIDING,
     SPARSE,
     Family,
     Gate,
     KvHeads,
-    Position,
     QkNorm,
     varied,
     when,
 )
+from ridgeline_server.domain.parts.mlp import OwnMlp
 from ridgeline_server.domain.parts.schedules import (
     LAYER_TYPES,
+    LAYER_TYPES_NO_ROPE,
     Between,
     EachNth,
     FirstThen,
@@ -71,7 +74,7 @@ SHARED_OF_OWN_WIDTH = ExpertsFacts(shared_width_keys=SHARED_WIDTH)
 MIXTRAL = Family(
     kv_heads=KvHeads.KEY, mixers_by=ALL_SLIDE, experts=IN_MLP_WIDTH, ignored=frozenset({"num_experts"})
 )
-QWEN3_MOE = replace(QWEN3, experts=ExpertsFacts(), mlps_by=QWEN_SPARSE)
+QWEN3_MOE = replace(QWEN3, needs_head_dim=False, experts=ExpertsFacts(), mlps_by=QWEN_SPARSE)
 GLM4_MOE = Family(
     kv_heads=KvHeads.KEY,
     rotary_fraction=0.5,
@@ -106,24 +109,49 @@ ERNIE_MOE = Family(
         ),
     ),
     when=(when("use_bias", equals=True, qkv_bias=True, o_bias=True, mlp_bias=True),),
+    ignored=frozenset(
+        {
+            "moe_capacity",
+            "moe_gate",
+            "moe_norm_min",
+            "moe_use_aux_free",
+            "moe_world_size",
+            "moe_use_hard_gate",
+        }
+    ),
 )
 LLAMA4 = Family(
     kv_heads=KvHeads.KEY,
     mlp_keys=("intermediate_size_mlp",),
     experts=ExpertsFacts(width_keys=("intermediate_size",), shared_count=1),
     mixers_by=(
-        LAYER_TYPES,
-        Stated("no_rope_layers", MappingProxyType({1: CHUNKED, 0: FULL})),
-        EachNth(("no_rope_layer_interval",), FULL, CHUNKED, 4),
+        LAYER_TYPES_NO_ROPE,
+        Stated("no_rope_layers", MappingProxyType({1: CHUNKED, 0: NO_ROPE})),
+        EachNth(("no_rope_layer_interval",), NO_ROPE, CHUNKED, 4),
     ),
     mlps_by=(
         Listed("moe_layers", SPARSE, DENSE),
         EachNth(("interleave_moe_layer_step",), SPARSE, DENSE, 1),
     ),
-    variants={FULL: varied(position=Position.NONE)},
     when=(ATTENTION_BIAS, when("use_qk_norm", equals=True, qk_norm=QkNorm.NON_PARAMETRIC)),
     ignored=frozenset({"attn_temperature_tuning", "for_llm_compressor"}),
 )
+BAILING = Family(
+    kv_heads=KvHeads.KEY,
+    experts=replace(
+        ExpertsFacts(shared_count_keys=SHARED_COUNT),
+        when=(when("moe_router_enable_expert_bias", equals=True, routing_bias=True),),
+    ),
+    mlps_by=AFTER_FIRST_DENSE,
+    when=(
+        when("use_qkv_bias", equals=True, qkv_bias=True),
+        when("use_bias", equals=True, o_bias=True),
+        when("use_qk_norm", equals=True, qk_norm=QkNorm.PER_HEAD),
+    ),
+    only={"embedding_norm": False, "norm_head": False},
+    ignored=frozenset({"moe_router_enable_expert_bias", "moe_shared_expert_intermediate_size"}),
+)
+BESIDE = "residual-mlp-and-experts"
 GPT_OSS = Family(
     kv_heads=KvHeads.KEY,
     needs_head_dim=True,
@@ -220,16 +248,25 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
         "cohere2_moe": replace(
             COHERE,
             experts=replace(IN_MLP_WIDTH, shared_count_keys=SHARED_COUNT),
-            mixers_by=full_every(4),
+            mixers_by=NO_ROPE_EVERY_FOURTH,
             window_default=4096,
-            mlps_by=(MLP_TYPES,),
+            mlps_by=(MLP_TYPES, FirstThen(("first_k_dense_replace",), DENSE, SPARSE)),
             when=(ATTENTION_BIAS,),
+            only={"prefix_dense_intermediate_size": False},
+            ignored=frozenset(
+                {
+                    "expert_selection_fn",
+                    "prefix_dense_sliding_window_pattern",
+                    "shared_expert_combination_strategy",
+                }
+            ),
         ),
         "hunyuan_v1_moe": Family(
-            needs_head_dim=True,
             qk_norm=QkNorm.PER_HEAD,
             experts=replace(IN_MLP_WIDTH, shared_count=1),
             when=(ATTENTION_BIAS,),
+            only={"use_cla": False, "use_mixed_mlp_moe": True, "use_qk_norm": True},
+            ignored=frozenset({"cla_share_factor", "moe_intermediate_size", "num_shared_expert"}),
         ),
         "hy_v3": Family(
             kv_heads=KvHeads.KEY,
@@ -238,11 +275,61 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
             experts=DEEPSEEK,
             mlps_by=(MLP_TYPES, FIRST_DENSE),
             when=(ATTENTION_BIAS, MLP_BIAS),
+            ignored=frozenset({"enable_moe_fp32_combine", "enable_attention_fp32_softmax"}),
         ),
         "aria_text": replace(
             LLAMA, experts=replace(IN_MLP_WIDTH, shared_count_keys=SHARED_COUNT), needs_head_dim=False
         ),
         "mellum": replace(MIXTRAL, qk_norm=QkNorm.PER_HEAD, experts=ExpertsFacts(), mlps_by=(MLP_TYPES,)),
-        "mistral_moe": MISTRAL,
+        "kolibri1": replace(
+            MIXTRAL,
+            norms=FOUR_NORMS,
+            qk_norm=QkNorm.PER_HEAD,
+            experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, routing_bias=True),
+        ),
+        "laguna": Family(
+            kv_heads=KvHeads.KEY,
+            needs_head_dim=True,
+            qk_norm=QkNorm.PER_HEAD,
+            output_gate=Gate.PER_HEAD,
+            experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, routing_bias=True),
+            mlps_by=(MLP_TYPES,),
+            when=(
+                ATTENTION_BIAS,
+                when("gating", equals="per-element", output_gate=Gate.PER_ELEMENT),
+            ),
+            ignored=frozenset({"gating", "moe_apply_router_weight_on_input"}),
+        ),
+        "granitemoe_swa": replace(
+            GRANITE_MOE,
+            sinks=True,
+            experts=replace(IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",)),
+            ignored=frozenset({"layer_rope_theta"}),
+        ),
+        "deepseek": replace(
+            LLAMA, experts=ExpertsFacts(shared_count_keys=SHARED_COUNT), mlps_by=AFTER_FIRST_DENSE
+        ),
+        "bailing_moe": BAILING,
+        "bailing_moe_v2": BAILING,
+        "arctic": Family(
+            kv_heads=KvHeads.KEY,
+            experts=IN_MLP_WIDTH,
+            # Beside the experts runs a dense MLP as wide as the hidden state.
+            mlp_keys=("intermediate_size",),
+            mlps={BESIDE: (OwnMlp(as_wide_as_hidden=True), IN_MLP_WIDTH)},
+            mlps_by=(EachNth(("moe_layer_frequency",), BESIDE, DENSE, 1),),
+            variants={BESIDE: varied(norms=("attn_norm", "mlp_norm", "mlp_residual_norm"))},
+            only={"parallel_attn_mlp_res": True, "use_residual": True, "attention_bias": False},
+            ignored=frozenset(
+                {
+                    "moe_train_capacity_factor",
+                    "moe_eval_capacity_factor",
+                    "enable_expert_tensor_parallelism",
+                    "moe_min_capacity",
+                    "moe_token_dropping",
+                    "quantization",
+                }
+            ),
+        ),
     }
 )

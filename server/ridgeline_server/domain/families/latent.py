@@ -7,9 +7,10 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ridgeline_server.domain.families.experts import AFTER_FIRST_DENSE, DEEPSEEK, FIRST_DENSE, MLP_TYPES
-from ridgeline_server.domain.parts.facts import FULL, SPARSE, Family
+from ridgeline_server.domain.parts.experts import ExpertsFacts
+from ridgeline_server.domain.parts.facts import BOTH, DENSE, FULL, SPARSE, Family, varied, when
 from ridgeline_server.domain.parts.latent import DSA, LatentFacts
-from ridgeline_server.domain.parts.schedules import Every, Stated
+from ridgeline_server.domain.parts.schedules import EachNth, Every, Stated
 
 SHARED_INDEXER = "shared-indexer"
 
@@ -18,6 +19,7 @@ DEEPSEEK_V2 = Family(
     mixers_by=(Every(FULL),),
     experts=replace(DEEPSEEK, routing_bias=False),
     mlps_by=AFTER_FIRST_DENSE,
+    only={"use_mla": True},
     ignored=frozenset({"num_key_value_heads", "head_dim", "qk_head_dim"}),
 )
 DEEPSEEK_V3 = replace(DEEPSEEK_V2, experts=DEEPSEEK)
@@ -30,6 +32,7 @@ DEEPSEEK_V32 = replace(
         Stated("indexer_types", MappingProxyType({"full": FULL, "shared": SHARED_INDEXER})),
         Every(FULL),
     ),
+    ignored=DEEPSEEK_V2.ignored | {"layer_types"},
 )
 
 LATENT: Mapping[str, Family] = MappingProxyType(
@@ -42,7 +45,6 @@ LATENT: Mapping[str, Family] = MappingProxyType(
             DEEPSEEK_V32,
             ignored=DEEPSEEK_V32.ignored
             | {
-                "layer_types",
                 "index_share_for_mtp_iteration",
                 "index_skip_topk_offset",
                 "index_topk_freq",
@@ -52,7 +54,29 @@ LATENT: Mapping[str, Family] = MappingProxyType(
         ),
         "glm4_moe_lite": DEEPSEEK_V3,
         "sarvam_mla": DEEPSEEK_V3,
-        "axk1": replace(DEEPSEEK_V3, mlps_by=(MLP_TYPES, FIRST_DENSE)),
+        "mistral4": DEEPSEEK_V3,
+        "axk1": replace(
+            DEEPSEEK_V3,
+            mlps_by=(MLP_TYPES, FIRST_DENSE),
+            variants={SPARSE: varied(norms=("attn_norm", "mlp_norm", "mlp_post_norm"))},
+        ),
+        # Each of its layers is two, and beside the MLP of the first run the experts.
+        "longcat_flash": replace(
+            DEEPSEEK_V3,
+            layer_keys=("num_layers",),
+            layers_each=2,
+            mlp_keys=("ffn_hidden_size",),
+            experts=ExpertsFacts(
+                width_keys=("expert_ffn_hidden_size",),
+                zero_count_keys=("zero_expert_num",),
+                routing_bias=True,
+                when=(when("router_bias", equals=True, router_bias=True),),
+            ),
+            mlps_by=(EachNth((), BOTH, DENSE, 2, offset=0),),
+            only={**DEEPSEEK_V2.only, "zero_expert_type": "identity", "attention_method": "MLA"},
+            ignored=DEEPSEEK_V2.ignored
+            | {"num_hidden_layers", "mla_scale_kv_lora", "mla_scale_q_lora", "router_bias"},
+        ),
         "minicpm3": replace(
             DENSE_LATENT, mixers={FULL: (LatentFacts(v_head_dim_is_even_share=True),)}, tied=True
         ),

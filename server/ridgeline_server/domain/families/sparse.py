@@ -60,6 +60,7 @@ DEEPSEEK_V4 = Family(
     more_in_layers=hyper_connections,
     more_tensors=hyper_head,
     residual_keys=("hc_mult",),
+    only={"compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128}},
     ignored=frozenset({"num_key_value_heads", "compress_rope_theta", "hc_sinkhorn_iters", "attention_bias"}),
 )
 

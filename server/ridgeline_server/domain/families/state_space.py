@@ -258,9 +258,7 @@ GRANITE_HYBRID = Family(
         Stated("layers_block_type", MIXERS),
         Unsaid(("layer_types",), STATE_SPACE),
     ),
-    experts=replace(
-        IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",), shared_width_needed=True
-    ),
+    experts=replace(IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",), shared_width_needed=True),
     when=(
         ATTENTION_BIAS,
         when("position_embedding_type", equals="rope", position=Position.ROTARY),

@@ -32,11 +32,14 @@ class OwnAttention:
     """Attention as the family's own facts have it.
 
     `like` is the name whose window it has, where that is not its own name. `shares_kv`: it reads the keys and
-    values of an earlier layer, and has no projections for its own.
+    values of an earlier layer, and has no projections for its own. `positions` false: whatever the family has,
+    these layers know none. `is_cross`: it reads the keys of an image, and gates what it adds.
     """
 
     like: str = ""
     shares_kv: bool = False
+    positions: bool = True
+    is_cross: bool = False
     indexer: IndexerFacts | None = None
 
     def read(self, reading: Reading, name: str) -> Part:
@@ -44,11 +47,16 @@ class OwnAttention:
         shape = replace(
             read_attention(reading, self.like or name),
             shares_kv=self.shares_kv,
+            is_cross=self.is_cross,
             indexer=None if self.indexer is None else self.indexer.read(reading, name),
         )
+        if not self.positions:
+            shape = replace(shape, rotary_dim=0)
         tensors = list(_tensors(reading.family, reading.hidden_size, shape))
         if self.indexer is not None and shape.indexer is not None:
             tensors.extend(self.indexer.tensors(shape.indexer, reading.hidden_size, reading.hidden_size))
+        if self.is_cross:
+            tensors.extend([vector("cross_gate", 1, HERE), vector("cross_gate", 1, HERE)])
         return Part(shape, tuple(tensors))
 
 

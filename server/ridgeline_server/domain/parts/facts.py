@@ -31,8 +31,11 @@ HEAD_DIM = ("head_dim", "kv_channels", "attention_head_dim")
 MLP_WIDTH = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
 ACTIVATION = ("hidden_activation", "hidden_act", "activation_function", "activation")
 
-FULL, SLIDING, CHUNKED, NOTHING = "full_attention", "sliding_attention", "chunked_attention", "nothing"
-"""Names of mixers that every family knows; FULL and SLIDING are those of transformers' layer_types."""
+FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
+NO_ROPE, NOTHING = "no-rope", "nothing"
+"""Names of mixers that every family knows: the first three as in transformers' layer_types; NO_ROPE is full
+attention that knows no positions, among layers that do.
+"""
 DENSE, SPARSE, BOTH = "mlp", "experts", "mlp-and-experts"
 """Names of what every family knows to follow the mixer; NOTHING too."""
 
@@ -196,6 +199,10 @@ class Family:
     tied: bool = False
     lm_head_bias: bool = False
     vocab_keys: tuple[str, ...] = ("vocab_size", "padded_vocab_size")
+    extra_embedding_rows: int = 0
+    layer_keys: tuple[str, ...] = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks")
+    layers_each: int = 1
+    """Layers, as this model has them, that the config counts as one."""
     more_tensors: Callable[[Reading], Sequence[WeightTensor]] | None = None
     """Tensors outside of the layers that other families do not have."""
     more_in_layers: Callable[[Reading], Sequence[WeightTensor]] | None = None
@@ -205,7 +212,7 @@ class Family:
 
     # What a config says
     when: tuple[When, ...] = ()
-    only: Mapping[str, bool | str | int] = field(default_factory=dict)
+    only: Mapping[str, object] = field(default_factory=dict)
     """Keys that change the architecture in ways that are not modelled, with the value that does not."""
     same_as_hidden_size: str = ""
     """A key that is refused when it differs from hidden_size."""

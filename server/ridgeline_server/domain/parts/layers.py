@@ -24,6 +24,7 @@ from ridgeline_server.domain.parts.facts import (
     CHUNKED,
     DENSE,
     FULL,
+    NO_ROPE,
     NOTHING,
     SLIDING,
     SPARSE,
@@ -117,17 +118,27 @@ def _windowed(reading: Reading, mixers: list[str]) -> list[str]:
     used = fields.boolean("use_sliding_window")
     if window is None and used is not False and fields.value("layer_types") is not None:
         fields.lack(family.window_keys[:1])
-    if window is None or used is False or (context is not None and window >= context):
+    if window is None or used is False:
+        # Without a window all layers are alike, those too that know no positions beside it.
+        return [FULL if name in (SLIDING, NO_ROPE) else name for name in mixers]
+    if context is not None and window >= context:
         return [FULL if name == SLIDING else name for name in mixers]
     return mixers
 
 
 _OWN_ATTENTION: tuple[PartFacts, ...] = (OwnAttention(),)
+_WITHOUT_POSITIONS: tuple[PartFacts, ...] = (OwnAttention(like=FULL, positions=False),)
 _OWN_MLP: tuple[PartFacts, ...] = (OwnMlp(),)
 
 
 def _mixer_facts(reading: Reading, name: str) -> tuple[PartFacts, ...]:
-    own = {FULL: _OWN_ATTENTION, SLIDING: _OWN_ATTENTION, CHUNKED: _OWN_ATTENTION, NOTHING: ()}
+    own = {
+        FULL: _OWN_ATTENTION,
+        SLIDING: _OWN_ATTENTION,
+        CHUNKED: _OWN_ATTENTION,
+        NO_ROPE: _WITHOUT_POSITIONS,
+        NOTHING: (),
+    }
     found = reading.family.mixers.get(name)
     return own[name] if found is None else found
 
@@ -148,8 +159,11 @@ def _make(reading: Reading, layer: LayerPlan) -> Made:
     of_mixer, of_mlp = reading.of_layers(layer.mixer), reading.of_layers(layer.mlp)
     mixers = tuple(f.read(of_mixer, layer.mixer) for f in _mixer_facts(of_mixer, layer.mixer))
     mlps = tuple(f.read(of_mlp, layer.mlp) for f in _mlp_facts(of_mlp, layer.mlp))
-    norms = tuple(name for name in of_mixer.family.norms if (mixers if name.startswith("attn") else mlps))
-    return mixers, mlps, norms, tuple(_tensors(of_mixer, mixers, mlps, norms))
+    norms = (
+        *(name for name in of_mixer.family.norms if mixers and name.startswith("attn")),
+        *(name for name in of_mlp.family.norms if mlps and not name.startswith("attn")),
+    )
+    return mixers, mlps, norms, tuple(_tensors(reading, mixers, mlps, norms))
 
 
 def _tensors(
@@ -188,6 +202,11 @@ def _names(kinds: Sequence[tuple[tuple[Part, ...], tuple[Part, ...]]]) -> list[s
             mixer if mlp == "none" else mlp if mixer == "none" else f"{mixer}, {mlp}"
             for mixer, mlp in zip(mixers, mlps, strict=True)
         ]
+    if len(set(names)) < len(names):
+        names = [
+            f"{name}, no rope" if any(_without_positions(part) for part in of) else name
+            for name, (of, _) in zip(names, kinds, strict=True)
+        ]
     seen: Counter[str] = Counter()
     alike = Counter(names)
     told = []
@@ -205,6 +224,8 @@ def _mixer_name(part: Part) -> str:
             return f"window-{window}"
         case Attention(chunk=int(chunk)):
             return f"chunk-{chunk}"
+        case Attention(is_cross=True):
+            return "cross"
         case Attention():
             return "full"
         case CompressedAttention():
@@ -223,6 +244,10 @@ def _mixer_name(part: Part) -> str:
             return "recurrence"
         case _:
             raise TypeError(part.shape)
+
+
+def _without_positions(part: Part) -> bool:
+    return isinstance(part.shape, Attention) and not part.shape.rotary_dim
 
 
 def _mlp_name(part: Part) -> str:

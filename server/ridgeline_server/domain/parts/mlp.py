@@ -14,14 +14,16 @@ from ridgeline_server.domain.tensors import ModuleClass, WeightTensor, linear
 
 @dataclass(frozen=True)
 class OwnMlp:
-    """The MLP as the family's own facts have it, `times` as wide as the config says."""
+    """The MLP as the family's own facts have it, `times` as wide as the config says, or as the hidden state."""
 
     times: int = 1
+    as_wide_as_hidden: bool = False
 
     def read(self, reading: Reading, name: str) -> Part:  # noqa: ARG002
         """The MLP, whatever the name of its layers."""
         family = reading.family
-        shape = Mlp(self.times * _width(reading), family.gated, reading.activation)
+        width = reading.hidden_size if self.as_wide_as_hidden else self.times * _width(reading)
+        shape = Mlp(width, family.gated, reading.activation)
         return Part(
             shape,
             tuple(

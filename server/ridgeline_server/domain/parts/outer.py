@@ -10,7 +10,8 @@ from ridgeline_server.domain.tensors import ModuleClass, TensorKind, WeightTenso
 def outer_tensors(reading: Reading, tied: bool) -> tuple[WeightTensor, ...]:
     """Embedding, position table, norms around the layers, lm_head."""
     family, hidden, vocab = reading.family, reading.hidden_size, reading.vocab_size
-    tensors = [WeightTensor("embedding", (vocab, hidden), TensorKind.TABLE, ModuleClass.EMBEDDING)]
+    rows = vocab + family.extra_embedding_rows
+    tensors = [WeightTensor("embedding", (rows, hidden), TensorKind.TABLE, ModuleClass.EMBEDDING)]
     if family.position is Position.LEARNED and reading.position_count is not None:
         rows = reading.position_count + family.position_offset
         table = WeightTensor("position_embedding", (rows, hidden), TensorKind.TABLE, ModuleClass.EMBEDDING)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from ridgeline_server.domain.config.fields import shown, whole
 from ridgeline_server.domain.config.sizes import MAX_LAYERS
 from ridgeline_server.domain.errors import UnsupportedConfigError
-from ridgeline_server.domain.parts.facts import CHUNKED, FULL, SLIDING, Schedule
+from ridgeline_server.domain.parts.facts import CHUNKED, FULL, NO_ROPE, SLIDING, Schedule
 from ridgeline_server.domain.parts.reading import Reading
 
 
@@ -294,3 +294,5 @@ ATTENTION_TYPES: Mapping[str | int, str] = MappingProxyType(
 )
 LAYER_TYPES = Stated("layer_types", ATTENTION_TYPES)
 """transformers' layer_types."""
+LAYER_TYPES_NO_ROPE = Stated("layer_types", MappingProxyType({**ATTENTION_TYPES, "full_attention": NO_ROPE}))
+"""The same, where only layers with a window know positions."""
