@@ -74,7 +74,13 @@ SHARED_OF_OWN_WIDTH = ExpertsFacts(shared_width_keys=SHARED_WIDTH)
 MIXTRAL = Family(
     kv_heads=KvHeads.KEY, mixers_by=ALL_SLIDE, experts=IN_MLP_WIDTH, ignored=frozenset({"num_experts"})
 )
-QWEN3_MOE = replace(QWEN3, needs_head_dim=False, experts=ExpertsFacts(), mlps_by=QWEN_SPARSE)
+QWEN3_MOE = replace(
+    QWEN3,
+    needs_head_dim=False,
+    experts=ExpertsFacts(),
+    mlps_by=QWEN_SPARSE,
+    only={"use_qk_norm": True},
+)
 GLM4_MOE = Family(
     kv_heads=KvHeads.KEY,
     rotary_fraction=0.5,

@@ -156,6 +156,7 @@ MINIMAX = Family(
         Unsaid(("layer_types", "attn_type_list"), LINEAR),
     ),
     experts=IN_MLP_WIDTH,
+    only={"shared_intermediate_size": [0]},
     ignored=frozenset(
         {
             "block_size",
