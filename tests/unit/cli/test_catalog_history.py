@@ -72,7 +72,7 @@ def test_history_tells_who_and_what_and_the_past_can_be_read_and_brought_back(ri
         ("UPDATED", "local"),
         ("CREATED", "local"),
     ]
-    assert told[1]["changes"] == [{"field": "tdp_watts", "before": "", "after": "300.0"}]
+    assert told[1]["changes"] == [{"field": "tdp_watts", "before": "", "after": "300"}]
     assert ridgeline_command("hardware", "get", "my-card").exit_code == 3
     past = ridgeline_command("hardware", "get", "my-card", "--revision", str(first))
     assert past.exit_code == 0
@@ -138,7 +138,7 @@ def test_filters_and_order_do_what_they_say(ridgeline_command: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--order-by", "wings"), "--order-by: is 'wings'"),
+        (("--order-by", "wings"), '--order-by: is "wings"; give one of id, memory_bytes'),
         (("--order-by", "id down"), "--order-by: "),
         (("--min-memory-gib", "-1"), "--min-memory-gib: "),
         (("--min-memory-gib", "nan"), "--min-memory-gib: "),

@@ -218,7 +218,7 @@ def test_a_model_is_shown_with_all_that_was_computed(run: Run, fake: FakeClient)
         "KV cache 70,272 bytes per token at 16 bit",
         "state 1,024 bytes per sequence",
         "fp8 (a scale for 16,384): experts, shared expert; bf16: norms",
-        "671,026,419,205 elements in 1.0 GiB, 5 more than the config describes",
+        "671,026,419,205 elements in 1.07 GB, 5 more than the config describes",
         "! Assumed: torch_dtype is absent: bf16 assumed",
         "! Not modelled: the vision tower",
     ):

@@ -27,6 +27,8 @@ def lines(field: str, before: object, after: object) -> list[str]:
         (True, False, "f: true -> false"),
         (["a", "b"], ["b", "c"], "f: - a; + c"),
         (["a", "b"], ["b", "a"], "f: in another order"),
+        (["a", "b"], None, "f: - a; - b"),
+        (None, ["a"], "f: + a"),
         ("x" * 99, "y", f"f: {'x' * 59}… -> y"),
     ],
 )
@@ -40,7 +42,7 @@ def test_of_a_config_only_the_keys_that_differ_are_told() -> None:
     assert lines("config_json", json.dumps(before), json.dumps(after)) == [
         "config_json.rope_scaling.factor: 2 -> 4",
         "config_json.old: 1 -> nothing",
-        "config_json.new: nothing -> [1]",
+        "config_json.new: + 1",
     ]
 
 

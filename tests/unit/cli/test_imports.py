@@ -167,8 +167,8 @@ def test_what_was_acknowledged_before_a_failure_is_told(
     assert stored == [f"c{number}" for number in range(200)]
     assert result.stderr == (
         "Error: The server has gone.\n"
-        "200 entries are as told on stdout, of 50 it is not known what became of them. Repeat the command for "
-        "the rest: what is stored already is unchanged.\n"
+        "200 entries are as told on stdout, of 50 it is not known what became of them. Repeat the command "
+        "for the rest: what is stored already is unchanged.\n"
     )
 
 

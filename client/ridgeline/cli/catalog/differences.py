@@ -27,12 +27,18 @@ def _lines(field: str, before: Any, after: Any) -> Iterator[str]:
             old, new = before.get(key, _ABSENT), after.get(key, _ABSENT)
             if old != new:
                 yield from _lines(f"{field}.{key}", old, new)
-    elif isinstance(before, list) and isinstance(after, list):
-        gone = [f"- {_shown(item)}" for item in before if item not in after]
-        come = [f"+ {_shown(item)}" for item in after if item not in before]
+    elif isinstance(before, list) or isinstance(after, list):
+        old, new = _items(before), _items(after)
+        gone = [f"- {_shown(item)}" for item in old if item not in new]
+        come = [f"+ {_shown(item)}" for item in new if item not in old]
         yield f"{field}: {'; '.join([*gone, *come]) or 'in another order'}"
     else:
         yield f"{field}: {_shown(before)} -> {_shown(after)}"
+
+
+def _items(value: Any) -> list[Any]:
+    """A value as the items of a list."""
+    return value if isinstance(value, list) else [] if value is _ABSENT else [value]
 
 
 def _value(text: str) -> Any:

@@ -54,13 +54,17 @@ def _show_outcome(outcome: ImportOutcome, action: str, console: Console) -> None
             parts.paragraph(console, told, left=MARGIN)
     for reason in reasons(outcome):
         parts.paragraph(console, reason, left=MARGIN)
-    for remark in outcome.remarks:
-        parts.paragraph(console, remark, styles.QUIET, left=MARGIN)
+    if outcome.action != catalog.IMPORT_ACTION_UNCHANGED:
+        for remark in outcome.remarks:
+            parts.paragraph(console, remark, styles.QUIET, left=MARGIN)
 
 
 def reasons(outcome: ImportOutcome) -> list[str]:
     """Why an entry was refused: each wrong field with its sentence, or the one sentence that there is."""
     if outcome.action != catalog.IMPORT_ACTION_REFUSED:
         return []
-    wrong = outcome.error.wrong_fields
-    return [": ".join(filter(None, (w.field, w.description))) for w in wrong] or [outcome.error.message]
+    told = []
+    for wrong in outcome.error.wrong_fields:
+        field = wrong.field.removeprefix("hardware.").removeprefix("model.")
+        told.append(f"{field}: {wrong.description}" if field else wrong.description)
+    return told or [outcome.error.message]

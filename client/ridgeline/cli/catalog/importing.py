@@ -86,7 +86,7 @@ def run(kind: Kind, given: Mapping[str, Any], ctx: click.Context, *, only_one: s
     if only_one:
         # Stdin can be read once; what it holds besides is refused as taken.
         read = [file for file in files if file != STDIN]
-        count = len(files) - len(read) + sum(1 for file in read for _ in sources.entries(kind, file))
+        count = len(files) - len(read) + sum(sources.entries(kind, file)[0] for file in read)
         if count > 1:
             raise click.UsageError(f"{only_one} names one {kind.noun}, but {count:,} were given.")
     report = Report()
@@ -228,8 +228,8 @@ class _Progress:
     def through(self, kind: Kind, files: list[str]) -> Iterator[Source]:
         """The entries of the files, each read when it is needed."""
         for file in files:
-            found = list(sources.entries(kind, file))
-            self._bar.length = (self._bar.length or 0) + len(found) - 1
+            count, found = sources.entries(kind, file)
+            self._bar.length = (self._bar.length or 0) + count - 1
             for source in found:
                 yield source
                 self._read += 1

@@ -130,7 +130,7 @@ def _storage(model: Model) -> Iterator[tuple[str, str | Text]]:
     totals = model.checkpoint
     gap = totals.element_count - model.parameter_count
     compared = f"{abs(gap):,.0f} {'more' if gap > 0 else 'fewer'} than" if gap else "as many as"
-    elements = f"{totals.element_count:,.0f} elements in {units.gib(totals.bytes)}"
+    elements = f"{totals.element_count:,.0f} elements in {units.si(totals.bytes, 'B')}"
     yield "checkpoint", f"{elements}, {compared} the config describes"
     yield "", _listed(dict(totals.element_count_by_dtype))
     yield "", _listed(dict(totals.element_count_by_prefix))

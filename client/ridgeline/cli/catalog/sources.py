@@ -58,22 +58,23 @@ def files(kind: Kind, paths: tuple[str, ...]) -> list[str]:
     return list(found)
 
 
-def entries(kind: Kind, file: str) -> Iterator[Source]:
-    """The entries in a file or in stdin: one, or several in a list under the kind's name as in an export."""
+def entries(kind: Kind, file: str) -> tuple[int, Iterator[Source]]:
+    """The entries in a file or in stdin: one, or several in a list under the kind's name as in an export.
+
+    Gives their number, and each when it is needed.
+    """
     from ridgeline.errors import RidgelineError
 
     try:
         content = _object(_text(file))
     except RidgelineError as error:
-        yield Source(file, error)
-        return
+        return 1, iter([Source(file, error)])
     path = None if file == STDIN else Path(file)
     several = content.get(kind.plural)
     if not isinstance(several, list):
-        yield _source(kind, file, content, path)
-        return
-    for number, entry in enumerate(several, 1):
-        yield _source(kind, f"{file}, entry {number}", entry, None)
+        return 1, iter([_source(kind, file, content, path)])
+    numbered = enumerate(several, 1)
+    return len(several), (_source(kind, f"{file}, entry {number}", entry, None) for number, entry in numbered)
 
 
 def _source(kind: Kind, name: str, content: Any, path: Path | None) -> Source:
