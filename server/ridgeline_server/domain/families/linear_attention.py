@@ -11,6 +11,7 @@ from ridgeline_server.domain.families.experts import (
     AFTER_FIRST_DENSE,
     DEEPSEEK,
     IN_MLP_WIDTH,
+    QWEN_DEFAULTS,
     QWEN_SPARSE,
 )
 from ridgeline_server.domain.parts.block_residual import BlockResidual, residual_at_the_end
@@ -323,7 +324,7 @@ XLSTM = Family(
 
 LINEAR_ATTENTION: Mapping[str, Family] = MappingProxyType(
     {
-        "qwen3_next": replace(QWEN3_5_MOE, mlps_by=QWEN_SPARSE),
+        "qwen3_next": replace(QWEN3_5_MOE, mlps_by=QWEN_SPARSE, defaults=QWEN_DEFAULTS),
         "qwen3_5": QWEN3_5,
         "qwen3_5_text": QWEN3_5,
         "qwen3_5_moe": QWEN3_5_MOE,
