@@ -44,8 +44,8 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
     assumptions: list[str] = []
     fields = ConfigFields(language.config)
     model_type, family = find_family(language.config, fields, assumptions)
-    if language.nested:
-        fields = ConfigFields(language.config, CLASS_DEFAULTS.get(model_type, {}))
+    defaults = CLASS_DEFAULTS.get(model_type, {}) if language.nested else {}
+    fields = ConfigFields(language.config, {**defaults, **family.defaults})
     family = _as_stated(family, fields, model_type)
 
     tied = _tied(fields)
