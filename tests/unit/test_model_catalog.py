@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 
 import ridgeline_catalog
 from ridgeline_server.domain.config_reader import read_config
+from ridgeline_server.domain.families import FAMILIES
 from ridgeline_server.domain.model import Model
 
 REPOSITORY = Path(__file__).parents[2]
@@ -227,6 +228,7 @@ def test_a_change_against_the_copy_names_a_key_of_the_config(model: dict[str, An
 def test_this_release_reads_the_config(model: dict[str, Any]) -> None:
     read = model_of(model["id"])
     assert read.layer_count > 0
+    assert read.family in FAMILIES, "the counts and the tensors are compared by family"
     if read.max_context_len is not None:
         assert 1024 <= read.max_context_len <= 10_485_760, "an export setting"
 

@@ -57,9 +57,9 @@ def plan_layers(reading: Reading) -> list[LayerPlan]:
     # Without a dense layer the width of one means nothing, yet many configs have it.
     fields.read.update(family.mlp_keys)
     keys = keys_of_layers(reading)
+    # A list of the wrong length is noted already, and ends the reading.
     return [
-        LayerPlan(mixer, mlp, tuple(keys[n].items()))
-        for n, (mixer, mlp) in enumerate(zip(mixers, mlps, strict=False))
+        LayerPlan(mixer, mlp, tuple(own.items())) for mixer, mlp, own in zip(mixers, mlps, keys, strict=False)
     ]
 
 
