@@ -50,3 +50,18 @@ def test_of_a_config_only_the_keys_that_differ_are_told() -> None:
 def test_what_is_no_json_is_shown_as_it_is(text: str) -> None:
     (line,) = differences.lines([FieldChange(field="f", before=text, after='"x"')])
     assert line.startswith(f"f: {text[:50]}")
+
+
+def test_of_a_source_the_document_is_told_and_the_rest_when_it_is_the_same() -> None:
+    parts = {
+        "confidence": ("high", "low"),
+        "source": ("sheet", "bench"),
+        "read_on": ("2026-11-01", "2026-11-02"),
+    }
+    changed = [
+        FieldChange(field=f"sources.peaks.fp16.{part}", before=json.dumps(before), after=json.dumps(after))
+        for part, (before, after) in parts.items()
+    ]
+    assert list(differences.lines(changed)) == ["sources.peaks.fp16.source: sheet -> bench"]
+    assert list(differences.lines(changed[:1])) == ["sources.peaks.fp16.confidence: high -> low"]
+    assert differences.fields([*changed, FieldChange(field="tdp_watts")]) == ["sources", "tdp_watts"]

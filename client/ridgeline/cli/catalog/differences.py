@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ridgeline.v1.catalog_service_pb2 import FieldChange
 
 NOTHING = "nothing"
+SOURCES = "sources"
 MOST_CHARACTERS = 60
 _ABSENT = object()
 
 
-def lines(changes: Iterable[FieldChange]) -> Iterator[str]:
-    """`field: before -> after` for each field; of a config or a list only what differs."""
+def lines(changes: Sequence[FieldChange]) -> Iterator[str]:
+    """`field: before -> after` for each field; of a config or a list only what differs, of a figure's source
+    only the document when that is another.
+    """
+    documents = {name for name in map(_cited, changes) if f"{name}.source" in {c.field for c in changes}}
     for change in changes:
-        yield from _lines(change.field, _value(change.before), _value(change.after))
+        if _cited(change) not in documents or change.field.endswith(".source"):
+            yield from _lines(change.field, _value(change.before), _value(change.after))
+
+
+def fields(changes: Iterable[FieldChange]) -> list[str]:
+    """The names of the fields, the parts of all sources as one."""
+    return list(dict.fromkeys(SOURCES if _cited(change) else change.field for change in changes))
+
+
+def _cited(change: FieldChange) -> str:
+    """The source that a change is about, such as `sources.peaks.fp16`; empty for other fields."""
+    return change.field.rpartition(".")[0] if change.field.startswith(f"{SOURCES}.") else ""
 
 
 def _lines(field: str, before: Any, after: Any) -> Iterator[str]:

@@ -99,9 +99,7 @@ def _show(response: ListChangesResponse, console: Console, *, whole: bool) -> No
             for told in differences.lines(change.changes):
                 parts.paragraph(console, told, left=12)
         else:
-            parts.paragraph(
-                console, ", ".join(field.field for field in change.changes), styles.QUIET, left=12
-            )
+            parts.paragraph(console, ", ".join(differences.fields(change.changes)), styles.QUIET, left=12)
     changes = screens.counted(len(response.changes), "change")
     parts.paragraph(
         console,
