@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ridgeline_server.domain.mixers import LinearAttention, Recurrence, ShortConvolution, State, StateSpace
 from ridgeline_server.domain.model import LayerKind, Model
 from tests.unit.domain.model_configs import read_json
 
@@ -196,14 +197,15 @@ def only_kind(model: Model, name: str) -> LayerKind:
     return kind
 
 
+def states_of(kind: LayerKind) -> list[State]:
+    """The recurrent states of the mixers of one layer."""
+    recurrent = StateSpace | LinearAttention | ShortConvolution | Recurrence
+    return [state for mixer in kind.mixers if isinstance(mixer, recurrent) for state in mixer.states]
+
+
 def state_elements(model: Model) -> int:
     """Elements of recurrent state of one sequence in all layers."""
-    return sum(
-        kind.count * state.elements
-        for kind in model.layer_kinds
-        for mixer in kind.mixers
-        for state in mixer.states
-    )
+    return sum(kind.count * state.elements for kind in model.layer_kinds for state in states_of(kind))
 
 
 def without(config: dict[str, Any], key: str) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def test_an_unknown_model_type_with_a_window_must_say_which_layers_have_it() -> 
 def test_every_missing_key_is_named() -> None:
     error = unsupported(small(hidden_size=..., vocab_size=None, intermediate_size=...))
     assert error.keys == ("hidden_size", "vocab_size", "intermediate_size")
-    assert "hidden_size (or n_embd, d_model, n_embed)" in str(error)
+    assert "hidden_size (or n_embd, d_model, n_embed, embedding_dim)" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tests.unit.domain.hybrid_configs import (
     MAMBA_2_8B,
     NEMOTRON_H,
     only_kind,
+    states_of,
     without,
 )
 
@@ -49,8 +50,7 @@ def test_a_layer_of_codestral_mamba() -> None:
     assert kind.parameters == (
         4096 + (8192 + convolved + 128) * 4096 + (convolved * 4 + convolved) + 3 * 128 + 8192 + 4096 * 8192
     )
-    (mixer,) = kind.mixers
-    assert {state.name: state.elements for state in mixer.states} == {
+    assert {state.name: state.elements for state in states_of(kind)} == {
         "convolution": 3 * convolved,
         "state_space": 128 * 64 * 128,
     }
@@ -107,8 +107,8 @@ def test_nemotron_h_counts_its_layers_by_their_list() -> None:
 
 
 def test_states_have_the_format_that_the_config_asks_for() -> None:
-    (asked,) = read_config({**MAMBA_2_8B, "mamba_ssm_cache_dtype": "float32"}).layer_kinds[0].mixers
-    assert [state.dtype for state in asked.states] == [None, Dtype.FP32]
+    (asked,) = read_config({**MAMBA_2_8B, "mamba_ssm_cache_dtype": "float32"}).layer_kinds
+    assert [state.dtype for state in states_of(asked)] == [None, Dtype.FP32]
     bf16 = read_config({**MAMBA_2_8B, "torch_dtype": "bfloat16"})
     assert bf16.state_bytes_per_sequence == 64 * 2 * (3 + 16) * 5120
 

@@ -79,6 +79,7 @@ PATHS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 _EXPERT_NUMBER = re.compile(r"experts\.[0-9]+\b")
 _LAYER = re.compile(r"^.*?\b(?:layers|h|blocks|block)\.([0-9]+|\*)(?=([^0-9]|$))")
+_PREDICTION = re.compile(r"(model\.)?mtp\b")
 _PREFIX = re.compile(r"^(model\.|language_model\.|backbone\.)+")
 _WITHOUT_WEIGHTS_OF_MATRICES = re.compile(
     r"norm|embed|wte|wpe|vision|visual|projector|patch_merge|rotary|e_score_correction_bias|\bmtp|audio|talker|vae"
@@ -108,8 +109,8 @@ class Pattern:
 @lru_cache(maxsize=4096)
 def parse(pattern: str) -> Pattern:
     """A pattern of a quantisation scheme: a name, a glob, or a regular expression after `re:`."""
-    if pattern.startswith("re:"):
-        return Pattern(pattern, None)
+    if pattern.startswith("re:") or _PREDICTION.match(pattern):
+        return Pattern(pattern, None)  # layers for multi-token prediction have numbers of their own
     text = _EXPERT_NUMBER.sub("experts.0", pattern)
     found = _LAYER.match(text)
     if found is None:

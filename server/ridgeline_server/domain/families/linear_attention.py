@@ -39,6 +39,7 @@ from ridgeline_server.domain.parts.linear_attention import (
     MatrixLstm,
     XlstmMlp,
 )
+from ridgeline_server.domain.parts.mlp import OwnMlp
 from ridgeline_server.domain.parts.schedules import EachNth, Every, FirstThen, Listed, Stated
 
 LINEAR, CONVOLUTION, RECURRENT = "linear_attention", "convolution", "recurrent"
@@ -69,10 +70,13 @@ QWEN3_5_MOE = replace(
     experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, shared_width_needed=True, shared_gate=True),
 )
 
+OLMO_LAYERS = (QWEN_LAYERS[0], EachNth((), FULL, LINEAR, 4))
 OLMO_HYBRID = replace(
     OLMO2,
     mixers={LINEAR: (GatedDeltaNet(from_attention=True),)},
-    mixers_by=(QWEN_LAYERS[0], EachNth((), FULL, LINEAR, 4)),
+    mlps={LINEAR: (OwnMlp(),), FULL: (OwnMlp(),)},
+    mixers_by=OLMO_LAYERS,
+    mlps_by=OLMO_LAYERS,
     variants={LINEAR: varied(norms=("attn_norm", "mlp_norm"))},
     only={"linear_use_gate": True},
     ignored=frozenset({"linear_allow_neg_eigval"}),
@@ -324,7 +328,12 @@ XLSTM = Family(
 
 LINEAR_ATTENTION: Mapping[str, Family] = MappingProxyType(
     {
-        "qwen3_next": replace(QWEN3_5_MOE, mlps_by=QWEN_SPARSE, defaults=QWEN_DEFAULTS),
+        "qwen3_next": replace(
+            QWEN3_5_MOE,
+            mlps_by=QWEN_SPARSE,
+            defaults=QWEN_DEFAULTS,
+            not_modelled=("a layer for multi-token prediction, which the config does not tell of",),
+        ),
         "qwen3_5": QWEN3_5,
         "qwen3_5_text": QWEN3_5,
         "qwen3_5_moe": QWEN3_5_MOE,
