@@ -45,7 +45,7 @@ _IRRELEVANT = re.compile(
     | mm_tokens_per_image | image_seq_length
 
     # positions: their effect is read elsewhere, or moves no weight
-    | rope_.* | .*_rope_(theta|scaling|type|interleave.*) | rope_theta | .*rope_theta | rope | .*rotary_(emb_)?base
+    | rope_(theta|scaling|parameters|type|ratio|base|factor|interleaved?|scaling_factor|alpha) | .*_rope_(theta|scaling|type|interleave.*) | rope_theta | .*rope_theta | rope | .*rotary_(emb_)?base
     | rotary_.*_base | rotary | original_rope | rope_interleaved? | rotary_emb_.* | use_mrope | mrope_.* | use_dynamic_ntk
     | use_logn_attn | .*rope_.*base_freq | original_max_position_embeddings | interpolate_factor | max_position_embeddings
     | seq_length | n_ctx | initial_context_length | max_sequence_length | max_seq_len(gth)? | model_max_length

@@ -142,6 +142,4 @@ def _by_its_keys(config: Mapping[str, object], model_type: str, assumptions: lis
         routing = "with" if config.get("topk_method") == "noaux_tc" else "without"
         parts.append(f"experts {routing} a routing bias, in all layers but those that keys make dense")
     assumptions.append(f"model_type {shown(model_type)} is not known: read as llama-like: {', '.join(parts)}")
-    if config.get("tie_word_embeddings") is None:
-        assumptions.append("tie_word_embeddings is absent: lm_head taken as a matrix of its own")
     return family

@@ -57,11 +57,9 @@ def plan_layers(reading: Reading) -> list[LayerPlan]:
     mlps = _scheduled(family.mlps_by, reading) or [mlp] * layers
     # Without a dense layer the width of one means nothing, yet many configs have it.
     fields.read.update(family.mlp_keys)
-    keys = keys_of_layers(reading)
-    # A list of the wrong length is noted already, and ends the reading.
-    return [
-        LayerPlan(mixer, mlp, tuple(own.items())) for mixer, mlp, own in zip(mixers, mlps, keys, strict=False)
-    ]
+    # A list of another length is noted, and ends the reading.
+    layered = zip(mixers, mlps, keys_of_layers(reading), strict=False)
+    return [LayerPlan(mixer, mlp, tuple(keys.items())) for mixer, mlp, keys in layered]
 
 
 def read_layers(reading: Reading, plan: Sequence[LayerPlan]) -> tuple[tuple[LayerKind, ...], tuple[int, ...]]:

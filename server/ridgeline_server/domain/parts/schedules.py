@@ -287,7 +287,10 @@ class LastRenamed:
         found = next((n for rule in self.rules if (n := rule.names(reading)) is not None), None)
         if found is None:
             return None
-        last = reading.layer_count - (reading.fields.integer(self.keys, 0, MAX_LAYERS) or 0)
+        number, layers = reading.fields.integer(self.keys, 0, MAX_LAYERS) or 0, reading.layer_count
+        if reading.fields.sound and number >= layers:
+            reading.fields.refuse(self.keys[0], f"is {number} of {layers} layers; leave one that is not")
+        last = layers - number
         return [self.renamed.get(name, name) if n >= last else name for n, name in enumerate(found)]
 
 
