@@ -8,24 +8,16 @@ import pytest
 
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.errors import NotFoundError
-from ridgeline_server.store.names import loose_key, name_key, nearest
+from ridgeline_server.store.names import loose_key, name_key, nearest_keys
 from tests.store.samples import device
 
-HARDWARE = [
-    ("rtx-a6000", "rtx-a6000"),
-    ("A6000", "rtx-a6000"),
-    ("rtx-6000-ada", "rtx-6000-ada"),
-    ("h100-sxm", "h100-sxm"),
-    ("h100-pcie", "h100-pcie"),
-    ("H100 SXM5 80GB", "h100-sxm"),
-    ("tpu-v5e", "tpu-v5e"),
-]
+HARDWARE = ["rtx-a6000", "a6000", "rtx-6000-ada", "h100-sxm", "h100-pcie", "h100-sxm5-80gb", "tpu-v5e"]
 MODELS = [
-    ("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-hf"),
-    ("llama-2-7b", "meta-llama/Llama-2-7b-hf"),
-    ("meta-llama/Llama-2-13b-hf", "meta-llama/Llama-2-13b-hf"),
-    ("llama-2-13b", "meta-llama/Llama-2-13b-hf"),
-    ("Qwen/Qwen3-8B", "Qwen/Qwen3-8B"),
+    "meta-llama/llama-2-7b-hf",
+    "llama-2-7b",
+    "meta-llama/llama-2-13b-hf",
+    "llama-2-13b",
+    "qwen/qwen3-8b",
 ]
 
 
@@ -69,20 +61,31 @@ def test_separators_tell_names_apart_where_they_must(store: CatalogStore) -> Non
         pytest.param(HARDWARE, "RTX A6OOO", "rtx-a6000", id="letters for digits"),
         pytest.param(HARDWARE, "tpu5e", "tpu-v5e", id="a part left out"),
         pytest.param(MODELS, "lama-2-7b", "llama-2-7b", id="the alias is nearer than the id"),
-        pytest.param(MODELS, "Llama-2-13b-hff", "meta-llama/Llama-2-13b-hf", id="the organisation left out"),
-        pytest.param(MODELS, "qwen3", "Qwen/Qwen3-8B", id="the beginning alone"),
+        pytest.param(MODELS, "Llama-2-13b-hff", "meta-llama/llama-2-13b-hf", id="the organisation left out"),
+        pytest.param(MODELS, "qwen3", "qwen/qwen3-8b", id="the beginning alone"),
     ],
 )
-def test_a_miss_names_what_was_probably_meant(names: list[tuple[str, str]], miss: str, best: str) -> None:
-    assert nearest(miss, names)[0] == best
+def test_a_miss_names_what_was_probably_meant(names: list[str], miss: str, best: str) -> None:
+    assert nearest_keys(miss, names)[0] == best
 
 
-def test_a_part_of_several_names_names_each_entry_once() -> None:
-    assert sorted(nearest("h100", HARDWARE)) == ["h100-pcie", "h100-sxm"]
+def nearest_to(store: CatalogStore, name: str) -> tuple[str, ...]:
+    """The names that a miss of a device tells."""
+    with pytest.raises(NotFoundError) as caught:
+        store.hardware.get(name)
+    return caught.value.nearest
 
 
-def test_at_most_three_names_come_near() -> None:
-    assert len(nearest("gpu", [(f"gpu-{n}", f"gpu-{n}") for n in range(20)])) == 3
+def test_a_part_of_several_names_names_each_entry_once_as_it_is_spelt(store: CatalogStore) -> None:
+    store.hardware.create(device("h100-sxm", "H100 SXM5 80GB"))
+    store.hardware.create(device("h100-pcie-card", "H100 PCIe"))
+    assert nearest_to(store, "h100") == ("h100-sxm", "H100 PCIe")
+
+
+def test_at_most_three_names_come_near(store: CatalogStore) -> None:
+    for number in range(20):
+        store.hardware.create(device(f"gpu-{number}"))
+    assert nearest_to(store, "gpu") == ("gpu-0", "gpu-1", "gpu-2")
 
 
 def test_nothing_comes_near_a_name_of_another_world(store: CatalogStore) -> None:

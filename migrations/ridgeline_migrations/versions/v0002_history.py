@@ -17,6 +17,7 @@ down_revision = "0001"
 
 KEY = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 CURRENT = sa.text("until_revision IS NULL")
+ENDED = sa.text("until_revision IS NOT NULL")
 
 ENTRIES = ("hardware", "models", "efficiency_profiles")
 NAMES = {
@@ -63,7 +64,11 @@ def upgrade() -> None:
         _create_names(table, owner)
 
     _bring_back("hardware", now, {"unsupported_dtypes": "'[]'"})
-    _bring_back("models", now, {"active_parameter_count": "parameter_count", "expert_count": "0"})
+    _bring_back(
+        "models",
+        now,
+        {"family": "lower(family)", "active_parameter_count": "parameter_count", "expert_count": "0"},
+    )
     _bring_back("efficiency_profiles", now, {})
     for table in PARTS:
         _bring_back(table, now, {})
@@ -102,8 +107,8 @@ COLUMNS = {
         "notes", "origin", "etag", "create_time", "update_time",
     ),
     "models": (
-        "id", "display_name", "config_json", "source", "notes", "family", "parameter_count", "weight_dtype",
-        "origin", "etag", "create_time", "update_time",
+        "id", "display_name", "config_json", "source", "notes", "parameter_count", "weight_dtype", "origin",
+        "etag", "create_time", "update_time",
     ),
     "efficiency_profiles": (
         "id", "operator_class", "hardware_id", "dtype", "weight_dtype", "engine",
@@ -115,7 +120,7 @@ COLUMNS = {
     "hardware_peaks": ("hardware_id", "dtype", "flops_per_s"),
     "hardware_figure_sources": ("hardware_id", "field", "source", "read_on", "confidence", "note"),
 }  # fmt: skip
-"""The columns that revision 0001 had."""
+"""The columns that revision 0001 had and that come back as they were."""
 
 
 def _version() -> tuple[sa.Column[str] | sa.Column[int], ...]:
@@ -145,7 +150,13 @@ def _index_versions(table: str) -> None:
         f"uq_{table}_current", table, ["id"], unique=True, sqlite_where=CURRENT, postgresql_where=CURRENT
     )
     op.create_index(f"ix_{table}_since_revision", table, ["since_revision"])
-    op.create_index(op.f(f"ix_{table}_until_revision"), table, ["until_revision"])
+    op.create_index(
+        f"ix_{table}_until_revision",
+        table,
+        ["until_revision"],
+        sqlite_where=ENDED,
+        postgresql_where=ENDED,
+    )
 
 
 def _positive(table: str, *columns: str) -> tuple[sa.CheckConstraint, ...]:
@@ -247,8 +258,15 @@ def _create_models() -> None:
         *_positive("models", "parameter_count", "active_parameter_count"),
     )
     _index_versions("models")
-    op.create_index("ix_models_parameter_count", "models", ["parameter_count", "id"])
-    op.create_index("ix_models_active_parameter_count", "models", ["active_parameter_count", "id"])
+    for columns in (
+        ("parameter_count",),
+        ("active_parameter_count",),
+        ("max_context_len",),
+        ("update_time",),
+        ("family",),
+        ("family", "parameter_count"),
+    ):
+        op.create_index(f"ix_models_{'_'.join(columns)}", "models", [*columns, "id", "until_revision"])
 
 
 def _create_efficiency_profiles() -> None:
@@ -304,7 +322,7 @@ def _create_names(table: str, owner: str) -> None:
         sa.PrimaryKeyConstraint("name_key", "since_revision", name=op.f(f"pk_{table}")),
     )
     op.create_index(f"ix_{table}_{owner}", table, [owner, "since_revision"])
-    op.create_index(op.f(f"ix_{table}_loose_key"), table, ["loose_key"])
+    op.create_index(f"ix_{table}_loose_key", table, ["loose_key", "until_revision"])
     op.create_index(
         f"uq_{table}_current",
         table,

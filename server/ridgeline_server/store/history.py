@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -80,9 +80,7 @@ def list_changes(store: CatalogStore, query: ChangeQuery) -> ChangePage:
     ]
     with store.database.reading() as connection:
         streams = [
-            _events(connection, repository, query, column)
-            for repository in repositories
-            for column in (repository.table.c.since_revision, repository.table.c.until_revision)
+            events for repository in repositories for events in _streams(connection, repository, query)
         ]
         events = list(heapq.merge(*streams, key=lambda event: _newest_first(event.key)))
         page = events[: query.limit]
@@ -104,6 +102,18 @@ class _Event(NamedTuple):
 
 def _newest_first(key: ChangeKey) -> tuple[int, str, str]:
     return (-key.revision, key.resource, key.id)
+
+
+def _streams(
+    connection: Connection, repository: Repository[Any], query: ChangeQuery
+) -> tuple[list[_Event], list[_Event]]:
+    """The first events of a resource: those that began a version, and those that only ended one."""
+    columns = repository.table.c
+    began = _events(connection, repository, query, columns.since_revision)
+    if len(began) > query.limit:
+        # Ends are looked for among all that were replaced: no further back than the page reaches.
+        query = replace(query, after_revision=max(query.after_revision, began[-1].key.revision - 1))
+    return began, _events(connection, repository, query, columns.until_revision)
 
 
 def _events(
@@ -154,13 +164,11 @@ def _entries(
     if not wanted:
         return {}
     pairs = [(key.id, key.revision) for key in wanted]
-    after = {
-        (key.id, key.since_revision): entry
-        for key, entry in repository.load(
-            connection, tuple_(table.c.id, table.c.since_revision).in_(pairs)
-        ).items()
-    }
-    ended = tuple_(table.c.id, table.c.until_revision).in_(pairs)
+    # SQLite does not seek by pairs, but by the ids.
+    of_these = table.c.id.in_({key.id for key in wanted})
+    began = and_(of_these, tuple_(table.c.id, table.c.since_revision).in_(pairs))
+    after = {(key.id, key.since_revision): entry for key, entry in repository.load(connection, began).items()}
+    ended = and_(of_these, tuple_(table.c.id, table.c.until_revision).in_(pairs))
     ends = {
         (row.id, row.since_revision): row.until_revision
         for row in connection.execute(

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Column, ColumnElement, DateTime, Table, and_, exists, func, or_
+from sqlalchemy import Column, ColumnElement, DateTime, Table, Tuple, and_, exists, func, tuple_
 
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.store import tables
 from ridgeline_server.store.entries import Cursor, Origin
 
 
+class Bounds(NamedTuple):
+    """The range of a column that has an index; None is no bound. What has no value lies in no range."""
+
+    column: ColumnElement[Any]
+    least: float | None
+    most: float | None
+
+    def conditions(self, *, indexed: bool = True) -> list[ColumnElement[bool]]:
+        """The bounds. Those that are not `indexed` are written so that no index fits them."""
+        compared = self.column if indexed else self.column + 0
+        low = [] if self.least is None else [compared >= self.least]
+        return [*low, *([] if self.most is None else [compared <= self.most])]
+
+
 class Filter(Protocol):
-    """Picks entries."""
+    """Picks entries that meet all of its conditions and lie in all of its ranges."""
 
     def conditions(self, table: Table) -> list[ColumnElement[bool]]:
         """What a version's row meets to be picked."""
+
+    def ranges(self, table: Table) -> list[Bounds]:
+        """Between what a version's row lies to be picked."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,10 @@ class Everything:
     """Picks all entries."""
 
     def conditions(self, table: Table) -> list[ColumnElement[bool]]:  # noqa: ARG002
+        """None."""
+        return []
+
+    def ranges(self, table: Table) -> list[Bounds]:  # noqa: ARG002
         """None."""
         return []
 
@@ -63,6 +84,10 @@ class HardwareFilter:
             *_of(self.origin, columns.origin),
         ]
 
+    def ranges(self, table: Table) -> list[Bounds]:  # noqa: ARG002
+        """None: devices are few, and their figures have no index."""
+        return []
+
 
 @dataclass(frozen=True)
 class ModelFilter:
@@ -77,23 +102,24 @@ class ModelFilter:
     mixture_of_experts: bool | None = None
 
     def conditions(self, table: Table) -> list[ColumnElement[bool]]:
-        """A model without a stated context has no least one."""
+        """All but numbers."""
         columns = table.c
         found: list[ColumnElement[bool]] = []
         if self.family:
-            found.append(func.lower(columns.family) == self.family.lower())
-        if self.max_parameter_count is not None:
-            found.append(columns.parameter_count <= self.max_parameter_count)
+            found.append(columns.family == self.family.lower())
         if self.weight_dtype is not None:
             found.append(columns.weight_dtype == self.weight_dtype)
         if self.mixture_of_experts is not None:
             found.append(columns.expert_count > 0 if self.mixture_of_experts else columns.expert_count == 0)
-        return [
-            *found,
-            *_at_least(columns.parameter_count, self.min_parameter_count),
-            *_at_least(columns.max_context_len, self.min_context_len),
-            *_of(self.origin, columns.origin),
-        ]
+        return [*found, *_of(self.origin, columns.origin)]
+
+    def ranges(self, table: Table) -> list[Bounds]:
+        """Of parameters and of context, which some models do not state."""
+        ranges = (
+            Bounds(table.c.parameter_count, self.min_parameter_count, self.max_parameter_count),
+            Bounds(table.c.max_context_len, self.min_context_len, None),
+        )
+        return [found for found in ranges if (found.least, found.most) != (None, None)]
 
 
 def _at_least(column: ColumnElement[Any], bound: float | None) -> list[ColumnElement[bool]]:
@@ -116,6 +142,13 @@ class Listing:
     revision: int | None = None
 
 
+class Stretch(NamedTuple):
+    """A part of a list that an index gives in its order."""
+
+    conditions: list[ColumnElement[bool]]
+    order: list[ColumnElement[Any]]
+
+
 @dataclass(frozen=True)
 class Order:
     """Entries by a column and then by id, both in one direction; those without a value come last, by id."""
@@ -124,30 +157,35 @@ class Order:
     column: Column[Any]
     descending: bool
 
-    @property
-    def value(self) -> ColumnElement[Any]:
-        """What the order compares first."""
-        return self.column
+    def stretches(self, after: Cursor | None) -> list[Stretch]:
+        """What follows the end of a page, or all: first the rows with a value, then those without.
 
-    def columns(self) -> list[ColumnElement[Any]]:
-        """The ORDER BY clause."""
-        last = [self.column.is_(None)] if self.column.nullable else []
-        return [*last, self._directed(self.column), self._directed(self.table.c.id)]
-
-    def follows(self, after: Cursor) -> ColumnElement[bool]:
-        """Whether a row comes after the end of a page."""
-        next_id = self._beyond(self.table.c.id, after.id.replace("\0", "\ufffd"))
-        if after.value is None:
-            return and_(self.column.is_(None), next_id)
-        value = self._bound(after.value)
-        # The first condition says nothing new, but is the one that an index can seek by.
-        at_or_beyond = self.column <= value if self.descending else self.column >= value
-        follows = and_(at_or_beyond, or_(self._beyond(self.column, value), next_id))
-        return or_(follows, self.column.is_(None)) if self.column.nullable else follows
+        One query for both would have to sort: no index has the rows without a value last in both directions.
+        """
+        by_id = [self._directed(self.table.c.id)]
+        next_id = [] if after is None else [self._beyond_id(after)]
+        without = Stretch([self.column.is_(None), *next_id], by_id)
+        if after is not None and after.value is None:
+            return [without]
+        order = [self._directed(self.column), *by_id]
+        if not self.column.nullable:
+            return [Stretch(self._beyond_value(after), order)]
+        having = Stretch([self.column.is_not(None), *self._beyond_value(after)], order)
+        return [having, Stretch([self.column.is_(None)], by_id)]
 
     def cursor(self, entry_id: str, value: Any) -> Cursor:
         """The end of a page after an entry."""
         return Cursor(entry_id, value.isoformat() if isinstance(value, datetime) else value)
+
+    def _beyond_value(self, after: Cursor | None) -> list[ColumnElement[bool]]:
+        if after is None or after.value is None:
+            return []
+        # Compared as one row, so that an index seeks by both: many models share a context length.
+        ends = (self._bound(after.value), _storable(after.id))
+        return [self._beyond(tuple_(self.column, self.table.c.id), ends)]
+
+    def _beyond_id(self, after: Cursor) -> ColumnElement[bool]:
+        return self._beyond(self.table.c.id, _storable(after.id))
 
     def _bound(self, value: float | str) -> Any:
         return _as_time(value) if isinstance(self.column.type, tables.UtcDateTime | DateTime) else value
@@ -155,7 +193,7 @@ class Order:
     def _directed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         return column.desc() if self.descending else column.asc()
 
-    def _beyond(self, column: ColumnElement[Any], value: Any) -> ColumnElement[bool]:
+    def _beyond(self, column: ColumnElement[Any] | Tuple, value: Any) -> ColumnElement[bool]:
         beyond: ColumnElement[bool] = column < value if self.descending else column > value
         return beyond
 
@@ -166,17 +204,18 @@ class ById(Order):
     def __init__(self, table: Table, *, descending: bool) -> None:
         super().__init__(table, table.c.id, descending)
 
-    def columns(self) -> list[ColumnElement[Any]]:
-        """The ORDER BY clause."""
-        return [self._directed(self.table.c.id)]
-
-    def follows(self, after: Cursor) -> ColumnElement[bool]:
-        """Whether a row comes after the end of a page."""
-        return self._beyond(self.table.c.id, after.id.replace("\0", "\ufffd"))
+    def stretches(self, after: Cursor | None) -> list[Stretch]:
+        """One: every entry has an id."""
+        return [Stretch([] if after is None else [self._beyond_id(after)], [self._directed(self.table.c.id)])]
 
     def cursor(self, entry_id: str, value: Any) -> Cursor:  # noqa: ARG002
         """The end of a page after an entry."""
         return Cursor(entry_id)
+
+
+def _storable(entry_id: str) -> str:
+    """A caller's token may hold a NUL, which PostgreSQL cannot take."""
+    return entry_id.replace("\0", "\ufffd")
 
 
 def _as_time(value: float | str) -> datetime:

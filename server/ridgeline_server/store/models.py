@@ -66,7 +66,7 @@ def computed_columns(entry: ModelEntry) -> dict[str, object]:
     """
     model = entry.model
     return {
-        "family": model.family,
+        "family": model.family.lower(),
         "parameter_count": float(model.parameter_count),
         "active_parameter_count": float(model.active_parameter_count),
         "expert_count": 0 if model.experts is None else model.experts.expert_count,

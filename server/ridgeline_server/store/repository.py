@@ -13,18 +13,33 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar, Generic
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Table, and_, insert, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    and_,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from ridgeline_server.store.database import Database, WriteTransaction
 from ridgeline_server.store.entries import Cursor, E, Origin, Page, Versioned
 from ridgeline_server.store.errors import EtagMismatchError, NameTakenError, NotFoundError, Resource
-from ridgeline_server.store.listing import ById, Listing, Order
-from ridgeline_server.store.names import loose_key, name_key, nearest
+from ridgeline_server.store.listing import Bounds, ById, Filter, Listing, Order
+from ridgeline_server.store.names import NEAREST_COUNT, loose_key, name_key, nearest_keys
 from ridgeline_server.store.revisions import AsOf, as_of
 from ridgeline_server.store.tables import revisions
 from ridgeline_server.store.versions import VersionCache, VersionKey
 
 Rows = list[dict[str, object]]
+
+FEW = 1000
+"""Entries that cost little to sort; where more meet a condition, every so many in any order do."""
 
 
 class Repository(ABC, Generic[E]):
@@ -63,8 +78,8 @@ class Repository(ABC, Generic[E]):
         with self._database.reading() as connection:
             at = as_of(connection, revision)
             entry_id = self._resolve(connection, at, name)
-            entries = self._read(connection, [self.table.c.id == entry_id, at.holds(self.table)])
-            return Versioned(entries[0], at.revision)
+            keys = self._keys(connection, [self.table.c.id == entry_id, at.holds(self.table)])
+            return Versioned(self._read(connection, at, keys)[0], at.revision)
 
     def page(self, listing: Listing | None = None) -> Page[E]:
         """Up to `listing.limit` entries. Raises RevisionOutOfRangeError."""
@@ -73,14 +88,18 @@ class Repository(ABC, Generic[E]):
             at = as_of(connection, listing.revision)
             order = self._order(listing)
             conditions = [at.holds(self.table), *listing.filter.conditions(self.table)]
-            if listing.after is not None:
-                conditions.append(order.follows(listing.after))
-            entries = self._read(connection, conditions, order, listing.limit + 1)
+            conditions += self._in_ranges(connection, at, listing.filter, order)
+            keys: list[VersionKey] = []
+            for stretch in order.stretches(listing.after):
+                missing = listing.limit + 1 - len(keys)
+                keys += self._keys(connection, [*conditions, *stretch.conditions], stretch.order, missing)
+                if len(keys) > listing.limit:
+                    break
             after = None
-            if len(entries) > listing.limit:
-                entries = entries[: listing.limit]
-                after = self._cursor(connection, order, at, entries[-1].id)
-            return Page(tuple(entries), after, at.revision)
+            if len(keys) > listing.limit:
+                keys = keys[: listing.limit]
+                after = self._cursor(connection, order, at, keys[-1].id)
+            return Page(tuple(self._read(connection, at, keys)), after, at.revision)
 
     def cursor_after(self, entry_id: str, listing: Listing, revision: int) -> Cursor:
         """Where a page of `listing` ends that was read at a revision and is cut after an entry of it."""
@@ -199,12 +218,16 @@ class Repository(ABC, Generic[E]):
         """End the current versions of entries."""
         if not ids:
             return
-        for table, owner in ((self.table, self.table.c.id), (self.names, owner_column(self.names))):
-            transaction.connection.execute(
-                update(table)
-                .where(owner.in_(ids), table.c.until_revision.is_(None))
-                .values(until_revision=transaction.revision)
-            )
+        table, names, end = self.table, self.names, {"until_revision": transaction.revision}
+        # Names by their version: their index of owners would lead through all past names of the entry.
+        current = select(table.c.id, table.c.since_revision).where(
+            table.c.id.in_(ids), table.c.until_revision.is_(None)
+        )
+        of_current = tuple_(owner_column(names), names.c.since_revision).in_(current)
+        transaction.connection.execute(update(names).where(of_current).values(end))
+        transaction.connection.execute(
+            update(table).where(table.c.id.in_(ids), table.c.until_revision.is_(None)).values(end)
+        )
 
     def name_rows(self, entry: E) -> Rows:
         """The id and the aliases. An alias that reads like the id or like an earlier alias adds nothing and
@@ -248,25 +271,49 @@ class Repository(ABC, Generic[E]):
             if holder != own_id:
                 raise NameTakenError(self.resource, names[key], holder)
 
-    def _read(
+    def _in_ranges(
+        self, connection: Connection, at: AsOf, chosen: Filter, order: Order
+    ) -> list[ColumnElement[bool]]:
+        """The conditions that keep a page in a filter's ranges, so that either database finds it at once.
+
+        Where few versions lie in a range, or began before a past revision, the page looks among those. Where
+        many do, it meets its entries soon when it goes along its order. SQLite, which knows nothing of how
+        values are spread, would walk through the whole catalog for the few, or sort the many.
+        """
+        ranges = chosen.ranges(self.table)
+        estimates = connection.dialect.name != "sqlite"
+        conditions = [
+            condition
+            for bounds in ranges
+            for condition in bounds.conditions(indexed=estimates or bounds.column is order.column)
+        ]
+        if not at.is_current:
+            ranges.append(Bounds(self.table.c.since_revision, None, at.revision))
+        for bounds in ranges:
+            ids = select(self.table.c.id).where(*bounds.conditions()).limit(FEW + 1)
+            count = connection.execute(select(func.count()).select_from(ids.subquery())).scalar_one()
+            if count <= FEW:
+                return [*conditions, self.table.c.id.in_(ids)]
+        return conditions
+
+    def _keys(
         self,
         connection: Connection,
         conditions: Sequence[ColumnElement[bool]],
-        order: Order | None = None,
+        order: Sequence[ColumnElement[Any]] = (),
         limit: int | None = None,
-    ) -> list[E]:
-        """The entries that meet conditions which no two versions of one entry meet, in order, those that were
-        read before from memory.
-        """
+    ) -> list[VersionKey]:
+        """The versions that meet conditions, in an order."""
         columns = self.table.c
-        query = select(columns.id, columns.since_revision, columns.etag).where(*conditions)
-        if order is not None:
-            query = query.order_by(*order.columns())
-        keys = [VersionKey(*row) for row in connection.execute(query.limit(limit))]
+        query = select(columns.id, columns.since_revision, columns.etag).where(*conditions).order_by(*order)
+        return [VersionKey(*row) for row in connection.execute(query.limit(limit))]
+
+    def _read(self, connection: Connection, at: AsOf, keys: Sequence[VersionKey]) -> list[E]:
+        """The entries of versions that hold at a revision, those that were read before from memory."""
         found = self._cache.find(keys)
         missing = [key.id for key in keys if key not in found]
         if missing:
-            read = self.load(connection, columns.id.in_(missing), *conditions)
+            read = self.load(connection, self.table.c.id.in_(missing), at.holds(self.table))
             self._cache.keep(read)
             found |= read
         return [found[key] for key in keys]
@@ -304,7 +351,7 @@ class Repository(ABC, Generic[E]):
         return Order(self.table, self.table.c[listing.order_by], descending=listing.descending)
 
     def _cursor(self, connection: Connection, order: Order, at: AsOf, entry_id: str) -> Cursor:
-        query = select(order.value).where(self.table.c.id == entry_id, at.holds(self.table))
+        query = select(order.column).where(self.table.c.id == entry_id, at.holds(self.table))
         value = connection.execute(query).scalar_one()
         return order.cursor(entry_id, value)
 
@@ -338,10 +385,18 @@ class Repository(ABC, Generic[E]):
         )
 
     def _not_found(self, connection: Connection, at: AsOf, name: str) -> NotFoundError:
-        names = connection.execute(
-            select(self.names.c.name, owner_column(self.names)).where(at.holds(self.names))
+        columns, owner = self.names.c, owner_column(self.names)
+        # The keys alone: an index holds those of current names, and there may be hundreds of thousands.
+        keys = connection.execute(select(columns.name_key).where(at.holds(self.names))).scalars()
+        near = nearest_keys(name, sorted(keys))
+        found = select(columns.name_key, columns.name, owner).where(
+            at.holds(self.names), columns.name_key.in_(near)
         )
-        return NotFoundError(self.resource, name, nearest(name, ((row[0], row[1]) for row in names)))
+        by_key = {key: (entry_id, spelt) for key, spelt, entry_id in connection.execute(found)}
+        best: dict[str, str] = {}
+        for key in near:
+            best.setdefault(*by_key[key])
+        return NotFoundError(self.resource, name, tuple(best.values())[:NEAREST_COUNT])
 
 
 def stamped(entry: E, origin: Origin, now: datetime, create_time: datetime | None = None) -> E:

@@ -64,13 +64,16 @@ class UtcDateTime(TypeDecorator[datetime]):
 CURRENT = text("until_revision IS NULL")
 """Picks current versions, in the partial indexes that keep ids and names unique among those."""
 
+ENDED = text("until_revision IS NOT NULL")
+"""Picks past versions. A full index of the ends would invite SQLite to seek all current versions by it."""
+
 
 def _version() -> tuple[Column[str] | Column[int], ...]:
     """The key of an entry's version, and its end."""
     return (
         Column("id", KEY, primary_key=True),
         Column("since_revision", Integer, primary_key=True, autoincrement=False),
-        Column("until_revision", Integer, index=True),
+        Column("until_revision", Integer),
     )
 
 
@@ -84,6 +87,7 @@ def _bookkeeping(table: str) -> tuple[Column[str] | Column[datetime] | CheckCons
         CheckConstraint("until_revision > since_revision", name="version_ends_after_it_began"),
         Index(f"uq_{table}_current", "id", unique=True, sqlite_where=CURRENT, postgresql_where=CURRENT),
         Index(f"ix_{table}_since_revision", "since_revision"),
+        Index(f"ix_{table}_until_revision", "until_revision", sqlite_where=ENDED, postgresql_where=ENDED),
     )
 
 
@@ -126,12 +130,13 @@ def _names(entries: Table, table_name: str, owner: str) -> Table:
         Column("name_key", KEY, primary_key=True),
         Column("since_revision", Integer, primary_key=True, autoincrement=False),
         Column("until_revision", Integer),
-        Column("loose_key", KEY, nullable=False, index=True),
+        Column("loose_key", KEY, nullable=False),
         Column("name", String, nullable=False),
         Column(owner, KEY, nullable=False),
         Column("position", Integer, nullable=False),
         _of_version(entries, owner),
         Index(f"ix_{table_name}_{owner}", owner, "since_revision"),
+        Index(f"ix_{table_name}_loose_key", "loose_key", "until_revision"),
         Index(
             f"uq_{table_name}_current",
             "name_key",
@@ -240,6 +245,7 @@ models = Table(
     Column("notes", JSON, nullable=False),
     Column("checkpoint", JSON(none_as_null=True)),
     # Computed from the config when it is written, for filters, orders and people who look into the database.
+    # The family is in small letters, so that a filter finds it by its index.
     Column("family", String, nullable=False),
     Column("parameter_count", Double, nullable=False),
     Column("active_parameter_count", Double, nullable=False),
@@ -248,8 +254,13 @@ models = Table(
     Column("weight_dtype", String, nullable=False),
     *_bookkeeping("models"),
     *_positive("parameter_count", "active_parameter_count"),
-    Index("ix_models_parameter_count", "parameter_count", "id"),
-    Index("ix_models_active_parameter_count", "active_parameter_count", "id"),
+    # One for each order of lists. The end lets an index skip past versions without a look at their rows.
+    Index("ix_models_parameter_count", "parameter_count", "id", "until_revision"),
+    Index("ix_models_active_parameter_count", "active_parameter_count", "id", "until_revision"),
+    Index("ix_models_max_context_len", "max_context_len", "id", "until_revision"),
+    Index("ix_models_update_time", "update_time", "id", "until_revision"),
+    Index("ix_models_family", "family", "id", "until_revision"),
+    Index("ix_models_family_parameter_count", "family", "parameter_count", "id", "until_revision"),
 )
 
 model_names = _names(models, "model_names", "model_id")
