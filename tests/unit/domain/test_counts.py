@@ -285,7 +285,17 @@ NOT_IN_TRANSFORMERS = {
     *("deci", "deepseek", "jais", "nemotron-nas", "phi3_v", "xverse"),
     # Other names of families that are compared.
     *("emu3_text_model", "glm4v_moe_text", "ministral", "phi4_multimodal", "phi4mm", "qwen2_5_omni_text"),
-    *("qwen2_5_vl", "qwen2_5_vl_text", "qwen2_vl", "qwen2_vl_text", "qwen3_omni_moe_text", "step3p5"),
+    *(
+        "llava_llama",
+        "llava_mistral",
+        "llava_qwen",
+        "qwen2_5_vl",
+        "qwen2_5_vl_text",
+        "qwen2_vl",
+        "qwen2_vl_text",
+        "qwen3_omni_moe_text",
+        "step3p5",
+    ),
 }
 
 

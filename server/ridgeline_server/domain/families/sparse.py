@@ -111,6 +111,10 @@ MINIMAX_M3 = Family(
         {
             "moe_intermediate_size",
             "use_gemma_norm",
+            "index_block_size",
+            "index_head_dim",
+            "index_n_heads",
+            "index_topk_blocks",
             "index_local_blocks",
             "sparse_attention_config.sparse_local_block",
             "sparse_attention_config.sparse_disable_index_value",
