@@ -20,7 +20,7 @@ _IRRELEVANT = re.compile(
 
     # numerics and training
     | .*(dropout|pdrop|dropout_prob|jitter(_noise|_eps)?|_eps|epsilon|loss|loss_(coef|weight|alpha))
-    | .*initializer.* | init_.* | .*_init | .*_init_std | z_loss.* | .*aux_loss.* | seq_aux | pretraining_tp
+    | .*initializer.* | init_.* | .*_init(_std|_scale)? | z_loss.* | .*aux_loss.* | seq_aux | pretraining_tp
     | gradient_checkpointing | use_cache | rescale_prenorm_residual | residual_in_fp32 | .*_in_fp32 | fp32_.*
     | use_bfloat16 | bf16 | fp16 | fp32 | torch_dtype | dtype | .*_dtype | .*upcast.* | tensor_parallel.*
     | sequence_parallel.* | ep_size | query_pre_attn_scalar | .*softcapping | logits?_scal(e|ing) | scale_emb

@@ -111,6 +111,7 @@ MINIMAX_M2 = Family(
 )
 ERNIE_MOE = Family(
     kv_heads=KvHeads.KEY,
+    defaults={"moe_layer_end_index": -1},
     tied=True,
     experts=replace(DEEPSEEK, when=(when("use_bias", equals=True, shared_bias=True),)),
     mlps_by=(
