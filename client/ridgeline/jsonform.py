@@ -138,8 +138,9 @@ def _fill(message: Message, value: object, path: str, violations: list[FieldViol
         return
     fields = message.DESCRIPTOR.fields_by_name
     for key, item in value.items():
-        field = fields.get(key)
-        where = f"{path}.{key}" if path else str(key)
+        name = _key(key)
+        field = fields.get(name)
+        where = f"{path}.{name}" if path else name
         if field is None:
             known = ", ".join(fields)
             violations.append(
@@ -187,7 +188,7 @@ def _fill_map(
         return
     key_field, value_field = field.message_type.fields
     for key, item in value.items():
-        where = f"{path}.{key}"
+        where = f"{path}.{_key(key)}"
         name = _scalar(key_field, key, where, violations)
         scalar = _scalar(value_field, item, where, violations)
         if name is not _ABSENT and scalar is not _ABSENT:
@@ -241,6 +242,11 @@ def fits_int32(value: SupportsIndex) -> bool:
 def is_unicode(value: str) -> bool:
     """Whether a string can be sent: half a surrogate pair cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _key(key: object) -> str:
+    """A key as messages can name it: what is no string of valid Unicode is escaped, and no field's name."""
+    return key if isinstance(key, str) and is_unicode(key) else ascii(key)
 
 
 def _kind(value: object) -> str:

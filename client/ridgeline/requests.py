@@ -6,7 +6,6 @@ has no name; everything else is the server's to judge, so that every client gets
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
@@ -16,7 +15,7 @@ from typing import TypeAlias
 from google.protobuf.descriptor import EnumDescriptor
 
 from ridgeline.errors import FieldViolation, InvalidArgumentError
-from ridgeline.files import names_file, read_config, read_device, read_model, read_object
+from ridgeline.files import config_text, names_file, read_config, read_device, read_model, read_object
 from ridgeline.jsonform import INT32_MAX, INT32_MIN, enum_choices, enum_number, fits_int32, is_unicode
 from ridgeline.v1 import common_pb2, recommendation_service_pb2, types_pb2
 from ridgeline.v1.hardware_pb2 import Hardware, PeakRate
@@ -202,16 +201,6 @@ def deployment(
 def goal(value: object, checks: Checks) -> recommendation_service_pb2.Goal.ValueType:
     """What a plan improves."""
     return recommendation_service_pb2.Goal.ValueType(checks.choice("goal", _GOAL, value))
-
-
-def config_text(config: Mapping[str, object], path: str) -> str:
-    """A config as the text of its config.json. Raises InvalidArgumentError when JSON cannot hold it."""
-    try:
-        return json.dumps(config)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgumentError(
-            "The config cannot be sent.", "INVALID_FIELD", [FieldViolation(path, f"is not JSON: {error}")]
-        ) from None
 
 
 def hardware_entry(hardware: object, path: str = "hardware") -> Hardware:

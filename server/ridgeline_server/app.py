@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 MAX_QUEUED_CALLS = 1000
 """Calls that wait for a thread, health and reflection included; a backstop far above any sensible load."""
 
-MAX_REQUEST_BYTES = 32 * 2**20
+MAX_REQUEST_BYTES = 64 * 2**20
 """Holds an import of a thousand entries, each several times as large as real ones."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)

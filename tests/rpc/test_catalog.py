@@ -224,7 +224,7 @@ def test_part_of_a_sub_message_can_be_masked(client: ridgeline.Client) -> None:
     client.create_hardware(samples.device())
     change = hardware_pb2.Hardware(id="x100", link=hardware_pb2.Link(kind="Renamed"))
     after = client.update_hardware(change, fields=["link.kind"]).hardware
-    assert after.link == hardware_pb2.Link(kind="Renamed", bandwidth_bytes_per_s=300e9)
+    assert after.link == hardware_pb2.Link(kind="Renamed", bandwidth_bytes_per_s=300e9, domain_size=8)
 
 
 def test_a_masked_field_that_is_not_given_is_cleared(client: ridgeline.Client) -> None:
@@ -408,7 +408,7 @@ def test_a_config_that_only_another_release_can_read_does_not_hide_the_others(
     engine = create_database_engine(empty_catalog_url)
     with engine.begin() as connection:
         newer = update(tables.models).where(tables.models.c.id == "b/newer")
-        connection.execute(newer.values(config_json='{"model_type": "unheard-of"}'))
+        connection.execute(newer.values(config_json='{"model_type": "unheard-of"}', etag="newer"))
     engine.dispose()
     listed = client.list_models().models
     assert [model.id for model in listed] == ["a/readable", "b/newer", "c/readable"]

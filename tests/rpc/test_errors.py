@@ -17,6 +17,7 @@ from ridgeline.wire import WireTransport
 from ridgeline_server.domain.errors import (
     FieldViolation,
     InvalidFieldsError,
+    UnsupportedArchitectureError,
     UnsupportedConfigError,
     UnsupportedDtypeError,
 )
@@ -55,6 +56,10 @@ CASES: dict[str, tuple[Exception, type[errors.RidgelineError]]] = {
     "CATALOG_REVISION_OUT_OF_RANGE": (store.RevisionOutOfRangeError(9, 2, 7), errors.OutOfRangeError),
     "UNSUPPORTED_DTYPE": (
         UnsupportedDtypeError("A100 has no fp8 unit", "deployment.activation_dtype"),
+        errors.FailedPreconditionError,
+    ),
+    "UNSUPPORTED_ARCHITECTURE": (
+        UnsupportedArchitectureError("deepseek-v3 has latent attention, which is not costed"),
         errors.FailedPreconditionError,
     ),
     "DATABASE_READ_ONLY": (

@@ -48,10 +48,10 @@ def test_a_revision_out_of_range_is_told_with_the_range(ask: Ask, device: Hardwa
     request = getattr(pb, f"{rpc}Request")(
         catalog_revision=7, **({"id": "x100"} if rpc == "GetHardware" else {})
     )
-    with pytest.raises(RidgelineError, match="has revisions 0 to 2") as raised:
+    with pytest.raises(RidgelineError, match="has revisions 1 to 2") as raised:
         ask(rpc, request)
     assert (raised.value.code, raised.value.reason) == ("OUT_OF_RANGE", "CATALOG_REVISION_OUT_OF_RANGE")
-    assert raised.value.metadata == {"first": "0", "last": "2"}
+    assert raised.value.metadata == {"first": "1", "last": "2"}
     request.catalog_revision = -1
     with pytest.raises(RidgelineError) as raised:
         ask(rpc, request)

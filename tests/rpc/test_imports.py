@@ -85,15 +85,15 @@ def test_a_refused_entry_is_told_as_a_call_for_it_alone_would_fail(ask: Ask) -> 
     assert actions(response) == [REFUSED, REFUSED, REFUSED, CREATED]
     fields = [[w.field for w in outcome.error.wrong_fields] for outcome in response.outcomes]
     assert fields == [
-        ["hardware.memory_bytes", "hardware.usable_memory_bytes", "hardware.kind"],
-        ["model.config_json"],
+        ["memory_bytes", "usable_memory_bytes", "kind"],
+        ["config_json"],
         ["entry"],
         [],
     ]
     with pytest.raises(InvalidArgumentError) as alone:
         ask("CreateHardware", pb.CreateHardwareRequest(hardware=wrong.hardware))
     assert [(v.field, v.description) for v in alone.value.violations] == [
-        (w.field, w.description) for w in response.outcomes[0].error.wrong_fields
+        (f"hardware.{w.field}", w.description) for w in response.outcomes[0].error.wrong_fields
     ]
     assert response.outcomes[0].error.reason == ErrorReason.ERROR_REASON_INVALID_FIELD
     assert [device.id for device in ask("ListHardware", pb.ListHardwareRequest()).hardware] == ["right"]
@@ -136,7 +136,7 @@ def test_a_model_without_an_id_is_called_as_its_config_calls_it(ask: Ask) -> Non
     response = import_entries(ask, *entries)
     assert actions(response) == [CREATED, REFUSED]
     assert response.outcomes[0].id == "org/named"
-    assert response.outcomes[1].error.wrong_fields[0].field == "model.id"
+    assert response.outcomes[1].error.wrong_fields[0].field == "id"
 
 
 def test_a_config_that_comes_alone_leaves_the_names_of_the_catalog(ask: Ask) -> None:

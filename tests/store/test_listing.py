@@ -109,9 +109,9 @@ def test_a_revision_that_is_not_there_is_told_with_those_that_are(kind: Kind, re
         lambda: kind.repository.page(Listing(revision=revision)),
         lambda: kind.repository.get("a", revision=revision),
     ):
-        with pytest.raises(RevisionOutOfRangeError, match="has revisions 0 to 1") as caught:
+        with pytest.raises(RevisionOutOfRangeError, match="has revisions 1 to 1") as caught:
             read()
-        assert (caught.value.first, caught.value.last) == (0, 1)
+        assert (caught.value.first, caught.value.last) == (1, 1)
 
 
 # Devices

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 import ridgeline_catalog
+from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.store import seed as seed_module
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import Confidence, HardwareEntry, ModelEntry, Origin, ProfileEntry
@@ -299,6 +301,10 @@ def test_every_stored_figure_of_a_device_has_its_source(shipped: BuiltinCatalog)
                 figures.add(field)
         if hardware.link_bandwidth_bytes_per_s is not None:
             figures.add("link.bandwidth_bytes_per_s")
+        if hardware.link_domain_size is not None:
+            figures.add("link.domain_size")
+        if hardware.unsupported_dtypes:
+            figures.add("unsupported_dtypes")
         assert {source.field for source in entry.sources} == figures
         assert all(source.source and source.read_on and source.confidence for source in entry.sources)
 
@@ -312,6 +318,14 @@ def test_a_devices_file_becomes_its_entry() -> None:
     stated = documents["rtx-a6000.json"]["memory_bytes"]
     assert source.confidence is Confidence(stated["confidence"])
     assert source.note == stated["note"]
+
+
+def test_a_devices_file_tells_sums_lacks_links_and_the_day_of_a_price() -> None:
+    entry = hardware_entry(dict(ridgeline_catalog.hardware_documents())["h100-sxm.json"])
+    assert entry.hardware.accumulate[Dtype.FP16] is Dtype.FP32
+    assert entry.hardware.unsupported_dtypes == {Dtype.FP6, Dtype.FP4, Dtype.INT4}
+    assert entry.hardware.link_domain_size == 8
+    assert entry.price_as_of == date(2026, 11, 27)
 
 
 def test_a_models_file_becomes_its_entry_with_the_published_count_as_a_note() -> None:

@@ -16,6 +16,7 @@ from ridgeline.cli import options
 from ridgeline.cli.catalog import exporting, fields, filters, history, importing, reading, writing
 from ridgeline.cli.catalog.filters import count, filtering
 from ridgeline.cli.catalog.kinds import Kind
+from ridgeline.cli.catalog.sources import printable
 from ridgeline.cli.commands import HelpGroup, SectionCommand, SectionOption
 
 if TYPE_CHECKING:
@@ -292,15 +293,13 @@ def read(content: Mapping[str, Any], path: Path | None) -> Entry:
     Raises InvalidArgumentError.
     """
     from ridgeline.cli.catalog.sources import Entry
-    from ridgeline.files import read_model, read_model_folder
+    from ridgeline.files import config_text, read_model, read_model_folder
     from ridgeline.v1.model_pb2 import Model
 
     if _is_entry(content):
         return Entry(read_model(content))
     if path is None:
-        return Entry(
-            Model(id=_own_id(content), config_json=json.dumps(content, indent=2, ensure_ascii=False))
-        )
+        return Entry(Model(id=_own_id(content), config_json=config_text(content, "config_json")))
     found = read_model_folder(path)
     found.model.id = _own_id(content) or _place_id(path)
     return Entry(found.model, found.remarks)
@@ -321,10 +320,10 @@ def _own_id(config: Mapping[str, Any]) -> str:
 def _place_id(path: Path) -> str:
     """An id from where a config lies: the repository in Hugging Face's cache, its folder's name, its own."""
     if path.name != "config.json":
-        return path.stem.replace("__", "/", 1)
+        return printable(path.stem.replace("__", "/", 1))
     place = path.absolute()
     cached = next(filter(None, map(_CACHED.fullmatch, place.parts)), None)
-    return f"{cached['owner']}/{cached['name']}" if cached else place.parent.name
+    return f"{cached['owner']}/{cached['name']}" if cached else printable(place.parent.name)
 
 
 def rows(found: Iterable[Model]) -> Iterator[dict[str, object]]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from ridgeline.files.devices import device_document, device_text, read_device
 from ridgeline.files.folders import read_config, read_model_folder
 from ridgeline.files.models import model_document, read_model
-from ridgeline.files.reading import MAX_FILE_BYTES, names_file, read_object, read_text
+from ridgeline.files.reading import MAX_FILE_BYTES, config_text, names_file, read_object, read_text
 
 __all__ = [
     "MAX_FILE_BYTES",
+    "config_text",
     "device_document",
     "device_text",
     "model_document",

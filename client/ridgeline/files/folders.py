@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ridgeline.files import quantization
 from ridgeline.files.checkpoints import CheckpointError, read_totals
-from ridgeline.files.reading import read_text
+from ridgeline.files.reading import config_text, read_text
 from ridgeline.v1.model_pb2 import Model
 
 CONFIG = "config.json"
@@ -52,7 +52,7 @@ def read_config(path: Path, field: str) -> Config:
         return Config(text)
     whole = config | {"quantization_config": quantization.read_quantization(folder, config, field)}
     note = f"quantization_config was read from {quantization.FILE} beside {CONFIG}."
-    return Config(json.dumps(whole, indent=2, ensure_ascii=False), (note,))
+    return Config(config_text(whole, field), (note,))
 
 
 def read_model_folder(path: Path, field: str = "model") -> FolderModel:

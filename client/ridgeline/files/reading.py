@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ridgeline.errors import FieldViolation, InvalidArgumentError
+from ridgeline.jsonform import is_unicode
 
 MAX_FILE_BYTES = 2**20
 """More than any config.json or device file has; a larger file is something else, such as weights."""
@@ -53,6 +54,20 @@ def read_object(path: Path, field: str, max_bytes: int = MAX_FILE_BYTES) -> dict
     if not isinstance(content, dict):
         raise _wrong_file(path, field, "does not hold a JSON object")
     return content
+
+
+def config_text(config: Mapping[str, object], field: str) -> str:
+    """A config as the text of a config.json. Raises InvalidArgumentError about `field` when JSON cannot hold
+    it.
+    """
+    try:
+        text = json.dumps(config, indent=2, ensure_ascii=False)
+        # Half a surrogate pair can be written as an escape alone.
+        return text if is_unicode(text) else json.dumps(config, indent=2)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgumentError(
+            "The config cannot be sent.", "INVALID_FIELD", [FieldViolation(field, f"is not JSON: {error}")]
+        ) from None
 
 
 def unwrapped(content: Mapping[str, object], key: str) -> Mapping[str, object]:

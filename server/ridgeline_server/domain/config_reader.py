@@ -44,8 +44,8 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
     assumptions: list[str] = []
     fields = ConfigFields(language.config)
     model_type, family = find_family(language.config, fields, assumptions)
-    if language.nested:
-        fields = ConfigFields(language.config, CLASS_DEFAULTS.get(model_type, {}))
+    defaults = CLASS_DEFAULTS.get(model_type, {}) if language.nested else {}
+    fields = ConfigFields(language.config, {**defaults, **family.defaults})
     family = _as_stated(family, fields, model_type)
 
     tied = _tied(fields)
@@ -63,7 +63,11 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
     dtype = read_dtype(fields, assumptions)
     plan = plan_layers(reading)
     kinds, sequence = read_layers(reading, plan)
-    tensors = outer_tensors(reading, family.tied if tied is None else tied)
+    if tied is None:
+        tied = family.tied
+        said = "the embedding read again" if tied else "a matrix of its own"
+        reading.assume(f"tie_word_embeddings is absent: lm_head taken as {said}")
+    tensors = outer_tensors(reading, tied)
     streams = fields.needed_integer(family.residual_keys, 1, 64) if family.residual_keys else 1
     extra = fields.first_integer(EXTRA_LAYERS, 0, MAX_LAYERS)
     assumptions.extend(

@@ -147,7 +147,9 @@ def _outcome_message(item: _Item) -> pb.ImportOutcome:
         message.id = getattr(item.request, item.resource.field).id
     if item.error is not None:
         message.action = pb.IMPORT_ACTION_REFUSED
-        message.error.CopyFrom(_error_message(item.error))
+        message.error.CopyFrom(
+            _error_message(item.error, "" if item.resource is None else item.resource.field)
+        )
         return message
     outcome, resource = item.outcome, item.resource
     assert outcome is not None
@@ -161,8 +163,8 @@ def _outcome_message(item: _Item) -> pb.ImportOutcome:
     return message
 
 
-def _error_message(error: Exception) -> pb.EntryError:
-    """What a call for the entry alone would fail with."""
+def _error_message(error: Exception, field: str) -> pb.EntryError:
+    """What a call for the entry alone, in its field, would fail with."""
     status = status_of(error, METHOD)
     message = pb.EntryError(message=status.message)
     for detail in status.details:
@@ -171,7 +173,9 @@ def _error_message(error: Exception) -> pb.EntryError:
             message.reason = ErrorReason.Value(f"ERROR_REASON_{info.reason}")
         elif detail.Unpack(bad):
             message.wrong_fields.extend(
-                pb.WrongField(field=violation.field, description=violation.description)
+                pb.WrongField(
+                    field=violation.field.removeprefix(f"{field}."), description=violation.description
+                )
                 for violation in bad.field_violations
             )
     return message

@@ -167,9 +167,7 @@ class Resource(Generic[E, M]):
 
     def _with_dependents(self, mask: tuple[str, ...]) -> tuple[str, ...]:
         cleared: Iterator[str] = (
-            dependent
-            for path, dependent in self.dependents.items()
-            if path in mask and dependent not in mask
+            dependent for path, dependent in self.dependents.items() if path in mask and dependent not in mask
         )
         return (*mask, *cleared)
 

@@ -41,5 +41,6 @@ def as_of(connection: Connection, revision: int | None = None) -> AsOf:
         return AsOf(last, is_current=True)
     first: int = connection.execute(select(func.min(revisions.c.revision))).scalar_one()
     if not first <= revision <= last:
-        raise RevisionOutOfRangeError(revision, first, last)
+        # Revision 0 is the catalog before the first write; a request's 0 means the current one.
+        raise RevisionOutOfRangeError(revision, max(first, min(1, last)), last)
     return AsOf(revision, is_current=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -367,3 +368,18 @@ def test_stdin_is_read_once_and_has_no_place_to_take_an_id_from(run: Run, import
     assert [entry.id for entry in sent(importing)] == [""]
     run("models", "import", "-", "--id", "org/piped", stdin='{"model_type": "llama"}')
     assert [entry.id for entry in sent(importing)] == ["org/piped"]
+
+
+def test_a_file_whose_name_is_no_text_is_imported_all_the_same(
+    run: Run, importing: FakeClient, tmp_path: Path
+) -> None:
+    card(tmp_path, "a").rename(tmp_path / os.fsdecode(b"caf\xe9.json"))
+    result = run("hardware", "import", str(tmp_path))
+    assert result.exit_code == 0
+    assert r"caf\udce9.json" in result.stdout
+
+
+def test_keys_that_no_message_can_hold_are_named(run: Run, importing: FakeClient, tmp_path: Path) -> None:
+    result = run("hardware", "import", str(card(tmp_path, "a", **{"\ud800": 1})))
+    assert result.exit_code == 2
+    assert r"'\ud800': is not a field of Hardware" in result.stdout

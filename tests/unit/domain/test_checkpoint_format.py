@@ -131,8 +131,9 @@ def test_what_a_quantisation_leaves_out_is_said() -> None:
     ("scheme", "said"),
     [
         ({"quant_method": "hqq"}, "hqq is not known"),
-        ({"quant_method": "mxfp4"}, "mxfp4 is not known"),
-        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "modelopt is not known"),
+        ({"quant_method": "modelopt", "quant_algo": "W3A16"}, 'modelopt has quant_algo "W3A16"'),
+        ({"quant_method": "quark"}, "quark has no global_quant_config.weight"),
+        ({**GPTQ, "dynamic": {"layers.0": {"bits": 8}}}, "gptq gives modules formats of their own (dynamic)"),
         ({}.fromkeys(["bits"], 4), "null is not known"),
         ({"quant_method": ["awq"]}, '["awq"] is not known'),
         ("awq", 'is "awq", not an object'),
@@ -145,10 +146,6 @@ def test_what_a_quantisation_leaves_out_is_said() -> None:
         ({**FP8, "weight_block_size": [128]}, "fp8 has blocks of [128]"),
         ({**FP8, "weight_block_size": [128, -128]}, "fp8 has blocks of [128, -128]"),
         ({**FP8, "weight_block_size": [-128, -128]}, "fp8 has blocks of [-128, -128]"),
-        (
-            {**FP8, "modules_to_not_convert": ["lm_head", "model.layers.0.self_attn"]},
-            'leaves "model.layers.0.self_attn" of the layers unquantised (modules_to_not_convert)',
-        ),
         ({**FP8, "modules_to_not_convert": "lm_head"}, 'has modules_to_not_convert "lm_head", not a list'),
         ({**FP8, "ignored_layers": [7]}, "leaves 7 of the layers unquantised"),
         ({"quant_method": "bitsandbytes"}, "neither load_in_8bit nor load_in_4bit"),
@@ -156,7 +153,6 @@ def test_what_a_quantisation_leaves_out_is_said() -> None:
         (compressed(INT4_GROUPS, INT8), "int4 weights with int8 activations"),
         (compressed(FLOAT8, {"num_bits": 4, "type": "int"}), 'operands of 4 bits, "int"'),
         (compressed(FLOAT8, FLOAT8, config_groups={}), "config_groups an object"),
-        (compressed(FLOAT8, FLOAT8, ignore=["re:.*mlp.*"]), 'leaves "re:.*mlp.*" of the layers unquantised'),
         (
             compressed(FLOAT8, FLOAT8, sparsity_config={"format": "sparse-24-bitmask"}),
             "stores sparse weights",
@@ -168,10 +164,6 @@ def test_what_a_quantisation_leaves_out_is_said() -> None:
                 config_groups={"a": {"weights": FLOAT8, "input_activations": None}, "b": {"weights": INT8}},
             ),
             "mixes formats",
-        ),
-        (
-            compressed(FLOAT8, FLOAT8, config_groups={"a": {"weights": FLOAT8, "targets": ["re:.*mlp.*"]}}),
-            'has targets ["re:.*mlp.*"]',
         ),
         (compressed(FLOAT8, FLOAT8, config_groups={"a": 7}), "has a config group 7"),
         (compressed(FLOAT8, FLOAT8, config_groups={"a": {}}), "has an operand null"),

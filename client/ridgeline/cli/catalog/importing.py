@@ -118,7 +118,7 @@ def _write(
         for source in found:
             waiting.append(source)
             if isinstance(source.read, Entry):
-                yield _to_import(kind, source)
+                yield to_import(kind, source)
 
     for chunk in chunks(readable()):
         report.unfinished = len(chunk)
@@ -143,7 +143,7 @@ def _write_all(
             f"{len(found):,} were given: check all of them with --dry-run, then leave it out, so that they "
             "are written in parts."
         )
-    readable = [_to_import(kind, source) for source in found if isinstance(source.read, Entry)]
+    readable = [to_import(kind, source) for source in found if isinstance(source.read, Entry)]
     whole = len(readable) == len(found)
     report.unfinished = len(readable)
     response = catalog.ImportEntriesResponse()
@@ -163,7 +163,8 @@ def _write_all(
     _record(kind, report, found, response)
 
 
-def _to_import(kind: Kind, source: Source) -> EntryToImport:
+def to_import(kind: Kind, source: Source) -> EntryToImport:
+    """An entry that could be read, as the request carries it."""
     from ridgeline.v1.catalog_service_pb2 import EntryToImport
 
     assert isinstance(source.read, Entry)

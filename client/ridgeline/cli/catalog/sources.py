@@ -65,16 +65,24 @@ def entries(kind: Kind, file: str) -> tuple[int, Iterator[Source]]:
     """
     from ridgeline.errors import RidgelineError
 
+    named = printable(file)
     try:
         content = _object(_text(file))
     except RidgelineError as error:
-        return 1, iter([Source(file, error)])
+        return 1, iter([Source(named, error)])
     path = None if file == STDIN else Path(file)
     several = content.get(kind.plural)
     if not isinstance(several, list):
-        return 1, iter([_source(kind, file, content, path)])
+        return 1, iter([_source(kind, named, content, path)])
     numbered = enumerate(several, 1)
-    return len(several), (_source(kind, f"{file}, entry {number}", entry, None) for number, entry in numbered)
+    return len(several), (
+        _source(kind, f"{named}, entry {number}", entry, None) for number, entry in numbered
+    )
+
+
+def printable(name: str) -> str:
+    """A file's name as text: bytes in it that are no UTF-8 are escaped."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _source(kind: Kind, name: str, content: Any, path: Path | None) -> Source:

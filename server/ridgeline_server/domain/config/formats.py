@@ -65,6 +65,10 @@ def read_formats(
         if tensor.operator == "lm_head" and tensor.kind is TensorKind.MATRIX and not tensor.shared:
             weights[tensor.module] = Counter({stored.of_lm_head(): tensor.parameters})
     stored.refuse_unmatched()
+    if scheme.experts_only and ModuleClass.EXPERTS not in weights:
+        raise UnsupportedConfigError(
+            "quantization_config: it quantises experts, and the model has none", ("quantization_config",)
+        )
     if config.get("expert_dtype") == "fp4" and ModuleClass.EXPERTS in weights:
         # DeepSeek-V4's experts are MXFP4 in a checkpoint that is otherwise FP8.
         found = weights[ModuleClass.EXPERTS]

@@ -12,7 +12,7 @@ from ridgeline_server.domain.config.keys import set_keys
 from ridgeline_server.domain.errors import UnsupportedConfigError
 from ridgeline_server.domain.families import ARCHITECTURES, FAMILIES
 from ridgeline_server.domain.families.dense import ATTENTION_BIAS, MLP_BIAS
-from ridgeline_server.domain.families.experts import AFTER_FIRST_DENSE, QWEN_SPARSE
+from ridgeline_server.domain.families.experts import MAYBE_FIRST_DENSE, QWEN_SPARSE
 from ridgeline_server.domain.parts.experts import COUNT, SHARED_COUNT, SHARED_WIDTH, WIDTH, ExpertsFacts
 from ridgeline_server.domain.parts.facts import FULL, MLP_WIDTH, Family, when
 from ridgeline_server.domain.parts.latent import LatentFacts
@@ -137,11 +137,9 @@ def _by_its_keys(config: Mapping[str, object], model_type: str, assumptions: lis
             shared_count_keys=SHARED_COUNT if counted else (),
             shared_width_keys=SHARED_WIDTH,
         )
-        rules = QWEN_SPARSE if config.get("decoder_sparse_step") is not None else AFTER_FIRST_DENSE
+        rules = QWEN_SPARSE if config.get("decoder_sparse_step") is not None else MAYBE_FIRST_DENSE
         family = replace(family, experts=experts, mlps_by=rules)
         routing = "with" if config.get("topk_method") == "noaux_tc" else "without"
         parts.append(f"experts {routing} a routing bias, in all layers but those that keys make dense")
     assumptions.append(f"model_type {shown(model_type)} is not known: read as llama-like: {', '.join(parts)}")
-    if config.get("tie_word_embeddings") is None:
-        assumptions.append("tie_word_embeddings is absent: lm_head taken as a matrix of its own")
     return family

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,13 @@ _OTHER_PARTS = (
     ("an audio tower", ("audio_config", "speech_config", "audio_tower")),
     ("a speech decoder", ("talker_config", "token2wav_config", "code2wav_config")),
 )
+
+
+_OTHER_KEYS = re.compile(
+    r"(mm|image|img|video|vision|visual|audio|speech|vit|multi_?modal|projector)(_.*)?|.*_projector(_.*)?"
+    r"|(un)?freeze_.*|tune_.*"
+)
+"""Keys of a wrapper that keeps its language model's keys beside its own."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,14 @@ def find_language(config: Mapping[str, object]) -> Language:
                 parts[f"{what} ({present[0]})"] = None
         key = next((key for key in LANGUAGE if isinstance(config.get(key), Mapping) and config[key]), None)
         if key is None:
-            shown = {k: v for k, v in config.items() if not any(k in keys for _, keys in _OTHER_PARTS)}
-            return Language(shown, nested, tuple(parts))
+            other = [k for k in config if isinstance(k, str) and _OTHER_KEYS.fullmatch(k)]
+            told = [k for k in other if config[k] and not any(k in keys for _, keys in _OTHER_PARTS)]
+            if nested and not parts:
+                parts["what surrounds the language model"] = None
+            if told and not nested:
+                parts[f"what is not of the language model ({', '.join(told[:3])})"] = None
+            language = {k: v for k, v in config.items() if k not in other}
+            return Language(language, nested, tuple(parts))
         inner = config[key]
         assert isinstance(inner, Mapping)
         outside = {k: config[k] for k in _FROM_OUTSIDE if k in config and inner.get(k) is None}

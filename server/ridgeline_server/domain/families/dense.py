@@ -25,6 +25,7 @@ from ridgeline_server.domain.parts.facts import (
 from ridgeline_server.domain.parts.reading import Reading
 from ridgeline_server.domain.parts.schedules import (
     LAYER_TYPES,
+    LAYER_TYPES_NEEDED,
     LAYER_TYPES_NO_ROPE,
     EachNth,
     Every,
@@ -156,28 +157,52 @@ DENSE: Mapping[str, Family] = MappingProxyType(
         ),
         "cohere": COHERE,
         "cohere2": replace(
-            COHERE, mixers_by=NO_ROPE_EVERY_FOURTH, window_default=4096, when=(ATTENTION_BIAS,)
+            COHERE,
+            mixers_by=NO_ROPE_EVERY_FOURTH,
+            rope_without_window=True,
+            window_default=4096,
+            when=(ATTENTION_BIAS,),
         ),
         "granite": LLAMA,
-        "granite_swa": replace(LLAMA, sinks=True, ignored=frozenset({"layer_rope_theta"})),
+        "granite_swa": replace(
+            LLAMA,
+            sinks=True,
+            tied=True,
+            mixers_by=(LAYER_TYPES_NEEDED,),
+            ignored=frozenset({"layer_rope_theta"}),
+        ),
+        "llava_llama": LLAMA,
+        "llava_mistral": MISTRAL,
+        "llava_qwen": QWEN2,
         "aquila": LLAMA,
         "aquila3": LLAMA,
         "xverse": LLAMA,
         "exaone": LLAMA,
         "internlm3": Family(
+            needs_head_dim=True,
             when=(
                 when("qkv_bias", equals=True, qkv_bias=True),
                 when("bias", equals=True, o_bias=True, mlp_bias=True),
-            )
+            ),
         ),
-        "helium": LLAMA,
-        "iquestcoder": LLAMA,
+        "helium": replace(
+            LLAMA,
+            needs_head_dim=True,
+            when=(when("attention_bias", equals=True, qkv_bias=True), MLP_BIAS),
+        ),
+        "iquestcoder": replace(LLAMA, needs_head_dim=True),
         "emu3_text_model": replace(LLAMA, needs_head_dim=False),
-        "cwm": replace(MISTRAL, mixers_by=(LAYER_TYPES, EachNth((), FULL, SLIDING, 4, offset=0))),
+        "cwm": replace(
+            MISTRAL,
+            needs_head_dim=True,
+            window_default=8192,
+            mixers_by=(LAYER_TYPES, EachNth((), FULL, SLIDING, 4, offset=0)),
+        ),
         "ministral": replace(MISTRAL, mixers_by=ALL_SLIDE),
         "hyperclovax": replace(
             LLAMA,
             when=(*LLAMA.when, when("use_post_norm", equals=True, norms=FOUR_NORMS)),
+            defaults={"use_post_norm": True},
         ),
         "bitnet": replace(LLAMA, activation="relu2", more_in_layers=sub_norms, when=(ATTENTION_BIAS,)),
         "apertus": Family(
@@ -238,6 +263,7 @@ DENSE: Mapping[str, Family] = MappingProxyType(
             qk_norm=QkNorm.PER_HEAD,
             kv_heads=KvHeads.KEY,
             mixers_by=NO_ROPE_EVERY_FOURTH,
+            rope_without_window=True,
             window_default=4096,
         ),
         "arcee": Family(gated=False, activation="relu2", when=(ATTENTION_BIAS, MLP_BIAS)),

@@ -38,6 +38,7 @@ from ridgeline_server.domain.parts.facts import (
 from ridgeline_server.domain.parts.mlp import OwnMlp
 from ridgeline_server.domain.parts.schedules import (
     LAYER_TYPES,
+    LAYER_TYPES_NEEDED,
     LAYER_TYPES_NO_ROPE,
     Between,
     EachNth,
@@ -54,16 +55,22 @@ MOE_FREQ_LIST = Stated("moe_layer_freq", MappingProxyType({0: DENSE, 1: SPARSE})
 MOE_FREQ = EachNth(("moe_layer_freq",), SPARSE, DENSE, offset=0)
 """DeepSeek's rule: the layers whose number is a multiple of moe_layer_freq have experts."""
 FIRST_DENSE = FirstThen(("first_k_dense_replace",), DENSE, SPARSE)
-AFTER_FIRST_DENSE = (MLP_TYPES, Unless(SPARSE, (FIRST_DENSE, MOE_FREQ)))
+FIRST_DENSE_NEEDED = replace(FIRST_DENSE, needed=True)
+"""The same, of families whose default is that of one size of model."""
+AFTER_FIRST_DENSE = (MLP_TYPES, Unless(SPARSE, (FIRST_DENSE_NEEDED, MOE_FREQ)))
 """DeepSeek's two keys together."""
+MAYBE_FIRST_DENSE = (MLP_TYPES, Unless(SPARSE, (FIRST_DENSE, MOE_FREQ)))
+"""The same, where a config without them has experts in all layers."""
 QWEN_SPARSE = (
     MLP_TYPES,
     Unless(
         SPARSE,
-        (Listed("mlp_only_layers", DENSE, SPARSE), EachNth(("decoder_sparse_step",), SPARSE, DENSE, 1)),
+        (Listed("mlp_only_layers", DENSE, SPARSE), EachNth(("decoder_sparse_step",), SPARSE, DENSE)),
     ),
 )
 """Qwen's rule: each decoder_sparse_step-th layer has experts but for those under mlp_only_layers."""
+
+QWEN_DEFAULTS: Mapping[str, object] = MappingProxyType({"decoder_sparse_step": 1})
 
 IN_MLP_WIDTH = ExpertsFacts(width_keys=MLP_WIDTH)
 """As Mixtral: intermediate_size is the width of one expert."""
@@ -80,6 +87,7 @@ QWEN3_MOE = replace(
     experts=ExpertsFacts(),
     mlps_by=QWEN_SPARSE,
     only={"use_qk_norm": True},
+    defaults=QWEN_DEFAULTS,
 )
 GLM4_MOE = Family(
     kv_heads=KvHeads.KEY,
@@ -90,6 +98,7 @@ GLM4_MOE = Family(
         when("attention_bias", equals=True, qkv_bias=True),
         when("use_qk_norm", equals=True, qk_norm=QkNorm.PER_HEAD),
     ),
+    defaults={"use_qk_norm": False},
 )
 GRANITE_MOE = Family(experts=IN_MLP_WIDTH, when=(ATTENTION_BIAS,))
 MINIMAX_M2 = Family(
@@ -102,8 +111,9 @@ MINIMAX_M2 = Family(
 )
 ERNIE_MOE = Family(
     kv_heads=KvHeads.KEY,
+    defaults={"moe_layer_end_index": -1},
     tied=True,
-    experts=replace(DEEPSEEK, when=(when("use_bias", equals=True, bias=True, shared_bias=True),)),
+    experts=replace(DEEPSEEK, when=(when("use_bias", equals=True, shared_bias=True),)),
     mlps_by=(
         MLP_TYPES,
         Unless(
@@ -114,7 +124,7 @@ ERNIE_MOE = Family(
             ),
         ),
     ),
-    when=(when("use_bias", equals=True, qkv_bias=True, o_bias=True, mlp_bias=True),),
+    when=(when("use_bias", equals=True, qkv_bias=True, o_bias=True, mlp_bias=True, lm_head_bias=True),),
     ignored=frozenset(
         {
             "moe_capacity",
@@ -137,9 +147,10 @@ LLAMA4 = Family(
     ),
     mlps_by=(
         Listed("moe_layers", SPARSE, DENSE),
-        EachNth(("interleave_moe_layer_step",), SPARSE, DENSE, 1),
+        EachNth(("interleave_moe_layer_step",), SPARSE, DENSE),
     ),
     when=(ATTENTION_BIAS, when("use_qk_norm", equals=True, qk_norm=QkNorm.NON_PARAMETRIC)),
+    defaults={"attention_chunk_size": 8192, "interleave_moe_layer_step": 1},
     ignored=frozenset({"attn_temperature_tuning", "for_llm_compressor"}),
 )
 BAILING = Family(
@@ -206,6 +217,7 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
             QWEN2,
             experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, shared_gate=True),
             mlps_by=QWEN_SPARSE,
+            defaults=QWEN_DEFAULTS,
             when=(when("qkv_bias", equals=False, qkv_bias=False),),
         ),
         "qwen3_moe": QWEN3_MOE,
@@ -238,7 +250,11 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
             experts=DEEPSEEK,
             mixers_by=full_every(4),
             window_default=4096,
-            mlps_by=(MLP_TYPES, Stated("is_moe_layer", MappingProxyType({0: DENSE, 1: SPARSE})), FIRST_DENSE),
+            mlps_by=(
+                MLP_TYPES,
+                Stated("is_moe_layer", MappingProxyType({0: DENSE, 1: SPARSE})),
+                FIRST_DENSE_NEEDED,
+            ),
         ),
         "afmoe": Family(
             kv_heads=KvHeads.KEY,
@@ -255,6 +271,7 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
             COHERE,
             experts=replace(IN_MLP_WIDTH, shared_count_keys=SHARED_COUNT),
             mixers_by=NO_ROPE_EVERY_FOURTH,
+            rope_without_window=True,
             window_default=4096,
             mlps_by=(MLP_TYPES, FirstThen(("first_k_dense_replace",), DENSE, SPARSE)),
             when=(ATTENTION_BIAS,),
@@ -279,7 +296,7 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
             needs_head_dim=True,
             qk_norm=QkNorm.PER_HEAD,
             experts=DEEPSEEK,
-            mlps_by=(MLP_TYPES, FIRST_DENSE),
+            mlps_by=(MLP_TYPES, FIRST_DENSE_NEEDED),
             when=(ATTENTION_BIAS, MLP_BIAS),
             ignored=frozenset({"enable_moe_fp32_combine", "enable_attention_fp32_softmax"}),
         ),
@@ -287,8 +304,15 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
             LLAMA, experts=replace(IN_MLP_WIDTH, shared_count_keys=SHARED_COUNT), needs_head_dim=False
         ),
         "mellum": replace(MIXTRAL, qk_norm=QkNorm.PER_HEAD, experts=ExpertsFacts(), mlps_by=(MLP_TYPES,)),
+        "flint": replace(
+            QWEN3_MOE,
+            sinks=True,
+            mixers_by=(LAYER_TYPES_NEEDED,),
+            experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH),
+        ),
         "kolibri1": replace(
             MIXTRAL,
+            mixers_by=(LAYER_TYPES_NEEDED,),
             norms=FOUR_NORMS,
             qk_norm=QkNorm.PER_HEAD,
             experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, routing_bias=True),
@@ -299,7 +323,8 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
             qk_norm=QkNorm.PER_HEAD,
             output_gate=Gate.PER_HEAD,
             experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, routing_bias=True),
-            mlps_by=(MLP_TYPES,),
+            mixers_by=(LAYER_TYPES_NEEDED,),
+            mlps_by=(replace(MLP_TYPES, needed=True),),
             when=(
                 ATTENTION_BIAS,
                 when("gating", equals="per-element", output_gate=Gate.PER_ELEMENT),
@@ -309,6 +334,7 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
         "granitemoe_swa": replace(
             GRANITE_MOE,
             sinks=True,
+            mixers_by=(LAYER_TYPES_NEEDED,),
             experts=replace(IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",)),
             ignored=frozenset({"layer_rope_theta"}),
         ),

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from ridgeline_server.domain.families.experts import AFTER_FIRST_DENSE, DEEPSEEK, FIRST_DENSE, MLP_TYPES
+from ridgeline_server.domain.families.experts import (
+    AFTER_FIRST_DENSE,
+    DEEPSEEK,
+    FIRST_DENSE_NEEDED,
+    MLP_TYPES,
+)
 from ridgeline_server.domain.parts.experts import ExpertsFacts
 from ridgeline_server.domain.parts.facts import BOTH, DENSE, FULL, SPARSE, Family, varied, when
 from ridgeline_server.domain.parts.latent import DSA, LatentFacts
@@ -54,10 +59,10 @@ LATENT: Mapping[str, Family] = MappingProxyType(
         ),
         "glm4_moe_lite": DEEPSEEK_V3,
         "sarvam_mla": DEEPSEEK_V3,
-        "mistral4": DEEPSEEK_V3,
+        "mistral4": DEEPSEEK_V2,
         "axk1": replace(
             DEEPSEEK_V3,
-            mlps_by=(MLP_TYPES, FIRST_DENSE),
+            mlps_by=(MLP_TYPES, FIRST_DENSE_NEEDED),
             variants={SPARSE: varied(norms=("attn_norm", "mlp_norm", "mlp_post_norm"))},
         ),
         # Each of its layers is two, and beside the MLP of the first run the experts.

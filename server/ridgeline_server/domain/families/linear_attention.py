@@ -11,6 +11,7 @@ from ridgeline_server.domain.families.experts import (
     AFTER_FIRST_DENSE,
     DEEPSEEK,
     IN_MLP_WIDTH,
+    QWEN_DEFAULTS,
     QWEN_SPARSE,
 )
 from ridgeline_server.domain.parts.block_residual import BlockResidual, residual_at_the_end
@@ -331,6 +332,7 @@ LINEAR_ATTENTION: Mapping[str, Family] = MappingProxyType(
         "qwen3_next": replace(
             QWEN3_5_MOE,
             mlps_by=QWEN_SPARSE,
+            defaults=QWEN_DEFAULTS,
             not_modelled=("a layer for multi-token prediction, which the config does not tell of",),
         ),
         "qwen3_5": QWEN3_5,

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from ridgeline_server.domain.config.fields import shown, whole
 from ridgeline_server.domain.config.sizes import MAX_LAYERS
-from ridgeline_server.domain.families.dense import ALL_SLIDE, ATTENTION_BIAS, MLP_BIAS
+from ridgeline_server.domain.families.dense import ALL_SLIDE
 from ridgeline_server.domain.parts.facts import (
     FULL,
     SLIDING,
@@ -163,18 +163,26 @@ PLAIN_LINE: Mapping[str, Family] = MappingProxyType(
             PLAIN,
             kv_heads=KvHeads.KEY_OR_ALL,
             activation="relu2",
-            qkv_bias=False,
-            o_bias=False,
-            mlp_bias=False,
-            when=(ATTENTION_BIAS, MLP_BIAS),
+            when=(
+                when("attention_bias", equals=False, qkv_bias=False, o_bias=False),
+                when("mlp_bias", equals=False, mlp_bias=False),
+            ),
+            defaults={"attention_bias": True, "mlp_bias": True},
         ),
         "persimmon": replace(
             PLAIN,
             activation="relu2",
             rotary_fraction=0.5,
             when=(when("qk_layernorm", equals=True, qk_norm=QkNorm.PER_HEAD, qk_norm_bias=True),),
+            defaults={"qk_layernorm": True},
         ),
-        "xglm": replace(PLAIN, head_keys=("attention_heads",), position=Position.NONE, tied=True),
+        "xglm": replace(
+            PLAIN,
+            head_keys=("attention_heads",),
+            position=Position.NONE,
+            tied=True,
+            ignored=frozenset({"scale_embedding"}),
+        ),
         "gpt_neox": replace(
             PLAIN,
             parallel=True,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from ridgeline_server.domain.families.experts import DEEPSEEK, FIRST_DENSE, MLP_TYPES, MOE_FREQ_LIST
+from ridgeline_server.domain.families.experts import DEEPSEEK, FIRST_DENSE_NEEDED, MLP_TYPES, MOE_FREQ_LIST
 from ridgeline_server.domain.parts.attention import OwnAttention
 from ridgeline_server.domain.parts.compressed import CompressedFacts, hyper_connections, hyper_head
 from ridgeline_server.domain.parts.experts import SHARED_WIDTH, ExpertsFacts
@@ -23,7 +23,7 @@ from ridgeline_server.domain.parts.facts import (
     when,
 )
 from ridgeline_server.domain.parts.indexer import IndexerFacts
-from ridgeline_server.domain.parts.schedules import LAYER_TYPES, FirstThen, Listed, Stated
+from ridgeline_server.domain.parts.schedules import LAYER_TYPES, LAYER_TYPES_NEEDED, FirstThen, Listed, Stated
 from ridgeline_server.domain.tensors import Norm
 
 WINDOW_ONLY, COMPRESSED, INDEXED = "window-only", "compressed", "indexed"
@@ -111,6 +111,10 @@ MINIMAX_M3 = Family(
         {
             "moe_intermediate_size",
             "use_gemma_norm",
+            "index_block_size",
+            "index_head_dim",
+            "index_n_heads",
+            "index_topk_blocks",
             "index_local_blocks",
             "sparse_attention_config.sparse_local_block",
             "sparse_attention_config.sparse_disable_index_value",
@@ -155,8 +159,8 @@ STEP = Family(
     qk_norm=QkNorm.PER_HEAD,
     output_gate=Gate.PER_HEAD,
     experts=ExpertsFacts(shared_width_keys=(*SHARED_WIDTH, "share_expert_dims"), routing_bias=True),
-    mixers_by=(replace(LAYER_TYPES, longer=True),),
-    mlps_by=(MLP_TYPES, Listed("moe_layers_enum", SPARSE, DENSE), FIRST_DENSE),
+    mixers_by=(replace(LAYER_TYPES_NEEDED, longer=True),),
+    mlps_by=(MLP_TYPES, Listed("moe_layers_enum", SPARSE, DENSE), FIRST_DENSE_NEEDED),
     variants={
         SLIDING: varied(
             head_keys=("num_sliding_attention_heads", "attention_other_setting.num_attention_heads"),

@@ -163,6 +163,8 @@ class Family:
     window_keys: tuple[str, ...] = ("sliding_window",)
     window_default: int | None = None
     """The window where the key is left out; null always means no window."""
+    rope_without_window: bool = False
+    """Layers of NO_ROPE know positions after all in a config without a window."""
 
     # MLP
     gated: bool = True
@@ -214,6 +216,8 @@ class Family:
     when: tuple[When, ...] = ()
     only: Mapping[str, object] = field(default_factory=dict)
     """Keys that change the architecture in ways that are not modelled, with the value that does not."""
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    """What keys mean that the config leaves out, as transformers has it; it is said where it is taken."""
     same_as_hidden_size: str = ""
     """A key that is refused when it differs from hidden_size."""
     ignored: frozenset[str] = frozenset()

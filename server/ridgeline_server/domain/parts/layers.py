@@ -10,6 +10,7 @@ from ridgeline_server.domain.config.sizes import MAX_CONTEXT
 from ridgeline_server.domain.mixers import (
     Attention,
     CompressedAttention,
+    Indexer,
     LatentAttention,
     LinearAttention,
     Recurrence,
@@ -56,11 +57,9 @@ def plan_layers(reading: Reading) -> list[LayerPlan]:
     mlps = _scheduled(family.mlps_by, reading) or [mlp] * layers
     # Without a dense layer the width of one means nothing, yet many configs have it.
     fields.read.update(family.mlp_keys)
-    keys = keys_of_layers(reading)
-    # A list of the wrong length is noted already, and ends the reading.
-    return [
-        LayerPlan(mixer, mlp, tuple(own.items())) for mixer, mlp, own in zip(mixers, mlps, keys, strict=False)
-    ]
+    # A list of another length is noted, and ends the reading.
+    layered = zip(mixers, mlps, keys_of_layers(reading), strict=False)
+    return [LayerPlan(mixer, mlp, tuple(keys.items())) for mixer, mlp, keys in layered]
 
 
 def read_layers(reading: Reading, plan: Sequence[LayerPlan]) -> tuple[tuple[LayerKind, ...], tuple[int, ...]]:
@@ -102,7 +101,8 @@ def _windowed(reading: Reading, mixers: list[str]) -> list[str]:
         chunk = fields.integer(("attention_chunk_size",), 1, MAX_CONTEXT)
         if chunk is not None and context is not None and chunk >= context:
             mixers = [FULL if name == CHUNKED else name for name in mixers]
-    if SLIDING not in mixers or SLIDING in family.mixers:
+    windowed = SLIDING in mixers or (family.rope_without_window and NO_ROPE in mixers)
+    if not windowed or SLIDING in family.mixers:
         return mixers
     window = fields.integer(family.window_keys, 1, MAX_CONTEXT)
     if (
@@ -116,11 +116,11 @@ def _windowed(reading: Reading, mixers: list[str]) -> list[str]:
             "means none"
         )
     used = fields.boolean("use_sliding_window")
-    if window is None and used is not False and fields.value("layer_types") is not None:
+    if window is None and used is not False and SLIDING in mixers and fields.value("layer_types") is not None:
         fields.lack(family.window_keys[:1])
     if window is None or used is False:
-        # Without a window all layers are alike, those too that know no positions beside it.
-        return [FULL if name in (SLIDING, NO_ROPE) else name for name in mixers]
+        full = (SLIDING, NO_ROPE) if family.rope_without_window else (SLIDING,)
+        return [FULL if name in full else name for name in mixers]
     if context is not None and window >= context:
         return [FULL if name == SLIDING else name for name in mixers]
     return mixers
@@ -230,6 +230,8 @@ def _mixer_name(part: Part) -> str:
             return "full"
         case CompressedAttention():
             return f"compressed-{part.shape.compress_ratio}" if part.shape.compress_ratio else "window"
+        case LatentAttention(indexer=Indexer(shared=True)):
+            return "shared-indexer"
         case LatentAttention(window=int(window)):
             return f"latent, window-{window}"
         case LatentAttention():

@@ -34,12 +34,14 @@ class Stated:
     """A key lists a word, a number or a letter for each layer; `means` translates what is not a name itself.
 
     A pattern is a string with a letter per layer. Of a list longer than the layers the rest belongs to
-    layers that are not modelled, where `longer` says that the family has such.
+    layers that are not modelled, where `longer` says that the family has such. A `needed` key may not be
+    missing.
     """
 
     key: str
     means: Mapping[str | int, str] = field(default_factory=dict)
     longer: bool = False
+    needed: bool = False
 
     @property
     def keys_read(self) -> tuple[str, ...]:
@@ -51,6 +53,8 @@ class Stated:
         fields, layers = reading.fields, reading.layer_count
         entries = fields.value(self.key)
         if entries is None:
+            if self.needed:
+                fields.lack((self.key,))
             return None
         if not isinstance(entries, list | tuple | str) or isinstance(entries, str) != self._pattern:
             wanted = f"a string of {layers} letters" if self._pattern else f"a list of {layers} names"
@@ -118,15 +122,12 @@ class EachNth:
 
 @dataclass(frozen=True)
 class FirstThen:
-    """As many layers as a key says are `first`, the others `then`.
-
-    `default` is that number where the key is absent (None: the rule does not apply then).
-    """
+    """As many layers as a key says are `first`, the others `then`; a `needed` key may not be missing."""
 
     keys: tuple[str, ...]
     first: str
     then: str
-    default: int | None = None
+    needed: bool = False
 
     @property
     def keys_read(self) -> tuple[str, ...]:
@@ -135,9 +136,10 @@ class FirstThen:
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """The first and the others."""
-        found = reading.fields.integer(self.keys, 0, MAX_LAYERS)
-        number = self.default if found is None else found
+        number = reading.fields.integer(self.keys, 0, MAX_LAYERS)
         if number is None:
+            if self.needed:
+                reading.fields.lack(self.keys)
             return None
         return [self.first if layer < number else self.then for layer in range(reading.layer_count)]
 
@@ -222,7 +224,9 @@ class SlidingUnknown:
 
 @dataclass(frozen=True)
 class Between:
-    """The layers from one number to another, both included, are `inside`, the others `outside`."""
+    """The layers from one number to another, both included, are `inside`, the others `outside`; neither key
+    may be missing, and -1 is the last layer.
+    """
 
     first_keys: tuple[str, ...]
     last_keys: tuple[str, ...]
@@ -235,12 +239,10 @@ class Between:
         return (*self.first_keys, *self.last_keys)
 
     def names(self, reading: Reading) -> Sequence[str] | None:
-        """Those inside and those outside; a missing bound is the first or the last layer."""
-        first = reading.fields.integer(self.first_keys, -1, MAX_LAYERS)
-        last = reading.fields.integer(self.last_keys, -1, MAX_LAYERS)
-        if first is None and last is None:
-            return None
-        first, last = first or 0, reading.layer_count if last is None or last < 0 else last
+        """Those inside and those outside."""
+        first = reading.fields.needed_integer(self.first_keys, 0, MAX_LAYERS)
+        last = reading.fields.needed_integer(self.last_keys, -1, MAX_LAYERS)
+        last = reading.layer_count if last < 0 else last
         return [self.inside if first <= n <= last else self.outside for n in range(reading.layer_count)]
 
 
@@ -285,7 +287,10 @@ class LastRenamed:
         found = next((n for rule in self.rules if (n := rule.names(reading)) is not None), None)
         if found is None:
             return None
-        last = reading.layer_count - (reading.fields.integer(self.keys, 0, MAX_LAYERS) or 0)
+        number, layers = reading.fields.integer(self.keys, 0, MAX_LAYERS) or 0, reading.layer_count
+        if reading.fields.sound and number >= layers:
+            reading.fields.refuse(self.keys[0], f"is {number} of {layers} layers; leave one that is not")
+        last = layers - number
         return [self.renamed.get(name, name) if n >= last else name for n, name in enumerate(found)]
 
 
@@ -294,5 +299,7 @@ ATTENTION_TYPES: Mapping[str | int, str] = MappingProxyType(
 )
 LAYER_TYPES = Stated("layer_types", ATTENTION_TYPES)
 """transformers' layer_types."""
+LAYER_TYPES_NEEDED = Stated("layer_types", ATTENTION_TYPES, needed=True)
+"""The same, where nothing else tells."""
 LAYER_TYPES_NO_ROPE = Stated("layer_types", MappingProxyType({**ATTENTION_TYPES, "full_attention": NO_ROPE}))
 """The same, where only layers with a window know positions."""

@@ -72,10 +72,15 @@ class SharedAttention:
                 "attention_head_dim" if fields.value("attention_head_dim") is not None else HEADS[0],
                 f"makes {heads} heads of {head_dim}; modelled are heads that together are {width} wide",
             )
+        kv_heads = fields.integer(KV_HEADS[:1], 1, MAX_HEADS) or heads
+        if fields.sound and heads % kv_heads:
+            fields.refuse(
+                KV_HEADS[0], f"is {kv_heads}, which does not divide the {heads} query heads; give a divisor"
+            )
         rotated = self.adapters and flag(reading, "use_mem_rope", default=False)
         shape = Attention(
             head_count=heads,
-            kv_head_count=fields.integer(KV_HEADS[:1], 1, MAX_HEADS) or heads,
+            kv_head_count=kv_heads,
             head_dim=head_dim,
             value_head_dim=head_dim,
             rotary_dim=head_dim if rotated else 0,
