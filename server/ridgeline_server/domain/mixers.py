@@ -243,6 +243,28 @@ class Recurrence(_Recurrent):
     conv_kernel: int
 
 
+@dataclass(frozen=True)
+class Linear:
+    """One square matrix in place of a mixer, or of an MLP (Nemotron-NAS): it mixes no tokens."""
+
+    width: int
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Nothing is cached."""
+        return 0
+
+    @property
+    def window(self) -> None:
+        """It has no keys."""
+        return
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """It keeps nothing."""
+        return ()
+
+
 Mixer = (
     Attention
     | LatentAttention
@@ -251,4 +273,5 @@ Mixer = (
     | LinearAttention
     | ShortConvolution
     | Recurrence
+    | Linear
 )

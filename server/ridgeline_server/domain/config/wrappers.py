@@ -55,7 +55,7 @@ def find_language(config: Mapping[str, object]) -> Language:
                 parts[f"{what} ({present[0]})"] = None
         key = next((key for key in LANGUAGE if isinstance(config.get(key), Mapping) and config[key]), None)
         if key is None:
-            other = [k for k in config if isinstance(k, str) and _OTHER_KEYS.fullmatch(k)]
+            other = [k for k in config if _OTHER_KEYS.fullmatch(k)]
             told = [k for k in other if config[k] and not any(k in keys for _, keys in _OTHER_PARTS)]
             if nested and not parts:
                 parts["what surrounds the language model"] = None

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from ridgeline_server.domain.config.fields import shown, whole
 from ridgeline_server.domain.config.sizes import MAX_HEADS, MAX_MLP_WIDTH
 from ridgeline_server.domain.families.dense import ATTENTION_BIAS, MLP_BIAS
-from ridgeline_server.domain.mlps import Linear
+from ridgeline_server.domain.mixers import Linear
 from ridgeline_server.domain.parts.facts import DENSE, FULL, HEADS, NOTHING, Family, Part
 from ridgeline_server.domain.parts.reading import Reading
 from ridgeline_server.domain.tensors import ModuleClass, linear
@@ -78,11 +78,11 @@ def _width(reading: Reading, block: Mapping[str, object]) -> dict[str, int]:
     stated, times = block.get("intermediate_size"), block.get("ffn_mult")
     if stated is not None:
         return {"intermediate_size": whole(stated) or 0}
-    if times is None:
-        return {}
+    if times is None and (not block or block.get("no_op") or block.get("replace_with_linear")):
+        return {"intermediate_size": 1}  # nobody reads it
     if isinstance(times, bool) or not isinstance(times, int | float) or not 0 < times < 1000:
         reading.fields.refuse("block_configs", f"has ffn_mult {shown(times)}; give a number from 0 to 1000")
-        return {}
+        return {"intermediate_size": 1}
     width = int(2 * times * reading.hidden_size / 3)
     return {"intermediate_size": min(-(-width // MULTIPLE) * MULTIPLE, MAX_MLP_WIDTH)}
 

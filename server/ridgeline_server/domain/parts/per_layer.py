@@ -46,7 +46,7 @@ def _take_list(
 
 
 def _take_objects(reading: Reading, stated: object, keys: list[Keys]) -> None:
-    """transformers' per_layer_config: {"05": {"head_dim": 512}, ...}."""
+    """The per_layer_config of transformers: {"05": {"head_dim": 512}, ...}."""
     entries = stated.items() if isinstance(stated, Mapping) else [("", None)]
     for layer, own in entries:
         number = int(layer) if isinstance(layer, str) and layer.isdecimal() and len(layer) < 6 else -1
