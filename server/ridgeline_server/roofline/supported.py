@@ -94,6 +94,8 @@ def _not_costed_mixer(mixer: Mixer) -> Iterator[str]:
                 yield "keys that are also values"
             if mixer.shares_kv:
                 yield "attention to the keys of an earlier layer"
+            if mixer.expert_count:
+                yield "attention projected by experts"
             if mixer.is_cross:
                 yield "attention to images"
             if mixer.value_head_dim != mixer.head_dim:

@@ -47,7 +47,7 @@ _IRRELEVANT = re.compile(
     | num_beams | num_beam_groups | diversity_penalty | early_stopping | temperature | top_[kp] | typical_p
     | .*_penalty | (max|min)_length | max_new_tokens | .*no_repeat_ngram_size | num_return_sequences
     | forced_.* | remove_invalid_values | summary_.* | tf_legacy_loss | vision_soft_tokens_per_image
-    | mm_tokens_per_image | image_seq_length
+    | mm_tokens_per_image | image_seq_length | pad_id | .*_(start|end|pad)_id
 
     # positions: what they change is read elsewhere, or moves no weight
     | (.*_)?rope_(theta|scaling|parameters|type|ratio|base|factor|alpha|interleaved?) | .*rope_.*base_freq

@@ -46,9 +46,14 @@ class BlockConfigs:
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """What each block has."""
-        return [self._name(block) for block in _blocks(reading, self.part)]
+        return [self._name(reading, block) for block in _blocks(reading, self.part)]
 
-    def _name(self, block: Mapping[str, object]) -> str:
+    def _name(self, reading: Reading, block: Mapping[str, object]) -> str:
+        for key in _NOT_MODELLED:
+            if block.get(key):
+                reading.fields.refuse(
+                    "block_configs", f"has {key} {shown(block[key])}; blocks without it are modelled"
+                )
         if block.get("no_op") is True:
             return NOTHING
         return LINEAR if block.get("replace_with_linear") is True else self.usual
@@ -101,6 +106,8 @@ def _blocks(reading: Reading, part: str) -> list[Mapping[str, object]]:
         return [{} for _ in range(layers)]
     return parts
 
+
+_NOT_MODELLED = ("window_length", "num_sink_tokens", "sparsify", "moe", "mamba", "llama4")
 
 DECILM = Family(kv_head_keys=("num_key_value_heads",), when=(ATTENTION_BIAS, MLP_BIAS))
 

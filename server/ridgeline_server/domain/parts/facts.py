@@ -194,6 +194,8 @@ class Family:
     """Rules for what follows; without one all are SPARSE in a family with experts, else DENSE."""
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Facts of the layers whose mixer or MLP has this name, where they differ from the family's."""
+    listed_keys: tuple[str, ...] = ()
+    """Keys that may be lists with an entry for each layer, besides those of heads and of the MLP's width."""
     per_layer: Callable[[Reading], Sequence[Mapping[str, int]]] | None = None
     """Keys of each layer that replace those of the config, where no list says them."""
 

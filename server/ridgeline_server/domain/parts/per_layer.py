@@ -17,7 +17,8 @@ def keys_of_layers(reading: Reading) -> list[Keys]:
     """
     family, fields, layers = reading.family, reading.fields, reading.layer_count
     keys: list[Keys] = [{} for _ in range(layers)]
-    for key in (*family.head_keys, *family.kv_head_keys, *family.head_dim_keys, *family.mlp_keys):
+    sizes = (*family.head_keys, *family.kv_head_keys, *family.head_dim_keys, *family.mlp_keys)
+    for key in (*sizes, *family.listed_keys):
         for spelt in (key, key + _LISTED):
             entries = fields.value(spelt)
             if isinstance(entries, list | tuple):
