@@ -237,9 +237,9 @@ def test_a_count_of_packed_bytes_is_that_of_four_bit_experts_with_all_else_wide(
 # Counts made from the modelling code
 
 SHARED_INDEXERS = {
-    # In GLM-5.2 and 5.3 57 of 78 layers take the keys that the layer before them chose, and have no indexer of
-    # their own (transformers, GlmMoeDsaAttention): that the published counts hold one layer for multi-token
-    # prediction as large as GLM-5's confirms it. The list of counts has an indexer in each.
+    # In GLM-5.2 and 5.3 57 of 78 layers take the keys that the layer before them chose, and have no
+    # indexer of their own (transformers, GlmMoeDsaAttention). The published counts confirm it: they hold one
+    # layer for multi-token prediction, as large as GLM-5's. The list of counts has an indexer in each layer.
     model: 57 * (32 * 128 * 2048 + 128 * 6144 + 2 * 128 + 32 * 6144)
     for model in PUBLISHED
     if "GLM-5.2" in model or "GLM-5.3" in model
