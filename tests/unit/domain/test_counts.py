@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-import ridgeline_catalog
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.families import FAMILIES
@@ -316,19 +315,3 @@ def test_no_attention_is_left_out_of_the_caches_that_are_compared() -> None:
         )
     ]
     assert len(compared) > 0.8 * len(plain)
-
-
-# The catalog
-
-CATALOG = {document["id"]: document for _, document in ridgeline_catalog.model_documents()}
-
-
-@pytest.mark.parametrize("model", CATALOG)
-def test_each_model_of_the_catalog_is_of_a_known_family_and_has_its_published_parameters(model: str) -> None:
-    document = CATALOG[model]
-    found = read_config(document["config"], model)
-    assert found.family in FAMILIES
-    if "published_parameters" in document and model in PUBLISHED:
-        explained = besides(model)
-        allowed = (0,) if explained is None else (0, explained(found))
-        assert document["published_parameters"]["value"] - found.parameter_count in allowed
