@@ -47,7 +47,8 @@ class Attention:
     sees those of its own chunk of that many tokens alone. `sinks`: each head has a logit of its own in the
     softmax. `output_gate`: elements of the gate on the output, 0 without one. `keys_are_values`: one
     projection gives both. `shares_kv`: reads the cache of an earlier layer, and has none of its own.
-    `is_cross`: keys and values come from an image, and text adds none.
+    `is_cross`: keys and values come from an image, and text adds none. `expert_count`: queries and outputs
+    are projected by the chosen of so many experts (0: by one matrix each).
     """
 
     head_count: int
@@ -63,6 +64,7 @@ class Attention:
     keys_are_values: bool = False
     shares_kv: bool = False
     is_cross: bool = False
+    expert_count: int = 0
     indexer: Indexer | None = None
 
     @property
@@ -243,6 +245,28 @@ class Recurrence(_Recurrent):
     conv_kernel: int
 
 
+@dataclass(frozen=True)
+class Linear:
+    """One square matrix in place of a mixer, or of an MLP (Nemotron-NAS): it mixes no tokens."""
+
+    width: int
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Nothing is cached."""
+        return 0
+
+    @property
+    def window(self) -> None:
+        """It has no keys."""
+        return
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """It keeps nothing."""
+        return ()
+
+
 Mixer = (
     Attention
     | LatentAttention
@@ -251,4 +275,5 @@ Mixer = (
     | LinearAttention
     | ShortConvolution
     | Recurrence
+    | Linear
 )

@@ -15,13 +15,6 @@ class Mlp:
 
 
 @dataclass(frozen=True)
-class Linear:
-    """One square matrix in place of a mixer or of an MLP (Nemotron-NAS)."""
-
-    width: int
-
-
-@dataclass(frozen=True)
 class Experts:
     """A mixture of experts: a router sends each token to `experts_per_token` of `expert_count` MLPs of
     `intermediate_size`, and to one shared MLP of `shared_intermediate_size` (0: none).

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype
-from ridgeline_server.domain.mixers import Attention, CompressedAttention, LatentAttention, Mixer
-from ridgeline_server.domain.mlps import Experts, Linear, Mlp
+from ridgeline_server.domain.mixers import Attention, CompressedAttention, LatentAttention, Linear, Mixer
+from ridgeline_server.domain.mlps import Experts, Mlp
 from ridgeline_server.domain.tensors import ModuleClass, TensorKind, WeightTensor
 
 
@@ -37,7 +37,7 @@ class LayerKind:
 
     name: str
     count: int
-    mixers: tuple[Mixer | Linear, ...]
+    mixers: tuple[Mixer, ...]
     mlps: tuple[Mlp | Experts | Linear, ...]
     norms: tuple[str, ...]
     tensors: tuple[WeightTensor, ...]
@@ -46,7 +46,7 @@ class LayerKind:
     @property
     def kv_elements_per_token(self) -> float:
         """Elements that one token adds to the KV cache of one layer, windows not yet full."""
-        return sum(mixer.kv_elements_per_token for mixer in self.mixers if not isinstance(mixer, Linear))
+        return sum(mixer.kv_elements_per_token for mixer in self.mixers)
 
     @property
     def parameters(self) -> int:
@@ -190,7 +190,6 @@ class Model:
             kind.count * state.elements * ELEMENT_BITS[state.dtype or self.dtype] / 8
             for kind in self.layer_kinds
             for mixer in kind.mixers
-            if not isinstance(mixer, Linear)
             for state in mixer.states
         )
 

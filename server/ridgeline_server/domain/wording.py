@@ -7,15 +7,16 @@ from ridgeline_server.domain.mixers import (
     CompressedAttention,
     Indexer,
     LatentAttention,
+    Linear,
     LinearAttention,
     Mixer,
     Recurrence,
     ShortConvolution,
 )
-from ridgeline_server.domain.mlps import Experts, Linear, Mlp
+from ridgeline_server.domain.mlps import Experts, Mlp
 
 
-def mixer_words(mixer: Mixer | Linear) -> str:
+def mixer_words(mixer: Mixer) -> str:
     """Such as `attention, 32 heads of 128, 8 KV heads`."""
     match mixer:
         case Linear():
@@ -63,7 +64,8 @@ def mixer_words(mixer: Mixer | Linear) -> str:
                 ]
             )
         case LinearAttention():
-            return f"{mixer.rule}, {mixer.value_head_count} heads of {mixer.key_head_dim} x {mixer.value_head_dim}"
+            state = f"{mixer.key_head_dim} x {mixer.value_head_dim}"
+            return f"{mixer.rule}, {mixer.value_head_count} heads of {state}"
         case ShortConvolution():
             return f"short convolution over {mixer.conv_kernel} tokens, {mixer.channels} channels"
         case Recurrence():
@@ -81,7 +83,8 @@ def mlp_words(mlp: Mlp | Experts | Linear) -> str:
         return f"{'gated ' if mlp.gated else ''}MLP of width {mlp.intermediate_size}"
     shared = f", one shared of width {mlp.shared_intermediate_size}" if mlp.shared_intermediate_size else ""
     latent = f" on a latent of {mlp.latent_size}" if mlp.latent_size else ""
-    return f"{mlp.experts_per_token} of {mlp.expert_count} experts of width {mlp.intermediate_size}{latent}{shared}"
+    chosen = f"{mlp.experts_per_token} of {mlp.expert_count} experts"
+    return f"{chosen} of width {mlp.intermediate_size}{latent}{shared}"
 
 
 def _indexed(indexer: Indexer | None) -> list[str]:

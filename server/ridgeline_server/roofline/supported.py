@@ -10,13 +10,14 @@ from ridgeline_server.domain.mixers import (
     Attention,
     CompressedAttention,
     LatentAttention,
+    Linear,
     LinearAttention,
     Mixer,
     Recurrence,
     ShortConvolution,
     StateSpace,
 )
-from ridgeline_server.domain.mlps import Experts, Linear, Mlp
+from ridgeline_server.domain.mlps import Experts, Mlp
 from ridgeline_server.domain.model import LayerKind, Model
 from ridgeline_server.domain.tensors import TensorKind
 
@@ -27,7 +28,7 @@ COSTED_IN_LAYERS = {"q_proj", "k_proj", "v_proj", "qk_norm", "o_proj", "gate_pro
 
 
 def check_supported(model: Model) -> None:
-    """Raises UnsupportedArchitectureError that names what the model has and the table has no operators for."""
+    """Raises UnsupportedArchitectureError that names what the model has and the table does not."""
     found: Counter[str] = Counter()
     for kind in model.layer_kinds:
         for what in dict.fromkeys(_not_costed(kind)):
@@ -43,12 +44,12 @@ def check_supported(model: Model) -> None:
     )
     if model.residual_streams > 1:
         parts.append(f"{model.residual_streams} residual streams")
-    if _mixed_formats(model):
+    if not parts and _mixed_formats(model):
         parts.append("weights of several formats in its layers")
     if parts:
         raise UnsupportedArchitectureError(
-            f"{model.name} has {_listed(list(dict.fromkeys(parts)))}; this release reads such models and counts their "
-            "weights, and costs dense models alone: one attention and one MLP in each layer"
+            f"{model.name} has {_listed(list(dict.fromkeys(parts)))}; this release reads such models and "
+            "counts their weights, and costs dense models alone: one attention and one MLP in each layer"
         )
 
 
@@ -80,7 +81,7 @@ def _not_costed(kind: LayerKind) -> list[str]:
     return [t.operator for t in kind.tensors if t.operator not in {*COSTED_IN_LAYERS, *kind.norms}]
 
 
-def _not_costed_mixer(mixer: Mixer | Linear) -> Iterator[str]:
+def _not_costed_mixer(mixer: Mixer) -> Iterator[str]:
     match mixer:
         case Attention():
             if mixer.chunk is not None:
@@ -93,6 +94,8 @@ def _not_costed_mixer(mixer: Mixer | Linear) -> Iterator[str]:
                 yield "keys that are also values"
             if mixer.shares_kv:
                 yield "attention to the keys of an earlier layer"
+            if mixer.expert_count:
+                yield "attention projected by experts"
             if mixer.is_cross:
                 yield "attention to images"
             if mixer.value_head_dim != mixer.head_dim:

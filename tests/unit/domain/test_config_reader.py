@@ -12,7 +12,7 @@ from ridgeline_server.domain.mixers import Attention
 from ridgeline_server.domain.mlps import Mlp
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.tensors import TensorKind
-from tests.unit.domain.model_configs import TRANSFORMERS, attention, config, mlp, read, small
+from tests.unit.domain.model_configs import TRANSFORMERS, attention, mlp, read, small
 
 
 def stored(model: Model, operator: str) -> int:
@@ -239,16 +239,21 @@ def test_an_unknown_model_type_with_the_keys_of_llama_is_read_as_llama_and_said(
     assert foo.layer_kinds == read_config(small()).layer_kinds
     assert foo.family == "foo"
     assert foo.assumptions == (
-        'model_type "foo" is not known: read as llama-like: gated MLP, RMSNorm, no biases, '
-        "no norms of queries and keys",
+        (
+            'model_type "foo" is not known: read as llama-like: gated MLP, RMSNorm, no biases, '
+            "no norms of queries and keys"
+        ),
     )
 
 
 def test_each_further_assumption_about_an_unknown_model_type_is_said() -> None:
     foo = read_config(small(model_type="foo", attention_bias=True, tie_word_embeddings=...))
     assert foo.assumptions == (
-        'model_type "foo" is not known: read as llama-like: gated MLP, RMSNorm, biases as attention_bias say, '
-        "no norms of queries and keys",
+        (
+            'model_type "foo" is not known: read as llama-like: gated MLP, RMSNorm, '
+            "biases as attention_bias say, "
+            "no norms of queries and keys"
+        ),
         "tie_word_embeddings is absent: lm_head taken as a matrix of its own",
     )
 

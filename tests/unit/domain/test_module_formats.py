@@ -203,3 +203,12 @@ def test_the_scheme_of_a_wrapper_holds_for_its_language_model() -> None:
         "attention": Dtype.FP8,
         "mlp": Dtype.FP8,
     }
+
+
+@pytest.mark.parametrize(
+    "pattern", ["re:([a-z._]+)+x", "re:.*a.*b.*c.*d", "re:(", "re:" + "a" * 501, "a" * 501]
+)
+def test_an_expression_that_could_take_for_ever_is_refused(pattern: str) -> None:
+    with pytest.raises(UnsupportedConfigError) as raised:
+        read_config(small(quantization_config=compressed(FLOAT8, FLOAT8, ignore=["lm_head", pattern])))
+    assert "no expression of the simple kind" in str(raised.value)

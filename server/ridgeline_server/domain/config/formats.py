@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ridgeline_server.domain.config.fields import ConfigFields, shown
-from ridgeline_server.domain.config.module_paths import matches, outside_of_layers, parse
+from ridgeline_server.domain.config.module_paths import is_safe, matches, outside_of_layers, parse
 from ridgeline_server.domain.config.schemes import MXFP4_BLOCK, Format, Scheme, read_scheme
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.errors import UnsupportedConfigError
@@ -92,6 +92,12 @@ class _Stored:
         self._layers: dict[tuple[str, Format | None], frozenset[int] | None] = {}
         self._named: dict[str, str] = {}
         for pattern, form in scheme.modules:
+            if not is_safe(pattern):
+                raise UnsupportedConfigError(
+                    f"quantization_config: it names modules by {shown(pattern)}, which is no expression of "
+                    "the simple kind that is evaluated: no groups that repeat, at most three repetitions",
+                    ("quantization_config",),
+                )
             parsed = parse(pattern)
             layers, key = parsed.layers(layer_count), (parsed.text, form)
             if layers is not None and not layers:
@@ -162,5 +168,6 @@ def _say_exceptions(
                 said, taken = (f.dtype if f else dtype for f in (form, main))
                 share = f"{100 * count / total:.2g}%"
                 assumptions.append(
-                    f"{share} of the matrix weights, in {module}, are stored as {said} in some layers and taken as {taken}"
+                    f"{share} of the matrix weights, in {module}, are stored as {said} in some layers and "
+                    f"taken as {taken}"
                 )

@@ -13,8 +13,9 @@ from ridgeline_server.domain.errors import UnsupportedConfigError
 _IRRELEVANT = re.compile(
     r"""
     # whose it is
-    _.* | name_or_path | architectures | auto_map | model_type | transformers_version | transformers\.js_config
-    | tokenizer_.* | torchscript | task_specific_params | finetuning_task | problem_type | id2label | label2id
+    _.* | name_or_path | architectures | auto_map | model_type | transformers_version
+    | transformers\.js_config | tokenizer_.* | torchscript | task_specific_params
+    | finetuning_task | problem_type | id2label | label2id
     | num_labels | prefix | processor_class | license | language | version | is_llama_config | is_decoder
     | language_model_only
 
@@ -41,11 +42,12 @@ _IRRELEVANT = re.compile(
 
     # tokens and generation
     | .*_token_ids? | .*_token_index | (?!.*expert).*_token | .*_tokens_ids? | .*[be]os_.* | bad_words_ids
-    | .*_placeholder | (begin_)?suppress_tokens | ignore_index | n_special | predict_special_tokens | do_sample
+    | .*_placeholder | (begin_)?suppress_tokens | ignore_index | n_special | predict_special_tokens
+    | do_sample
     | num_beams | num_beam_groups | diversity_penalty | early_stopping | temperature | top_[kp] | typical_p
-    | .*_penalty | (max|min)_length | max_new_tokens | .*no_repeat_ngram_size | num_return_sequences | forced_.*
-    | remove_invalid_values | summary_.* | tf_legacy_loss | vision_soft_tokens_per_image
-    | mm_tokens_per_image | image_seq_length
+    | .*_penalty | (max|min)_length | max_new_tokens | .*no_repeat_ngram_size | num_return_sequences
+    | forced_.* | remove_invalid_values | summary_.* | tf_legacy_loss | vision_soft_tokens_per_image
+    | mm_tokens_per_image | image_seq_length | pad_id | .*_(start|end|pad)_id
 
     # positions: what they change is read elsewhere, or moves no weight
     | (.*_)?rope_(theta|scaling|parameters|type|ratio|base|factor|alpha|interleaved?) | .*rope_.*base_freq
@@ -85,8 +87,8 @@ def check_unread(
     if structural:
         raise UnsupportedConfigError(
             f"the config has {', '.join(map(shown, structural[:8]))}, which may change the layers of a "
-            f"model_type {shown(model_type)} in a way that is not known; take out what does not matter, or give "
-            "the config of a model that is known",
+            f"model_type {shown(model_type)} in a way that is not known; take out what does not matter, or "
+            "give the config of a model that is known",
             structural,
         )
     if unread:

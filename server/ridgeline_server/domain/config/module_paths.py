@@ -75,7 +75,7 @@ PATHS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "recurrent_out_proj": ("temporal_block.linear_out",),
     }
 )
-"""Where checkpoints have the matrices of each operator, below the layer; other operators are named as here."""
+"""Where checkpoints have the matrices of each operator, below the layer; others are named as here."""
 
 _EXPERT_NUMBER = re.compile(r"experts\.[0-9]+\b")
 _LAYER = re.compile(r"^.*?\b(?:layers|h|blocks|block)\.([0-9]+|\*)(?=([^0-9]|$))")
@@ -147,11 +147,31 @@ def matches(text: str, operator: str, experts_apart: bool) -> bool:
 @lru_cache(maxsize=4096)
 def _compiled(text: str) -> re.Pattern[str]:
     if text.startswith("re:"):
-        try:
-            return re.compile(rf"\A(?:{text[3:]})")
-        except re.error:
-            return re.compile(r"(?!)")
+        return re.compile(rf"\A(?:{text[3:]})")
     if "*" in text or "?" in text:
         return re.compile(translate(text).replace(r"\Z", ""))
     # A plain name means a module and all within, wherever it stands.
     return re.compile(rf"(?:\A|\.){re.escape(text)}(?:\.|\Z)")
+
+
+_REPETITION = re.compile(r"(?<!\\)[*+{]")
+_REPEATED_GROUP = re.compile(r"\)[*+{]")
+MAX_EXPRESSION_LENGTH, MAX_REPETITIONS = 500, 3
+
+
+def is_safe(pattern: str) -> bool:
+    """Whether matching takes a time that is bounded: a regular expression of a stranger's config may not
+    repeat groups, nor repeat often, since matching backtracks.
+    """
+    if not pattern.startswith("re:"):
+        return len(pattern) <= MAX_EXPRESSION_LENGTH
+    expression = pattern[3:]
+    if len(expression) > MAX_EXPRESSION_LENGTH or _REPEATED_GROUP.search(expression):
+        return False
+    if len(_REPETITION.findall(expression)) > MAX_REPETITIONS:
+        return False
+    try:
+        re.compile(expression)
+    except re.error:
+        return False
+    return True

@@ -31,6 +31,8 @@ _OTHER_KEYS = re.compile(
     r"|(un)?freeze_.*|tune_.*"
 )
 """Keys of a wrapper that keeps its language model's keys beside its own."""
+_TOKENS = ("_id", "_ids", "_index", "_token")
+"""How keys end that name tokens, which say nothing of weights."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,12 @@ def find_language(config: Mapping[str, object]) -> Language:
                 parts[f"{what} ({present[0]})"] = None
         key = next((key for key in LANGUAGE if isinstance(config.get(key), Mapping) and config[key]), None)
         if key is None:
-            other = [k for k in config if isinstance(k, str) and _OTHER_KEYS.fullmatch(k)]
-            told = [k for k in other if config[k] and not any(k in keys for _, keys in _OTHER_PARTS)]
+            other = [k for k in config if _OTHER_KEYS.fullmatch(k)]
+            told = [
+                k
+                for k in other
+                if config[k] and not k.endswith(_TOKENS) and not any(k in keys for _, keys in _OTHER_PARTS)
+            ]
             if nested and not parts:
                 parts["what surrounds the language model"] = None
             if told and not nested:

@@ -1,7 +1,8 @@
 """Defaults of transformers' config classes, for configs inside of another one.
 
 transformers leaves out of a nested config what equals its class's defaults, so that an absent key has a
-meaning there. At the top level it writes the sizes of a model whatever they are: a config without them was cut.
+meaning there. At the top level it writes the sizes of a model whatever they are: a config without them was
+cut.
 """
 
 from __future__ import annotations

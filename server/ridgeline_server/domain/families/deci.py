@@ -9,7 +9,7 @@ from types import MappingProxyType
 from ridgeline_server.domain.config.fields import shown, whole
 from ridgeline_server.domain.config.sizes import MAX_HEADS, MAX_MLP_WIDTH
 from ridgeline_server.domain.families.dense import ATTENTION_BIAS, MLP_BIAS
-from ridgeline_server.domain.mlps import Linear
+from ridgeline_server.domain.mixers import Linear
 from ridgeline_server.domain.parts.facts import DENSE, FULL, HEADS, NOTHING, Family, Part
 from ridgeline_server.domain.parts.reading import Reading
 from ridgeline_server.domain.tensors import ModuleClass, linear
@@ -46,9 +46,14 @@ class BlockConfigs:
 
     def names(self, reading: Reading) -> Sequence[str] | None:
         """What each block has."""
-        return [self._name(block) for block in _blocks(reading, self.part)]
+        return [self._name(reading, block) for block in _blocks(reading, self.part)]
 
-    def _name(self, block: Mapping[str, object]) -> str:
+    def _name(self, reading: Reading, block: Mapping[str, object]) -> str:
+        for key in _NOT_MODELLED:
+            if block.get(key):
+                reading.fields.refuse(
+                    "block_configs", f"has {key} {shown(block[key])}; blocks without it are modelled"
+                )
         if block.get("no_op") is True:
             return NOTHING
         return LINEAR if block.get("replace_with_linear") is True else self.usual
@@ -78,11 +83,11 @@ def _width(reading: Reading, block: Mapping[str, object]) -> dict[str, int]:
     stated, times = block.get("intermediate_size"), block.get("ffn_mult")
     if stated is not None:
         return {"intermediate_size": whole(stated) or 0}
-    if times is None:
-        return {}
+    if times is None and (not block or block.get("no_op") or block.get("replace_with_linear")):
+        return {"intermediate_size": 1}  # nobody reads it
     if isinstance(times, bool) or not isinstance(times, int | float) or not 0 < times < 1000:
         reading.fields.refuse("block_configs", f"has ffn_mult {shown(times)}; give a number from 0 to 1000")
-        return {}
+        return {"intermediate_size": 1}
     width = int(2 * times * reading.hidden_size / 3)
     return {"intermediate_size": min(-(-width // MULTIPLE) * MULTIPLE, MAX_MLP_WIDTH)}
 
@@ -101,6 +106,8 @@ def _blocks(reading: Reading, part: str) -> list[Mapping[str, object]]:
         return [{} for _ in range(layers)]
     return parts
 
+
+_NOT_MODELLED = ("window_length", "num_sink_tokens", "sparsify", "moe", "mamba", "llama4")
 
 DECILM = Family(kv_head_keys=("num_key_value_heads",), when=(ATTENTION_BIAS, MLP_BIAS))
 

@@ -102,7 +102,7 @@ def sub_norms(reading: Reading) -> list[WeightTensor]:
 
 
 def learned_activation(reading: Reading) -> list[WeightTensor]:  # noqa: ARG001
-    """xIELU's two parameters."""
+    """The two parameters of xIELU."""
     return [vector("mlp_act", 1, ModuleClass.MLP), vector("mlp_act", 1, ModuleClass.MLP)]
 
 

@@ -19,6 +19,7 @@ from ridgeline_server.domain.families.dense import (
     QWEN3,
     full_every,
 )
+from ridgeline_server.domain.parts.expert_attention import ExpertAttention
 from ridgeline_server.domain.parts.experts import SHARED_COUNT, SHARED_WIDTH, ExpertsFacts
 from ridgeline_server.domain.parts.facts import (
     CHUNKED,
@@ -286,10 +287,30 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
         ),
         "hunyuan_v1_moe": Family(
             qk_norm=QkNorm.PER_HEAD,
-            experts=replace(IN_MLP_WIDTH, shared_count=1),
+            experts=replace(IN_MLP_WIDTH, shared_count_keys=("num_shared_expert",), shared_count=1),
+            listed_keys=("num_experts", "moe_topk", "num_shared_expert"),
             when=(ATTENTION_BIAS,),
-            only={"use_cla": False, "use_mixed_mlp_moe": True, "use_qk_norm": True},
-            ignored=frozenset({"cla_share_factor", "moe_intermediate_size", "num_shared_expert"}),
+            only={
+                "use_cla": False,
+                "use_mixed_mlp_moe": True,
+                "use_qk_norm": True,
+                "use_mla": False,
+                "use_rotary_pos_emb": True,
+                "norm_type": "rms",
+                "mlp_bias": False,
+                "moe_layer_num_skipped": 0,
+            },
+            ignored=frozenset(
+                {
+                    "anyres_pooling_size",
+                    "cla_share_factor",
+                    "moe_drop_tokens",
+                    "moe_intermediate_size",
+                    "moe_random_routing_dropped_token",
+                    "org_vocab_size",
+                    "pool_type",
+                }
+            ),
         ),
         "hy_v3": Family(
             kv_heads=KvHeads.KEY,
@@ -316,6 +337,13 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
             norms=FOUR_NORMS,
             qk_norm=QkNorm.PER_HEAD,
             experts=ExpertsFacts(shared_width_keys=SHARED_WIDTH, routing_bias=True),
+        ),
+        "jetmoe": Family(
+            kv_heads=KvHeads.KEY,
+            needs_head_dim=True,
+            tied=True,
+            mixers={FULL: (ExpertAttention(),)},
+            experts=replace(IN_MLP_WIDTH, output_bias=True),
         ),
         "laguna": Family(
             kv_heads=KvHeads.KEY,

@@ -68,7 +68,7 @@ def gemma4_layer(reading: Reading) -> list[WeightTensor]:
 
 
 def gemma4_keys(reading: Reading) -> list[dict[str, int]]:
-    """Full layers have heads of global_head_dim, and with attention_k_eq_v a number of KV heads of their own."""
+    """Full layers have heads of global_head_dim, and with attention_k_eq_v KV heads of their own."""
     fields = reading.fields
     of_full = {}
     if fields.value("per_layer_config") is None:

@@ -32,8 +32,8 @@ class OwnAttention:
     """Attention as the family's own facts have it.
 
     `like` is the name whose window it has, where that is not its own name. `shares_kv`: it reads the keys and
-    values of an earlier layer, and has no projections for its own. `positions` false: whatever the family has,
-    these layers know none. `is_cross`: it reads the keys of an image, and gates what it adds.
+    values of an earlier layer, and has no projections for its own. `positions` false: whatever the family
+    has, these layers know none. `is_cross`: it reads the keys of an image, and gates what it adds.
     """
 
     like: str = ""

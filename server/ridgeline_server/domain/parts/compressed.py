@@ -57,7 +57,8 @@ class CompressedFacts:
         if fields.sound and shape.head_count % shape.o_group_count:
             fields.refuse(
                 "o_groups",
-                f"is {shape.o_group_count}, which does not divide the {shape.head_count} heads; give a divisor",
+                f"is {shape.o_group_count}, which does not divide the {shape.head_count} heads; "
+                "give a divisor",
             )
         return Part(shape, tuple(self._tensors(reading, shape)))
 

@@ -58,6 +58,8 @@ class ExpertsFacts:
     bias: bool = False
     """Experts have biases."""
     shared_bias: bool = False
+    output_bias: bool = False
+    """One bias on the sum of the experts' outputs."""
     latent_keys: tuple[str, ...] = ()
     """The size of the latent on which experts work, between two projections of the hidden state."""
     latent_norm: bool = False
@@ -135,6 +137,8 @@ class ExpertsFacts:
         yield from self._expert("moe_experts_down", inner, shape.intermediate_size, shape)
         if shape.latent_size:
             yield from linear("moe_latent_out_proj", hidden, inner, ModuleClass.EXPERTS)
+        if self.output_bias:
+            yield vector("moe_experts_down", hidden, ModuleClass.EXPERTS)
         if shape.shared_intermediate_size:
             yield from self._shared(hidden, shape)
 

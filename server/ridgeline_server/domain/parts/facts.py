@@ -12,8 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ridgeline_server.domain.mixers import Mixer
-from ridgeline_server.domain.mlps import Experts, Linear, Mlp
+from ridgeline_server.domain.mixers import Linear, Mixer
+from ridgeline_server.domain.mlps import Experts, Mlp
 from ridgeline_server.domain.tensors import Norm, WeightTensor
 
 if TYPE_CHECKING:
@@ -189,11 +189,13 @@ class Family:
     mlps: Mapping[str, tuple[PartFacts, ...]] = field(default_factory=dict)
     """What may follow a mixer besides the family's own MLP and experts, by the names that `mlps_by` gives."""
     mixers_by: tuple[Schedule, ...] = ()
-    """Rules for the mixers, the first that a config has the keys of; without any it is layer_types, else FULL."""
+    """Rules for the mixers, the first that a config has the keys of; without any layer_types, else FULL."""
     mlps_by: tuple[Schedule, ...] = ()
     """Rules for what follows; without one all are SPARSE in a family with experts, else DENSE."""
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Facts of the layers whose mixer or MLP has this name, where they differ from the family's."""
+    listed_keys: tuple[str, ...] = ()
+    """Keys that may be lists with an entry for each layer, besides those of heads and of the MLP's width."""
     per_layer: Callable[[Reading], Sequence[Mapping[str, int]]] | None = None
     """Keys of each layer that replace those of the config, where no list says them."""
 

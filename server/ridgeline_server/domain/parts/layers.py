@@ -12,12 +12,13 @@ from ridgeline_server.domain.mixers import (
     CompressedAttention,
     Indexer,
     LatentAttention,
+    Linear,
     LinearAttention,
     Recurrence,
     ShortConvolution,
     StateSpace,
 )
-from ridgeline_server.domain.mlps import Experts, Linear
+from ridgeline_server.domain.mlps import Experts
 from ridgeline_server.domain.model import LayerKind
 from ridgeline_server.domain.parts.attention import OwnAttention
 from ridgeline_server.domain.parts.facts import (
@@ -175,11 +176,13 @@ def _tensors(
         if name in norms:
             yield from norm_vectors(name, reading.family.norm, reading.hidden_size)
 
+    before_mlps = [name for name in norms if not name.startswith("attn") and name != "mlp_post_norm"]
     yield from norm("attn_norm")
     for part in mixers:
         yield from part.tensors
     yield from norm("attn_post_norm")
-    yield from norm("mlp_norm")
+    for name in before_mlps:
+        yield from norm(name)
     for part in mlps:
         yield from part.tensors
     yield from norm("mlp_post_norm")

@@ -14,7 +14,7 @@ from ridgeline_server.domain.tensors import ModuleClass, WeightTensor, linear
 
 @dataclass(frozen=True)
 class OwnMlp:
-    """The MLP as the family's own facts have it, `times` as wide as the config says, or as the hidden state."""
+    """The MLP as the family's own facts have it, `times` as wide as said, or as wide as the hidden state."""
 
     times: int = 1
     as_wide_as_hidden: bool = False

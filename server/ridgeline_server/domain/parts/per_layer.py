@@ -17,7 +17,8 @@ def keys_of_layers(reading: Reading) -> list[Keys]:
     """
     family, fields, layers = reading.family, reading.fields, reading.layer_count
     keys: list[Keys] = [{} for _ in range(layers)]
-    for key in (*family.head_keys, *family.kv_head_keys, *family.head_dim_keys, *family.mlp_keys):
+    sizes = (*family.head_keys, *family.kv_head_keys, *family.head_dim_keys, *family.mlp_keys)
+    for key in (*sizes, *family.listed_keys):
         for spelt in (key, key + _LISTED):
             entries = fields.value(spelt)
             if isinstance(entries, list | tuple):
@@ -46,7 +47,7 @@ def _take_list(
 
 
 def _take_objects(reading: Reading, stated: object, keys: list[Keys]) -> None:
-    """transformers' per_layer_config: {"05": {"head_dim": 512}, ...}."""
+    """The per_layer_config of transformers: {"05": {"head_dim": 512}, ...}."""
     entries = stated.items() if isinstance(stated, Mapping) else [("", None)]
     for layer, own in entries:
         number = int(layer) if isinstance(layer, str) and layer.isdecimal() and len(layer) < 6 else -1

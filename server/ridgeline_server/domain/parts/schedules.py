@@ -70,7 +70,7 @@ class Stated:
         if unknown:
             modelled = ", ".join(str(entry) for entry in self.means)
             raise UnsupportedConfigError(
-                f"{self.key} has {', '.join([*unknown][:6])}; of {reading.model_type} {modelled} are modelled",
+                f"{self.key} has {', '.join([*unknown][:6])}; known of {reading.model_type} are {modelled}",
                 [self.key],
             )
         return [self.means[self._known(entry)] for entry in entries]
@@ -271,7 +271,7 @@ class Unless:
 
 @dataclass(frozen=True)
 class LastRenamed:
-    """Other rules, but for the last layers, as many as a key says: their names are translated by `renamed`."""
+    """Other rules, whose names `renamed` translates in the last layers, as many as a key says."""
 
     rules: tuple[Schedule, ...]
     keys: tuple[str, ...]
