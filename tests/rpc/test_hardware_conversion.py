@@ -13,8 +13,8 @@ from ridgeline.v1 import common_pb2, hardware_pb2, types_pb2
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert import hardware
+from ridgeline_server.store.builtin import builtin_hardware
 from ridgeline_server.store.entries import HardwareEntry
-from ridgeline_server.store.seed import builtin_hardware
 from tests.rpc import samples
 
 BUILTIN = {entry.id: entry for entry in builtin_hardware()}
