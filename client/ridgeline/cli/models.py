@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ridgeline.cli import options
+from ridgeline.cli import options, printable
 from ridgeline.cli.catalog import exporting, fields, filters, history, importing, reading, writing
 from ridgeline.cli.catalog.filters import count, filtering
 from ridgeline.cli.catalog.kinds import Kind
-from ridgeline.cli.catalog.sources import printable
 from ridgeline.cli.commands import HelpGroup, SectionCommand, SectionOption
 
 if TYPE_CHECKING:
@@ -39,7 +38,8 @@ CSV_COLUMNS = (
 SET_HELP = f"Set a field; repeatable. Fields: {', '.join(FIELDS)}. Lists are separated by commas."
 _change = partial(click.option, cls=SectionOption, section="Change")
 _import = partial(click.option, cls=SectionOption, section="Import")
-_REPOSITORY = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
+_REPOSITORY = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9._-]+/(?!\.{1,2}$)[A-Za-z0-9._-]+")
+"""A repository's name; `./out` is a path."""
 _CACHED = re.compile(r"models--(?P<owner>[A-Za-z0-9._-]+?)--(?P<name>[A-Za-z0-9._-]+)")
 """A model's folder in Hugging Face's cache."""
 
@@ -138,7 +138,7 @@ def create_model(**given: Any) -> None:
         entry.id = given["id"]
         fields.change(entry, given["changes"], (), FIELDS)
         for remark in found.remarks:
-            click.echo(remark, err=True)
+            click.echo(printable.text(remark), err=True)
         return entry
 
     writing.create(KIND, given, build)
@@ -320,10 +320,10 @@ def _own_id(config: Mapping[str, Any]) -> str:
 def _place_id(path: Path) -> str:
     """An id from where a config lies: the repository in Hugging Face's cache, its folder's name, its own."""
     if path.name != "config.json":
-        return printable(path.stem.replace("__", "/", 1))
+        return printable.line(path.stem.replace("__", "/", 1))
     place = path.absolute()
     cached = next(filter(None, map(_CACHED.fullmatch, place.parts)), None)
-    return f"{cached['owner']}/{cached['name']}" if cached else printable(place.parent.name)
+    return f"{cached['owner']}/{cached['name']}" if cached else printable.line(place.parent.name)
 
 
 def rows(found: Iterable[Model]) -> Iterator[dict[str, object]]:

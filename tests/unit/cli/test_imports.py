@@ -334,9 +334,12 @@ def test_weights_that_are_not_whole_are_a_remark(run: Run, importing: FakeClient
         ("my-model", {}, "my-model"),
         ("my-model", {"_name_or_path": "org/own"}, "org/own"),
         ("my-model", {"_name_or_path": "/home/me/out"}, "my-model"),
+        ("my-model", {"_name_or_path": "./out"}, "my-model"),
+        ("my-model", {"_name_or_path": "../out"}, "my-model"),
+        ("my-model", {"_name_or_path": "out/.."}, "my-model"),
         ("hub/models--meta-llama--Llama-2-7b-hf/snapshots/8a0c", {}, "meta-llama/Llama-2-7b-hf"),
     ],
-    ids=["folder", "own", "path of another machine", "cache"],
+    ids=["folder", "own", "path of another machine", "here", "above", "upwards", "cache"],
 )
 def test_a_model_without_an_id_gets_one(
     run: Run, importing: FakeClient, tmp_path: Path, place: str, config: dict[str, Any], entry_id: str

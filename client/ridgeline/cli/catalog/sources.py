@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ridgeline.cli import printable
+
 if TYPE_CHECKING:
     from ridgeline.cli.catalog.kinds import Kind
     from ridgeline.errors import RidgelineError
@@ -65,7 +67,7 @@ def entries(kind: Kind, file: str) -> tuple[int, Iterator[Source]]:
     """
     from ridgeline.errors import RidgelineError
 
-    named = printable(file)
+    named = printable.line(file)
     try:
         content = _object(_text(file))
     except RidgelineError as error:
@@ -78,11 +80,6 @@ def entries(kind: Kind, file: str) -> tuple[int, Iterator[Source]]:
     return len(several), (
         _source(kind, f"{named}, entry {number}", entry, None) for number, entry in numbered
     )
-
-
-def printable(name: str) -> str:
-    """A file's name as text: bytes in it that are no UTF-8 are escaped."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def _source(kind: Kind, name: str, content: Any, path: Path | None) -> Source:
