@@ -242,7 +242,7 @@ def import_models(ctx: click.Context, /, **given: Any) -> None:
     r"""Add models from config.json files, folders or stdin (`-`).
 
     A folder is one model when it holds a config.json, else every config in it and its folders is imported.
-    What lies beside a config.json is read too: hf_quant_config.json, and the headers of the weights'
+    What lies beside a config.json is read too: the quantiser's file, and the headers of the weights'
     safetensors files, whose totals are compared with the config's. A file may also be in the catalog's own
     format, as `ridgeline models export --to` writes it, what `ridgeline models get -o json` prints, or an
     export. Each model is written whole or not at all; a refused one does not stop the others, and what is
@@ -284,7 +284,9 @@ def folder_files(folder: Path) -> list[Path]:
     """The configs of a folder: its own config.json, else its JSON files and its folders' config.json."""
     if (folder / "config.json").is_file():
         return [folder / "config.json"]
-    return sorted([*folder.glob("*.json"), *folder.glob("**/config.json")])
+    from ridgeline.cli.catalog.sources import beneath
+
+    return sorted([*folder.glob("*.json"), *beneath(folder, "config.json")])
 
 
 def read(content: Mapping[str, Any], path: Path | None) -> Entry:

@@ -42,7 +42,7 @@ def read_config(path: Path, field: str) -> Config:
     """
     text = read_text(path, field)
     folder = home(path)
-    if folder is None or not (folder / quantization.FILE).is_file():
+    if folder is None:
         return Config(text)
     try:
         config = json.loads(text)
@@ -50,8 +50,11 @@ def read_config(path: Path, field: str) -> Config:
         return Config(text)
     if not isinstance(config, dict) or _is_quantized(config):
         return Config(text)
-    whole = config | {"quantization_config": quantization.read_quantization(folder, config, field)}
-    note = f"quantization_config was read from {quantization.FILE} beside {CONFIG}."
+    file = quantization.find(folder, field)
+    if file is None:
+        return Config(text)
+    whole = config | {"quantization_config": quantization.read_quantization(file, config, field)}
+    note = f"quantization_config was read from {file.name} beside {CONFIG}."
     return Config(config_text(whole, field), (note,))
 
 
