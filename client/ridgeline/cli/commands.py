@@ -57,7 +57,8 @@ def answering() -> Iterator[None]:
         _drop_unwritten()
         raise UnwritableError(error.strerror or str(error)) from error
     except click.ClickException as error:
-        error.message = printable.text(error.message)
+        # click declares it final; usage errors and failures have no other text in common.
+        error.message = printable.text(error.message)  # type: ignore[misc]
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +141,7 @@ def get_hardware(**given: Any) -> None:
       ridgeline hardware get "NVIDIA A100-SXM4-80GB"
       ridgeline hardware get h100-sxm --revision 3 -o json
     """
-    reading.show_entry(KIND, given)
+    reading.show_entry(replace(KIND, show_entry=partial(_show_entry, asked=given["name"])), given)
 
 
 @hardware.command("create", cls=SectionCommand)
@@ -349,10 +350,12 @@ def _show_list(response: ListHardwareResponse, console: Console) -> None:
     hardware_screen.show_list(response, console)
 
 
-def _show_entry(response: GetHardwareResponse, console: Console) -> None:
+def _show_entry(response: GetHardwareResponse, console: Console, asked: str = "") -> None:
+    from ridgeline.cli import aliases
     from ridgeline.cli.catalog import hardware_screen
 
-    hardware_screen.show_entry(response, console)
+    taken = aliases.sentence(asked, response.hardware) if asked else ""
+    hardware_screen.show_entry(response, taken, console)
 
 
 KIND = Kind(

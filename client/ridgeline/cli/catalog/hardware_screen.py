@@ -69,10 +69,12 @@ def _rates(device: Hardware) -> dict[str, str]:
     return {words.dtype(dtype): NO_UNIT for dtype in device.unsupported_dtypes} | known
 
 
-def show_entry(response: GetHardwareResponse, console: Console) -> None:
-    """One device with the source of each figure."""
+def show_entry(response: GetHardwareResponse, taken: str, console: Console) -> None:
+    """One device with the source of each figure; `taken` tells what its name was taken as."""
     device = response.hardware
     console.print(Text(device.display_name or device.id, styles.HEADING))
+    if taken:
+        parts.paragraph(console, taken, left=0)
     about = [device.vendor, device.kind, str(device.release_year) if device.HasField("release_year") else ""]
     rows: list[tuple[str, str | Text]] = [
         ("id", device.id),
