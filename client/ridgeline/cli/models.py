@@ -69,7 +69,8 @@ def models() -> None:
     type=click.Choice(options.STORAGE_DTYPES, case_sensitive=False),
     help="Storage of most of the layers' weights in the checkpoint.",
 )
-@filtering("--moe/--dense", "mixture_of_experts", default=None, help="Mixtures of experts, or all others.")
+@filtering("--moe", is_flag=True, help="Mixtures of experts.")
+@filtering("--dense", is_flag=True, help="All models but those.")
 @filters.origin
 @filters.listing(ORDER)
 @options.output
@@ -86,8 +87,14 @@ def list_models(**given: Any) -> None:
       ridgeline models list --moe --order-by 'active_parameter_count desc'
       ridgeline models list --family llama --min-context 128k -o csv
     """
-    query = {name: given[name] for name in ("family", "weights", "mixture_of_experts", "origin", "order_by")}
+    if given["moe"] and given["dense"]:
+        raise click.UsageError("Give --moe or --dense: no model is both.")
+    smallest, largest = given["min_params"], given["max_params"]
+    if smallest is not None and largest is not None and smallest > largest:
+        raise click.UsageError("--min-params is more than --max-params: no model has both.")
+    query = {name: given[name] for name in ("family", "weights", "origin", "order_by")}
     query |= {
+        "mixture_of_experts": given["moe"] if given["moe"] or given["dense"] else None,
         "min_parameter_count": given["min_params"],
         "max_parameter_count": given["max_params"],
         "min_context_len": given["min_context"],
@@ -256,6 +263,8 @@ def import_models(ctx: click.Context, /, **given: Any) -> None:
       curl -s https://huggingface.co/ORG/NAME/raw/main/config.json |
           ridgeline models import - --id ORG/NAME
     """
+    if given["id"] is not None and not given["id"].strip():
+        raise click.UsageError("--id is empty; give an id such as my-org/my-model, or leave it out.")
 
     def read_named(content: Mapping[str, Any], path: Path | None) -> Entry:
         entry = read(content, path)
@@ -364,6 +373,7 @@ KIND = Kind(
     field="model",
     plural="models",
     noun="model",
+    group="family",
     csv_columns=CSV_COLUMNS,
     rows=rows,
     show_list=_show_list,
