@@ -68,9 +68,14 @@ def test_a_closed_stdout_is_told_before_anything_is_done(home: Path) -> None:
     assert run_into(home, ">/dev/null", "hardware", "get", "h100").returncode == 0
 
 
+def test_a_closed_stdin_is_refused_as_what_cannot_be_read(home: Path) -> None:
+    result = run_into(home, "<&- >/dev/null", "models", "import", "-", "--id", "a/b")
+    assert (result.returncode, result.stderr) == (2, "")
+
+
 def showing(fake: FakeClient) -> None:
     """A catalog whose one device has a name that plays with the terminal."""
-    device = Hardware(id="card", display_name=f"a{RED}b", notes=[f"c{BACKWARDS}d"], kind="gpu")
+    device = Hardware(id="card", display_name=f"a{RED}b\n", notes=[f"c{BACKWARDS}d"], kind="gpu")
     fake.answers["get_hardware"] = lambda *_, **__: catalog.GetHardwareResponse(hardware=device)
 
 
@@ -79,7 +84,7 @@ def test_screens_show_control_characters_as_what_they_are(run: Run, fake: FakeCl
     shown = run("hardware", "get", "card").stdout
     assert RED not in shown
     assert BACKWARDS not in shown
-    assert r"a\x1b[31mb" in shown
+    assert r"a\x1b[31mb\n" in shown.splitlines()
     assert r"c\u202ed" in shown
 
 
@@ -89,7 +94,7 @@ def test_json_says_the_same_without_them(run: Run, fake: FakeClient) -> None:
     assert RED not in shown
     assert BACKWARDS not in shown
     told = json.loads(shown)["hardware"]
-    assert (told["display_name"], told["notes"]) == (f"a{RED}b", [f"c{BACKWARDS}d"])
+    assert (told["display_name"], told["notes"]) == (f"a{RED}b\n", [f"c{BACKWARDS}d"])
 
 
 def test_csv_keeps_values_in_a_pipe_and_escapes_them_at_a_terminal(
@@ -97,7 +102,7 @@ def test_csv_keeps_values_in_a_pipe_and_escapes_them_at_a_terminal(
 ) -> None:
     showing(fake)
     (row,) = csv.DictReader(io.StringIO(run("hardware", "get", "card", "-o", "csv").stdout))
-    assert row["display_name"] == f"a{RED}b"
+    assert row["display_name"] == f"a{RED}b\n"
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: True, raising=False)
     assert RED not in run("hardware", "get", "card", "-o", "csv").stdout
 

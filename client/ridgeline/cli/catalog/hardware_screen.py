@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from ridgeline.cli import parts, styles
+from ridgeline.cli import parts, printable, styles
 from ridgeline.cli.catalog import screens
 from ridgeline.plots import units, words
 from ridgeline.v1 import types_pb2
@@ -92,7 +92,7 @@ def _rates(device: Hardware) -> dict[str, str]:
 def show_entry(response: GetHardwareResponse, taken: str, console: Console) -> None:
     """One device with the source of each figure; `taken` tells what its name was taken as."""
     device = response.hardware
-    console.print(Text(device.display_name or device.id, styles.HEADING))
+    console.print(Text(printable.line(device.display_name or device.id), styles.HEADING))
     if taken:
         parts.paragraph(console, taken, left=0)
     about = [device.vendor, device.kind, str(device.release_year) if device.HasField("release_year") else ""]

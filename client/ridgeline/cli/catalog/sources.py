@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -150,7 +150,10 @@ def _text(file: str) -> str:
 
     try:
         if file == STDIN:
-            return sys.stdin.read()
+            stdin: TextIO | None = sys.stdin
+            if stdin is None:
+                raise _unreadable("It cannot be read: it is closed")
+            return stdin.read()
         with Path(file).open("rb") as opened:
             start = opened.read(len(GGUF))
             if start == GGUF:
