@@ -15,10 +15,10 @@ HEADS_BY_DEFAULT = frozenset({"llama", "phi3"})
 KNOWN = frozenset({"llama", "mistral", "qwen2", "qwen3", "phi3", "gemma"})
 
 OTHER_SPELLINGS = frozenset(
-    {"n_embd", "d_model", "n_embed", "embedding_dim", "n_layer", "n_layers", "num_layers", "n_head", "n_heads",
-     "ffn_dim", "n_inner", "inner_size", "multi_query_group_num", "num_kv_heads", "n_head_kv", "kv_channels",
-     "attention_head_dim", "tie_embedding", "layer_types", "text_config", "llm_config", "language_config",
-     "thinker_config", "language_model_config", "llm_cfg"}
+    {"n_embd", "d_model", "n_embed", "embedding_dim", "n_layer", "n_layers", "num_layers", "n_head",
+     "n_heads", "ffn_dim", "n_inner", "inner_size", "multi_query_group_num", "num_kv_heads", "n_head_kv",
+     "kv_channels", "attention_head_dim", "tie_embedding", "layer_types", "text_config", "llm_config",
+     "language_config", "thinker_config", "language_model_config", "llm_cfg"}
 )  # fmt: skip
 """Keys that may say the same in another way, or make layers differ."""
 
