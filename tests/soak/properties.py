@@ -16,7 +16,7 @@ from ridgeline.v1.types_pb2 import Dtype
 from ridgeline_server.store.names import name_key
 from tests.rpc.samples import COMPUTED_OF_MODELS
 from tests.soak.mutations import Document, config_of
-from tests.soak.recount import recounted
+from tests.soak.recount import is_plain, odd_numbers, recounted
 
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers")
 """Numbers that count for every model: with more of one there are more parameters."""
@@ -129,6 +129,8 @@ def _typed(value: object) -> object:
 def check_count(stored: Model) -> bool:
     """The parameters are those of a formula, where there is one for the config. Whether there was."""
     config = json.loads(stored.config_json)
+    if is_plain(config) and odd_numbers(config):
+        raise Violation("a size is a whole number", f"{', '.join(odd_numbers(config))} were taken")
     count = recounted(config)
     if count is None:
         return False
