@@ -24,7 +24,7 @@ SIZES = ("vocab_size", "hidden_size", "num_hidden_layers")
 WITHOUT_WEIGHT = frozenset(
     {"transformers_version", "bos_token_id", "eos_token_id", "pad_token_id", "initializer_range", "use_cache",
      "rms_norm_eps", "layer_norm_eps", "attention_dropout", "_name_or_path", "rope_theta", "torch_dtype",
-     "dtype", "hidden_act", "max_position_embeddings", "quantization_config"}
+     "dtype", "hidden_act", "quantization_config"}
 )  # fmt: skip
 """Keys that change no number of weights, whatever they say."""
 
@@ -151,11 +151,15 @@ def check_against(before: Baseline, stored: Model) -> bool:
         return False
     (key,) = changed
     said, says = before.config.get(key), after.get(key)
-    if not _is_size(says):
-        if says is not None or list(stored.assumptions) == list(before.model.assumptions):
-            raise Violation("a size is a whole number", f"{key} is {says!r} and was taken")
-    elif _is_size(said) and (new == old or (float(str(says)) > float(str(said))) != (new > old)):
-        raise Violation("more of a size are more parameters", f"{key} {said} -> {says}: {old} -> {new}")
+    if says is None:
+        if new != old and list(stored.assumptions) == list(before.model.assumptions):
+            raise Violation("what is assumed of a size is told", f"{key} is left out: {old} -> {new}")
+    elif not _is_size(says):
+        raise Violation("a size is a whole number", f"{key} is {says!r} and was taken")
+    elif _is_size(said):
+        more, less = float(str(says)) > float(str(said)), float(str(says)) < float(str(said))
+        if (more, less) != (new > old, new < old):
+            raise Violation("more of a size are more parameters", f"{key} {said} -> {says}: {old} -> {new}")
     return True
 
 
