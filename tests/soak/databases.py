@@ -9,10 +9,12 @@ from itertools import count
 from pathlib import Path
 
 import psycopg
-from sqlalchemy import make_url
+from sqlalchemy import make_url, update
 
 from ridgeline_migrations import upgrade
-from ridgeline_server.store.database import sqlite_url
+from ridgeline_server.store.builtin import builtin_digest
+from ridgeline_server.store.database import create_database_engine, sqlite_url
+from ridgeline_server.store.tables import catalog_state
 from tests.private_postgres import DURABLE, private_cluster
 
 KINDS = ("sqlite", "postgresql")
@@ -22,12 +24,13 @@ _NUMBERS = count(1)
 @contextmanager
 def fresh_database(kind: str) -> Iterator[str]:
     """The URL of a migrated database without entries: a SQLite file, or a database of a private PostgreSQL
-    cluster that keeps what it has committed.
+    cluster that keeps what it has committed. It counts as seeded, so that it stays empty.
     """
     if kind == "sqlite":
         with tempfile.TemporaryDirectory(prefix="ridgeline-soak-") as folder:
             url = sqlite_url(Path(folder) / "ridgeline.sqlite3")
             upgrade(url)
+            mark_seeded(url)
             yield url
     else:
         with private_cluster(DURABLE) as cluster:
@@ -36,7 +39,16 @@ def fresh_database(kind: str) -> Iterator[str]:
                 admin.execute(f"CREATE DATABASE {name}")
             url = make_url(cluster).set(database=name).render_as_string(hide_password=False)
             upgrade(url)
+            mark_seeded(url)
             yield url
+
+
+def mark_seeded(url: str) -> None:
+    """Let a catalog count as seeded, so that it stays as it is."""
+    engine = create_database_engine(url)
+    with engine.begin() as connection:
+        connection.execute(update(catalog_state).values(seeded_digest=builtin_digest()))
+    engine.dispose()
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from tests.soak import properties
 from tests.soak.mutations import Document, Mutant, config_of, mutant
 from tests.soak.properties import Baseline, Violation, stated, with_plain_config
 
+INPUTS = 10_000
 CATALOG = Path(ridgeline_catalog.__file__).parent
 ASKED_DEVICE = "fuzz-x100"
 CONFIG_ID = "fuzz/config"
@@ -94,14 +95,15 @@ class Report:
         counts = self.counts
         return (
             f"{counts['inputs']:,} inputs: {counts['refused by the reader']:,} refused by the reader, "
-            f"{counts['refused by the service']:,} by the service, {counts['stored']:,} stored and read back; "
-            f"of these {counts['recounted']:,} recounted by a formula, {counts['compared']:,} compared with the "
-            f"file before its mutation, {counts['analysed']:,} analysed; {len(self.failures)} failures"
+            f"{counts['refused by the service']:,} by the service, {counts['stored']:,} stored, exported and "
+            f"read again; of these {counts['recounted']:,} recounted by a formula, {counts['compared']:,} "
+            f"compared with the file before its mutation, {counts['analysed']:,} analysed; "
+            f"{len(self.failures)} failures"
         )
 
 
 class Fuzzer:
-    """Tries files on one catalog, which is empty between them but for the device that models are asked about."""
+    """Tries files on one catalog, which between them holds but a device that models are analysed on."""
 
     def __init__(self, client: ridgeline.Client, folder: Path) -> None:
         self.client = client
@@ -121,15 +123,9 @@ class Fuzzer:
             self.report.counts["inputs"] += 1
             found = self.tried(form, source, made.data, counting=True)
             if found is not None:
-                self.report.failures.append(
-                    Failure(
-                        number,
-                        f"{form.name} {source.name}",
-                        made.done,
-                        found,
-                        self._smallest(form, source, made, found),
-                    )
-                )
+                smallest = self._smallest(form, source, made, found)
+                failure = Failure(number, f"{form.name} {source.name}", made.done, found, smallest)
+                self.report.failures.append(failure)
 
     def tried(self, form: Form, source: Path, data: bytes, *, counting: bool = False) -> Violation | None:
         """The property that a file's import breaks; None for none."""
@@ -162,7 +158,9 @@ class Fuzzer:
         if outcome.action != pb.IMPORT_ACTION_CREATED:
             raise Violation("a new entry is created", str(outcome))
         counts["stored"] += 1
-        content = json.loads(data.decode("utf-8-sig"))
+        text = data.decode("utf-8-sig")
+        properties.check_keys(text)
+        content = json.loads(text)
         if isinstance(message, Hardware):
             self._check_device(content, message)
         else:
@@ -205,11 +203,8 @@ class Fuzzer:
         text = printed(stored)
         self._path.write_text(text, encoding="utf-8")
         again = read(self._path)
-        properties.check_same(
-            with_plain_config(stated(again)),
-            with_plain_config(stated(stored)),
-            "an export reads as what is stored",
-        )
+        found, wanted = with_plain_config(stated(again)), with_plain_config(stated(stored))
+        properties.check_same(found, wanted, "an export reads as what is stored")
         if printed(again) != text:
             raise Violation("an export of an import is the same text", f"{printed(again)}\nfrom\n{text}")
         if as_text:

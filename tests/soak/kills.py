@@ -103,8 +103,8 @@ def soak(database_url: str, plan: Plan) -> str:
     finally:
         server.kill()
     return (
-        f"{database_url.partition(':')[0].partition('+')[0]}: {plan.kills} servers killed, {in_flight} of them "
-        f"in the middle of an import, and {backends} PostgreSQL processes: "
+        f"{plan.kills} servers killed, {in_flight} of them in the middle of an import, and {backends} "
+        f"PostgreSQL processes: "
         f"{sum(ledger.batches for ledger in ledgers):,} batches of {plan.batch} acknowledged, "
         f"{sum(len(ledger.acknowledged) for ledger in ledgers):,} entries, none missing; of "
         f"{sum(ledger.cut_off for ledger in ledgers)} batches cut off "

@@ -16,22 +16,15 @@ from ridgeline.v1.types_pb2 import Dtype
 from ridgeline_server.store.names import name_key
 from tests.rpc.samples import COMPUTED_OF_MODELS
 from tests.soak.mutations import Document, config_of
-from tests.soak.recount import recounted
+from tests.soak.recount import is_plain, odd_numbers, recounted
 
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers")
-"""Numbers of which each counts for every model: with more of them there are more parameters."""
-
-SHAPES = frozenset(
-    {*SIZES, "intermediate_size", "moe_intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
-     "num_experts", "n_routed_experts", "num_local_experts", "kv_lora_rank", "q_lora_rank", "n_embd", "n_layer",
-     "n_head", "ffn_dim", "qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim", "shared_expert_intermediate_size"}
-)  # fmt: skip
-"""Keys that shape weights."""
+"""Numbers that count for every model: with more of one there are more parameters."""
 
 WITHOUT_WEIGHT = frozenset(
     {"transformers_version", "bos_token_id", "eos_token_id", "pad_token_id", "initializer_range", "use_cache",
-     "rms_norm_eps", "layer_norm_eps", "attention_dropout", "_name_or_path", "rope_theta", "torch_dtype", "dtype",
-     "hidden_act", "max_position_embeddings", "quantization_config"}
+     "rms_norm_eps", "layer_norm_eps", "attention_dropout", "_name_or_path", "rope_theta", "torch_dtype",
+     "dtype", "hidden_act", "quantization_config"}
 )  # fmt: skip
 """Keys that change no number of weights, whatever they say."""
 
@@ -39,7 +32,7 @@ FIGURES = ("memory_bytes", "bandwidth_bytes_per_s")
 OPTIONAL_FIGURES = ("usable_memory_bytes", "tdp_watts", "price_usd_per_hour")
 
 
-class Violation(Exception):
+class Violation(Exception):  # noqa: N818  # the word of those who read the report
     """A property that was broken, and how."""
 
     def __init__(self, broken: str, how: str) -> None:
@@ -65,6 +58,19 @@ def stated(entry: Hardware | Model) -> Hardware | Model:
         for name in COMPUTED_OF_MODELS:
             copy.ClearField(name)  # type: ignore[arg-type]
     return copy
+
+
+def check_keys(text: str) -> None:
+    """No key of a file that was taken has two values."""
+
+    def told(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        twice = [key for key, value in pairs if _typed(found[key]) != _typed(value)]
+        if twice:
+            raise Violation("a key has one value", f"{twice[0]} has two")
+        return found
+
+    json.loads(text, object_pairs_hook=told)
 
 
 def check_refusal(text: str) -> None:
@@ -123,6 +129,8 @@ def _typed(value: object) -> object:
 def check_count(stored: Model) -> bool:
     """The parameters are those of a formula, where there is one for the config. Whether there was."""
     config = json.loads(stored.config_json)
+    if is_plain(config) and odd_numbers(config):
+        raise Violation("a size is a whole number", f"{', '.join(odd_numbers(config))} were taken")
     count = recounted(config)
     if count is None:
         return False
@@ -133,32 +141,26 @@ def check_count(stored: Model) -> bool:
 def check_against(before: Baseline, stored: Model) -> bool:
     """What one change of a config does to its parameters. Whether that could be told."""
     after = config_of({"config": json.loads(stored.config_json)})
-    changed = [
-        key
-        for key in {**before.config, **after}
-        if _typed(before.config.get(key, ...)) != _typed(after.get(key, ...))
-    ]
+    keys = {**before.config, **after}
+    changed = [key for key in keys if _typed(before.config.get(key, ...)) != _typed(after.get(key, ...))]
     old, new = before.model.parameter_count, stored.parameter_count
-    told = list(stored.assumptions) != list(before.model.assumptions)
     if all(key in WITHOUT_WEIGHT for key in changed):
-        check_same(new, old, f"no weight depends on {', '.join(changed) or 'nothing'}")
+        check_same(new, old, f"no weight depends on {', '.join(changed) or 'what surrounds the config'}")
         return True
-    if len(changed) != 1:
+    if len(changed) != 1 or changed[0] not in SIZES:
         return False
     (key,) = changed
-    said: tuple[Any, Any] = before.config.get(key), after.get(key)
-    if key in SHAPES and not _is_size(said[1]) and said[1] is not None:
-        raise Violation("a shape is a whole number", f"{key} is {said[1]!r} and was taken")
-    if key in SIZES and all(map(_is_size, said)):
-        more, grown = said[1] > said[0], new > old
-        if new == old or more != grown:
-            raise Violation(
-                "more of a size are more parameters", f"{key} {said[0]} -> {said[1]}: {old} -> {new}"
-            )
-        return True
-    if key in SHAPES and said[1] is None and new != old and not told:
-        raise Violation("a default is told", f"{key} was {said[0]} and is left out: {old} -> {new}")
-    return key in SHAPES
+    said, says = before.config.get(key), after.get(key)
+    if says is None:
+        if new != old and list(stored.assumptions) == list(before.model.assumptions):
+            raise Violation("what is assumed of a size is told", f"{key} is left out: {old} -> {new}")
+    elif not _is_size(says):
+        raise Violation("a size is a whole number", f"{key} is {says!r} and was taken")
+    elif _is_size(said):
+        more, less = float(str(says)) > float(str(said)), float(str(says)) < float(str(said))
+        if (more, less) != (new > old, new < old):
+            raise Violation("more of a size are more parameters", f"{key} {said} -> {says}: {old} -> {new}")
+    return True
 
 
 def _is_size(value: object) -> bool:
@@ -170,7 +172,8 @@ def check_device_figures(content: Mapping[str, Any], stored: Hardware) -> None:
     if set(content) <= {"hardware", "catalog_revision"} and isinstance(content.get("hardware"), dict):
         content = content["hardware"]
     figures = {name: getattr(stored, name) for name in FIGURES}
-    figures |= {name: getattr(stored, name) if stored.HasField(name) else None for name in OPTIONAL_FIGURES}
+    present = {field.name: value for field, value in stored.ListFields()}
+    figures |= {name: present.get(name) for name in OPTIONAL_FIGURES}
     for name, found in figures.items():
         check_same(_float(found), _float(_value(content.get(name))), f"{name} is that of the file")
     peaks = content.get("peak_flops_per_s")

@@ -18,7 +18,8 @@ class ServerProcess:
     def __init__(self, database_url: str) -> None:
         """Start it and wait until it listens."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith("RIDGELINE_")}
-        self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # kept
+        self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # until the kill
+        self._last_log = ""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ridgeline_server", "serve"],
             env={**outside, "RIDGELINE_LISTEN": "127.0.0.1:0", "RIDGELINE_DATABASE_URL": database_url},
@@ -35,14 +36,18 @@ class ServerProcess:
         self.address = match[1]
 
     def kill(self) -> None:
-        """End it as a crash would: SIGKILL, no last word."""
+        """End it as a crash would: SIGKILL, no last word. Once it is dead nothing more happens."""
         self._process.kill()
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+        self._last_log = self.log()
+        self._log.close()
 
     def log(self) -> str:
         """What it has written to its log."""
+        if self._log.closed:
+            return self._last_log
         self._log.seek(0)
         return self._log.read()
 

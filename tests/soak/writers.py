@@ -68,7 +68,6 @@ class Summary:
     """What a run came to."""
 
     plan: Plan
-    database: str
     took_s: float
     repeated: Counter[str]
     longest_attempt_s: float
@@ -78,7 +77,7 @@ class Summary:
         plan = self.plan
         repeats = ", ".join(f"{count:,} {why}" for why, count in sorted(self.repeated.items())) or "nothing"
         return (
-            f"{self.database}: {plan.writers} writers, {plan.devices} devices, {plan.servers} server(s): "
+            f"{plan.writers} writers, {plan.devices} devices, {plan.servers} server(s): "
             f"{plan.updates:,} updates acknowledged in {self.took_s:.0f} s, all of them in the figures and "
             f"in the history; told and repeated: {repeats}; longest attempt {self.longest_attempt_s:.1f} s; "
             f"{self.deadlocks} deadlocks"
@@ -109,7 +108,6 @@ def soak(database_url: str, plan: Plan) -> Summary:
     assert broken == 0
     return Summary(
         plan,
-        database_url.partition(":")[0].partition("+")[0],
         took_s,
         sum((receipt.repeated for receipt in receipts), Counter()),
         max(receipt.longest_attempt_s for receipt in receipts),

@@ -334,3 +334,12 @@ def test_a_model_that_cannot_be_read_is_not_stored(store: CatalogStore) -> None:
         store.models.create(unreadable)
     assert store.revision() == 0
     assert store.models.page().entries == ()
+
+
+def test_a_price_that_comes_without_a_day_gets_the_day_of_the_write(store: CatalogStore) -> None:
+    created = store.hardware.create(replace(device("a"), price_as_of=None)).entry
+    assert created.create_time is not None
+    assert created.price_as_of == created.create_time.date()
+    unpriced = replace(device("b"), price_as_of=None)
+    unpriced = replace(unpriced, hardware=replace(unpriced.hardware, price_usd_per_hour=None))
+    assert store.hardware.create(unpriced).entry.price_as_of is None

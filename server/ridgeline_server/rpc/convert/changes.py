@@ -79,7 +79,7 @@ def _config_leaves(path: str, text: str) -> Iterator[tuple[str, str]]:
         yield path, _json(text)
         return
     for key, value in config.items():
-        yield f"{path}.{key}", _json(value)
+        yield f"{path}.{key if _is_unicode(key) else json.dumps(key)}", _json(value)
 
 
 def _list_or_plain(value: Any, field: FieldDescriptor) -> Any:
@@ -104,4 +104,14 @@ def _number(value: Any) -> Any:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if _is_unicode(text) else json.dumps(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a message can hold a text. Half of a surrogate pair, which JSON may escape, it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
