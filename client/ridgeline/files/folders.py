@@ -6,14 +6,13 @@ the weights are stored, and leaving that out would describe another model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ridgeline.files import quantization
 from ridgeline.files.checkpoints import CheckpointError, read_totals
-from ridgeline.files.reading import config_text, read_text
+from ridgeline.files.reading import config_text, parse_json, read_text
 from ridgeline.v1.model_pb2 import Model
 
 CONFIG = "config.json"
@@ -45,9 +44,9 @@ def read_config(path: Path, field: str) -> Config:
     if folder is None:
         return Config(text)
     try:
-        config = json.loads(text)
-    except (ValueError, RecursionError):
-        return Config(text)
+        config = parse_json(text)
+    except ValueError:
+        return Config(text)  # The server tells what is wrong with it.
     if not isinstance(config, dict) or _is_quantized(config):
         return Config(text)
     file = quantization.find(folder, field)

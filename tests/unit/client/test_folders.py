@@ -181,6 +181,13 @@ def test_a_quantisers_file_that_tells_no_format_is_refused(tmp_path: Path, name:
     assert name in refused.value.violations[0].description
 
 
+def test_a_config_with_two_values_for_a_key_is_left_for_the_server_to_refuse(tmp_path: Path) -> None:
+    (tmp_path / "quant_config.json").write_text('{"w_bit": 4}')
+    text = '{"hidden_size": 8, "hidden_size": 16}'
+    (tmp_path / "config.json").write_text(text)
+    assert read_config(tmp_path, "model").text == text
+
+
 def test_two_quantisers_files_are_one_too_many(tmp_path: Path) -> None:
     (model_folder(tmp_path, quantized=QUANTIZED) / "quant_config.json").write_text('{"w_bit": 4}')
     with pytest.raises(errors.InvalidArgumentError) as refused:
