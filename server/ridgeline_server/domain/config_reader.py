@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ridgeline_server.domain.config.fields import ConfigFields, shown
 from ridgeline_server.domain.config.formats import read_dtype, read_formats
-from ridgeline_server.domain.config.keys import check_unread
+from ridgeline_server.domain.config.keys import check_unread, set_keys
 from ridgeline_server.domain.config.model_type import find_family
 from ridgeline_server.domain.config.sizes import (
     HIDDEN_SIZE,
@@ -29,6 +29,9 @@ from ridgeline_server.domain.parts.reading import Reading
 EXTRA_LAYERS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
 """Keys that tell of layers for multi-token prediction, which a checkpoint holds besides."""
 
+MAX_KEYS = 1000
+"""Keys of a language model's config; published ones have up to 150."""
+
 
 def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
     """Reads a parsed config.json.
@@ -41,6 +44,12 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
             [FieldViolation("", f"is {shown(config)}; give the object of a config.json")]
         )
     language = find_language(config)
+    count = len(set_keys(language.config))
+    if count > MAX_KEYS:
+        raise UnsupportedConfigError(
+            f"the config has {count} keys, {MAX_KEYS} are read at most; give the config.json of a model",
+            ["model_type"],
+        )
     assumptions: list[str] = []
     fields = ConfigFields(language.config)
     model_type, family = find_family(language.config, fields, assumptions)

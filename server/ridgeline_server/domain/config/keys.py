@@ -70,6 +70,9 @@ _STRUCTURAL = re.compile(
 )
 """What the names of keys that shape a model have in them."""
 
+MAX_KEY_LENGTH = 100
+"""Characters of a key that is looked at; a longer one is no key of any model."""
+
 _LOOKED_INTO = ("attn_config", "ffn_config", "linear_attn_config", "sparse_attention_config", "ssm_cfg")
 
 
@@ -83,7 +86,7 @@ def check_unread(
     """Refuses a config with a key that may shape the model and was not read; says other unknown keys."""
     known = {*ignored, *fields.read}
     unread = [key for key in set_keys(config) if key not in known and not _irrelevant(key)]
-    structural = [key for key in unread if _STRUCTURAL.search(key.lower())]
+    structural = [key for key in unread if len(key) > MAX_KEY_LENGTH or _STRUCTURAL.search(key.lower())]
     if structural:
         raise UnsupportedConfigError(
             f"the config has {', '.join(map(shown, structural[:8]))}, which may change the layers of a "
@@ -97,7 +100,9 @@ def check_unread(
 
 def _irrelevant(key: str) -> bool:
     lower = key.lower()
-    return any(_IRRELEVANT.fullmatch(name) for name in (lower, lower.rpartition(".")[2]))
+    return len(key) <= MAX_KEY_LENGTH and any(
+        _IRRELEVANT.fullmatch(name) for name in (lower, lower.rpartition(".")[2])
+    )
 
 
 def set_keys(config: Mapping[str, object]) -> list[str]:

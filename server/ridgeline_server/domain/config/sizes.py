@@ -19,7 +19,7 @@ CONTEXT = (
     "model_max_length",
 )
 MAX_HIDDEN_SIZE = 1 << 20
-MAX_LAYERS = 4096
+MAX_LAYERS = 1024
 MAX_HEADS = 1 << 14
 MAX_HEAD_DIM = 1 << 14
 MAX_MLP_WIDTH = 1 << 24

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ridgeline_server.domain.config.keys import MAX_KEY_LENGTH
+
 LANGUAGE = (
     "text_config",
     "llm_config",
@@ -57,7 +59,7 @@ def find_language(config: Mapping[str, object]) -> Language:
                 parts[f"{what} ({present[0]})"] = None
         key = next((key for key in LANGUAGE if isinstance(config.get(key), Mapping) and config[key]), None)
         if key is None:
-            other = [k for k in config if _OTHER_KEYS.fullmatch(k)]
+            other = [k for k in config if len(k) <= MAX_KEY_LENGTH and _OTHER_KEYS.fullmatch(k)]
             told = [
                 k
                 for k in other

@@ -94,7 +94,7 @@ class GptNeoTypes:
             types, times = entry if isinstance(entry, list | tuple) and len(entry) == 2 else ((), 0)
             known = [GPT_NEO_TYPES.get(str(t)) for t in types] if isinstance(types, list | tuple) else []
             number = whole(times) or 0
-            if 0 < number <= MAX_LAYERS:
+            if 0 < number <= MAX_LAYERS and len(known) * number <= reading.layer_count >= len(names):
                 names.extend(number * [name for name in known if name is not None])
         if len(names) != reading.layer_count:
             if reading.fields.sound:
