@@ -17,7 +17,7 @@ PACKAGE_INPUTS := pyproject.toml hatch_build.py $(wildcard proto/ridgeline/v1/*.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo dev test lint format proto bench lock clean
+.PHONY: help demo dev test soak lint format proto bench lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ dev: $(VENV)/dev.stamp $(VENV)/package.stamp ## install all that building, linti
 
 test: dev ## run the tests, on a PostgreSQL of their own too
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: dev ## hammer, kill and fuzz the catalog for the better part of an hour, on both databases
+	@$(BIN)/python -m tests.soak
 
 lint: dev ## ruff, mypy --strict, import contracts, buf
 	$(BIN)/ruff check .

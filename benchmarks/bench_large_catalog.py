@@ -49,7 +49,7 @@ class Catalog:
 
     def forget(self) -> None:
         """Empty the memory of entries and of messages."""
-        self.store.models._cache = VersionCache()
+        self.store.models._cache = VersionCache(self.store.models.size)
         self.methods = service_methods(self.store)
 
     def page(self, number: int, **query: Any) -> Callable[[], object]:

@@ -58,6 +58,20 @@ def test_entries_of_all_kinds_are_written_in_one_revision(ask: Ask) -> None:
     assert ask("GetModel", pb.GetModelRequest(id="o/m")).model.layer_count == 2
 
 
+@pytest.mark.parametrize("text", ['"_comment": "\\ud800"', '"_\\ud800": 1', '"_x": ["\\udfff"]'])
+def test_half_a_surrogate_pair_in_a_config_is_told_as_it_is_escaped(ask: Ask, text: str) -> None:
+    model = samples.model("o/m")
+    model.config_json = f"{{{text}, {model.config_json.lstrip()[1:]}"
+    response = import_entries(ask, pb.EntryToImport(model=model))
+    assert actions(response) == [CREATED]
+    (told,) = [
+        f"{change.field}: {change.after}" for change in response.outcomes[0].changes if "\\ud" in str(change)
+    ]
+    assert "\\ud" in told
+    assert ask("ListChanges", pb.ListChangesRequest()).changes[0].changes == response.outcomes[0].changes
+    assert ask("GetModel", pb.GetModelRequest(id="o/m")).model.config_json == model.config_json
+
+
 def test_an_import_tells_each_field_that_it_changes_and_a_dry_run_tells_the_same(ask: Ask) -> None:
     import_entries(ask, hardware("x100"), hardware("same"))
     entries = (hardware("x100", bandwidth_bytes_per_s=3e12), hardware("same"), hardware("new"))

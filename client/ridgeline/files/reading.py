@@ -48,12 +48,35 @@ def read_text(path: Path, field: str, max_bytes: int = MAX_FILE_BYTES) -> str:
 def read_object(path: Path, field: str, max_bytes: int = MAX_FILE_BYTES) -> dict[str, object]:
     """The JSON object in a file. Raises InvalidArgumentError about `field`."""
     try:
-        content = json.loads(read_text(path, field, max_bytes))
-    except (ValueError, RecursionError) as error:
-        raise _wrong_file(path, field, f"is not JSON: {error}") from None
+        content = parse_json(read_text(path, field, max_bytes))
+    except ValueError as error:
+        raise _wrong_file(path, field, str(error)) from None
     if not isinstance(content, dict):
         raise _wrong_file(path, field, "does not hold a JSON object")
     return content
+
+
+def parse_json(text: str) -> object:
+    """The value of a JSON text. Raises ValueError that says what is wrong, also for a key with two values."""
+    try:
+        return json.loads(text, object_pairs_hook=_with_one_value_each)
+    except _TwoValuesError as error:
+        raise ValueError(f"gives the key {error} two values; keep the one that holds") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is not JSON: {error}") from None
+
+
+class _TwoValuesError(ValueError):
+    """A key that stands twice in an object, which readers of JSON take one way or the other."""
+
+
+def _with_one_value_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for key, value in pairs:
+            if found[key] != value:
+                raise _TwoValuesError(json.dumps(key[:60]))
+    return found
 
 
 def config_text(config: Mapping[str, object], field: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Generic, TypeVar
 
 from ridgeline_server.domain.config_reader import read_config
@@ -103,8 +103,13 @@ class ModelEntry(CatalogEntry):
 
         Raises InvalidFieldsError and UnsupportedConfigError for a config that Ridgeline cannot read.
         """
-        model = read_config(parse_config(self.config_json), self.id)
-        return replace(model, display_name=self.display_name)
+        return replace(_read(self.config_json, self.id), display_name=self.display_name)
+
+
+@lru_cache(maxsize=256)
+def _read(config_json: str, entry_id: str) -> Model:
+    """What was just checked is read again when it is written, under the lock of writers."""
+    return read_config(parse_config(config_json), entry_id)
 
 
 @dataclass(frozen=True)
@@ -120,11 +125,15 @@ class ProfileEntry(CatalogEntry):
 
 
 def parse_config(config_json: str) -> Mapping[str, object]:
-    """The object in the text of a config.json. Raises InvalidFieldsError when there is none."""
+    """The object in the text of a config.json. Raises InvalidFieldsError when there is none, or when a key in
+    it has two values.
+    """
     try:
-        config = json.loads(config_json)
+        config = json.loads(config_json, object_pairs_hook=_with_one_value_each)
     except json.JSONDecodeError as error:
         problem = f"is not JSON (line {error.lineno}, column {error.colno}: {error.msg})"
+    except _TwoValuesError as error:
+        problem = f"gives the key {error} two values; keep the one that holds"
     except ValueError:
         problem = "holds a number of thousands of digits"
     except RecursionError:
@@ -134,6 +143,19 @@ def parse_config(config_json: str) -> Mapping[str, object]:
             return config
         problem = "is JSON, but not an object"
     raise InvalidFieldsError([FieldViolation("config_json", f"{problem}; give the text of a config.json")])
+
+
+class _TwoValuesError(ValueError):
+    """A key that stands twice in an object, which readers of JSON take one way or the other."""
+
+
+def _with_one_value_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for key, value in pairs:
+            if found[key] != value:
+                raise _TwoValuesError(json.dumps(key[:60]))
+    return found
 
 
 E = TypeVar("E", bound=HardwareEntry | ModelEntry | ProfileEntry)

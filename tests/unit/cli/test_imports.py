@@ -101,11 +101,12 @@ def test_what_cannot_be_read_is_refused_in_its_place(run: Run, importing: FakeCl
     (tmp_path / "d.json").write_bytes(b"\xff\xfe")
     (tmp_path / "e.json").write_text("[]")
     (tmp_path / "f.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "ff.json").write_text('{"memory_bytes": 1, "memory_bytes": 2}')
     card(tmp_path, "g")
     arguments = ("hardware", "import", str(tmp_path))
     assert told(run, *arguments) == [
         ("a.json", "CREATED"),
-        *((f"{name}.json", "REFUSED") for name in "bcdef"),
+        *((f"{name}.json", "REFUSED") for name in ("b", "c", "d", "e", "f", "ff")),
         ("g.json", "CREATED"),
     ]
     result = run(*arguments)
@@ -116,7 +117,8 @@ def test_what_cannot_be_read_is_refused_in_its_place(run: Run, importing: FakeCl
         "It is not a text in UTF-8",
         "It does not hold a JSON object",
         "It holds a model; import it with `ridgeline models import`",
-        "2 created, 5 refused",
+        'It gives the key "memory_bytes" two values',
+        "2 created, 6 refused",
     ):
         assert said in " ".join(result.stdout.split())
 

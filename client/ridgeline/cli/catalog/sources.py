@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -130,10 +129,12 @@ def _text(file: str) -> str:
 
 
 def _object(text: str) -> Mapping[str, Any]:
+    from ridgeline.files.reading import parse_json
+
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(f"It is not JSON: {error}") from None
+        content = parse_json(text)
+    except ValueError as error:
+        raise _unreadable(f"It {error}") from None
     if not isinstance(content, dict):
         raise _unreadable("It does not hold a JSON object")
     return content
