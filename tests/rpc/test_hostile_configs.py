@@ -70,6 +70,7 @@ HOSTILE: dict[str, str] = {
     "globs": ignoring(lambda n: '"' + "*a" * 240 + f'{n}"'),
     "a long key": config(**{"rope_" * 50_000: 1}),
     "a long key of a wrapper": config(**{"_projector_" * 20_000 + "\n": 1}),
+    "keys of a wrapper": filled(lambda n: f'"mm_{n}":1', config()[:-1] + ", %s}"),
     "keys": filled(lambda n: f'"a{n}":1', config()[:-1] + ", %s}"),
     "keys within": filled(lambda n: f'"a{n}":1', config(attn_config={"x": 0})[:-2] + ", %s}}"),
     "a list of layers": filled(

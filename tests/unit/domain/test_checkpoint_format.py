@@ -159,6 +159,14 @@ def test_auto_round_leaves_modules_wide_by_name_or_by_expression(extra: dict[str
     assert found == {module: Dtype.INT4 for module in ("attention", "mlp") if module != wide}
 
 
+def test_gptq_gives_modules_formats_of_their_own_by_expression() -> None:
+    dynamic = {r"-:.*self_attn.*": {}, r"+:.*down_proj": {"bits": 8, "group_size": 64}, r".*up_proj": {}}
+    model = read_config(small(quantization_config={**GPTQ, "dynamic": dynamic}))
+    # Two of the three matrices of the MLP have the scheme's own format.
+    assert [(form.module.value, form.dtype) for form in model.formats] == [("mlp", Dtype.INT4)]
+    assert any("stored as int8 in some layers and taken as int4" in said for said in model.assumptions)
+
+
 def test_auto_round_stores_modules_in_more_bits_where_it_says_so() -> None:
     extra = {r".*mlp.*": {"bits": 8, "group_size": 32}}
     model = read_config(small(quantization_config={**AUTO_ROUND, "extra_config": extra}))
@@ -187,7 +195,8 @@ def test_what_a_quantisation_leaves_out_is_said() -> None:
         ({"quant_method": "hqq"}, "hqq is not known"),
         ({"quant_method": "modelopt", "quant_algo": "W3A16"}, 'modelopt has quant_algo "W3A16"'),
         ({"quant_method": "quark"}, "quark has no global_quant_config.weight"),
-        ({**GPTQ, "dynamic": {"layers.0": {"bits": 8}}}, "gptq gives modules formats of their own (dynamic)"),
+        ({**GPTQ, "dynamic": {"layers.0": 8}}, "gptq has dynamic 8, not an object"),
+        ({**GPTQ, "dynamic": {"layers.0": {"bits": 3}}}, "gptq has bits 3"),
         ({}.fromkeys(["bits"], 4), "null is not known"),
         ({"quant_method": ["awq"]}, '["awq"] is not known'),
         ("awq", 'is "awq", not an object'),

@@ -17,7 +17,7 @@ _IRRELEVANT = re.compile(
     | transformers\.js_config | tokenizer_.* | torchscript | task_specific_params
     | finetuning_task | problem_type | id2label | label2id
     | num_labels | prefix | processor_class | license | language | version | is_llama_config | is_decoder
-    | language_model_only
+    | language_model_only | is_composition
 
     # numerics and training
     | .*(dropout|pdrop|dropout_prob|jitter(_noise|_eps)?|_eps|epsilon|loss|loss_(coef|weight|alpha))
@@ -47,7 +47,7 @@ _IRRELEVANT = re.compile(
     | num_beams | num_beam_groups | diversity_penalty | early_stopping | temperature | top_[kp] | typical_p
     | .*_penalty | (max|min)_length | max_new_tokens | .*no_repeat_ngram_size | num_return_sequences
     | forced_.* | remove_invalid_values | summary_.* | tf_legacy_loss | vision_soft_tokens_per_image
-    | mm_tokens_per_image | image_seq_length | pad_id | .*_(start|end|pad)_id
+    | mm_tokens_per_image | num_image_tokens | image_seq_length | pad_id | .*_(start|end|pad)_id
 
     # positions: what they change is read elsewhere, or moves no weight
     | (.*_)?rope_(theta|scaling|parameters|type|ratio|base|factor|alpha|interleaved?) | .*rope_.*base_freq

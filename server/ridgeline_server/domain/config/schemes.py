@@ -91,7 +91,7 @@ def read_scheme(config: Mapping[str, object]) -> Scheme | None:
         return Scheme(Format(Dtype.MXFP4, MXFP4_BLOCK), modules, experts_only=True)
     if method in ("awq", "gptq", "auto-round"):
         base, notes = _grouped_integers(scheme, method)
-        own = _extra_config(scheme, method) if method == "auto-round" else ()
+        own = {"auto-round": _extra_config, "gptq": _dynamic}.get(method, lambda *_: ())(scheme, method)
         return Scheme(base, (*own, *modules), notes=notes)
     if method == "bitsandbytes":
         base, notes = _bitsandbytes(scheme)
@@ -124,7 +124,7 @@ def _check_known_parts(scheme: Mapping[str, object], method: str) -> None:
     sparsity = scheme.get("sparsity_config")
     if isinstance(sparsity, Mapping) and sparsity.get("format") not in (None, "dense"):
         raise _refused(method, f"stores sparse weights ({shown(sparsity.get('format'))})")
-    for key in ("dynamic", "modules_in_block_to_quantize", "layer_quant_config"):
+    for key in ("modules_in_block_to_quantize", "layer_quant_config"):
         if scheme.get(key) and method in ("gptq", "quark"):
             raise _refused(method, f"gives modules formats of their own ({key})")
 
@@ -267,6 +267,21 @@ def _extra_config(scheme: Mapping[str, object], method: str) -> Iterator[tuple[s
         else:
             _check_integers(own, method)
             yield pattern, _grouped_integers(own, method)[0]
+
+
+def _dynamic(scheme: Mapping[str, object], method: str) -> Iterator[tuple[str, Format | None]]:
+    """GPTQModel's formats of single modules, by expressions; those that begin with `-:` stay wide."""
+    dynamic = scheme.get("dynamic") or {}
+    if not isinstance(dynamic, Mapping):
+        raise _refused(method, f"has dynamic {shown(dynamic)}, not an object")
+    for name, said in dynamic.items():
+        if name.startswith("-:"):
+            yield f"re:{name[2:]}", None
+        elif isinstance(said, Mapping):
+            own = _grouped_integers({**scheme, **said}, method)[0]
+            yield f"re:{name.removeprefix('+:')}", own
+        else:
+            raise _refused(method, f"has dynamic {shown(said)}, not an object")
 
 
 def _check_integers(scheme: Mapping[str, object], method: str) -> None:

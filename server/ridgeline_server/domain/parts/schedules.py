@@ -35,7 +35,7 @@ class Stated:
 
     A pattern is a string with a letter per layer. Of a list longer than the layers the rest belongs to
     layers that are not modelled, where `longer` says that the family has such. A `needed` key may not be
-    missing.
+    missing; an empty list says nothing.
     """
 
     key: str
@@ -52,7 +52,7 @@ class Stated:
         """What the key lists."""
         fields, layers = reading.fields, reading.layer_count
         entries = fields.value(self.key)
-        if entries is None:
+        if entries in (None, []):
             if self.needed:
                 fields.lack((self.key,))
             return None
