@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any, ClassVar, Generic
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Row,
@@ -31,7 +30,8 @@ from ridgeline_server.store.database import Database, WriteTransaction
 from ridgeline_server.store.entries import Cursor, E, Origin, Page, Versioned
 from ridgeline_server.store.errors import EtagMismatchError, NameTakenError, NotFoundError, Resource
 from ridgeline_server.store.listing import Bounds, ById, Filter, Listing, Order
-from ridgeline_server.store.names import NEAREST_COUNT, loose_key, name_key, nearest_keys
+from ridgeline_server.store.lookup import find_owner, nearest_names, owner_column
+from ridgeline_server.store.names import loose_key, name_key
 from ridgeline_server.store.revisions import AsOf, as_of
 from ridgeline_server.store.tables import revisions
 from ridgeline_server.store.versions import VersionCache, VersionKey
@@ -333,16 +333,10 @@ class Repository(ABC, Generic[E]):
 
     def _resolve(self, connection: Connection, at: AsOf, name: str) -> str:
         """The id of the entry with this id or alias. Raises NotFoundError with the nearest names."""
-        owner = owner_column(self.names)
-        query = select(owner).distinct().where(at.holds(self.names))
-        for column, key in (
-            (self.names.c.name_key, name_key(name)),
-            (self.names.c.loose_key, loose_key(name)),
-        ):
-            ids: list[str] = list(connection.execute(query.where(column == key).limit(2)).scalars())
-            if len(ids) == 1:
-                return ids[0]
-        raise self._not_found(connection, at, name)
+        entry_id = find_owner(connection, self.names, at, name)
+        if entry_id is None:
+            raise self._not_found(connection, at, name)
+        return entry_id
 
     def _order(self, listing: Listing) -> Order:
         if not listing.order_by or listing.order_by == "id":
@@ -385,18 +379,7 @@ class Repository(ABC, Generic[E]):
         )
 
     def _not_found(self, connection: Connection, at: AsOf, name: str) -> NotFoundError:
-        columns, owner = self.names.c, owner_column(self.names)
-        # The keys alone: an index holds those of current names, and there may be hundreds of thousands.
-        keys = connection.execute(select(columns.name_key).where(at.holds(self.names))).scalars()
-        near = nearest_keys(name, sorted(keys))
-        found = select(columns.name_key, columns.name, owner).where(
-            at.holds(self.names), columns.name_key.in_(near)
-        )
-        by_key = {key: (entry_id, spelt) for key, spelt, entry_id in connection.execute(found)}
-        best: dict[str, str] = {}
-        for key in near:
-            best.setdefault(*by_key[key])
-        return NotFoundError(self.resource, name, tuple(best.values())[:NEAREST_COUNT])
+        return NotFoundError(self.resource, name, nearest_names(connection, self.names, at, name))
 
 
 def stamped(entry: E, origin: Origin, now: datetime, create_time: datetime | None = None) -> E:
@@ -404,13 +387,6 @@ def stamped(entry: E, origin: Origin, now: datetime, create_time: datetime | Non
     return replace(
         entry, origin=origin, etag=secrets.token_hex(8), create_time=create_time or now, update_time=now
     )
-
-
-def owner_column(table: Table) -> Column[str]:
-    """The column of a part or names table that holds the entry's id."""
-    (constraint,) = table.foreign_key_constraints
-    column: Column[str] = constraint.columns.values()[0]
-    return column
 
 
 def _position(row: Row[Any]) -> int:
