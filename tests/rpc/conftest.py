@@ -13,8 +13,8 @@ import ridgeline
 from ridgeline_server.app import Server
 from ridgeline_server.rpc.dispatch import Method, service_methods
 from ridgeline_server.rpc.embedding import EmbeddedService
+from ridgeline_server.store.builtin import builtin_digest
 from ridgeline_server.store.database import create_database_engine, sqlite_url
-from ridgeline_server.store.seed import builtin_digest
 from ridgeline_server.store.startup import open_catalog, open_embedded_catalog
 from ridgeline_server.store.tables import catalog_state
 from tests.rpc.ask import Ask, asker

@@ -91,9 +91,11 @@ def test_output_only_fields_of_a_new_entry_are_ignored(client: ridgeline.Client,
 
 
 def test_every_write_raises_the_revision(client: ridgeline.Client, kind: Kind) -> None:
+    changed = kind.sample()
+    setattr(changed, kind.changed_field, kind.other_value)
     revisions = [
         kind.call(client, "create", kind.sample()).catalog_revision,
-        kind.call(client, "update", kind.sample()).catalog_revision,
+        kind.call(client, "update", changed).catalog_revision,
         kind.call(client, "delete", kind.sample().id).catalog_revision,
     ]
     assert revisions == [revisions[0], revisions[0] + 1, revisions[0] + 2]
@@ -140,7 +142,9 @@ def test_a_mask_with_a_path_that_cannot_change_is_refused(
 
 def test_a_stale_etag_aborts_and_a_current_one_does_not(client: ridgeline.Client, kind: Kind) -> None:
     first = kind.entry(kind.call(client, "create", kind.sample()))
-    second = kind.entry(kind.call(client, "update", first))
+    changed = kind.sample()
+    setattr(changed, kind.changed_field, kind.other_value)
+    second = kind.entry(kind.call(client, "update", changed))
     with pytest.raises(errors.AbortedError) as raised:
         kind.call(client, "update", first)
     assert raised.value.reason == "ETAG_MISMATCH"

@@ -17,6 +17,7 @@ from ridgeline.wire import WireTransport
 from ridgeline_server.domain.errors import (
     FieldViolation,
     InvalidFieldsError,
+    MissingProfileError,
     UnsupportedArchitectureError,
     UnsupportedConfigError,
     UnsupportedDtypeError,
@@ -137,7 +138,7 @@ def test_a_rule_of_the_database_itself_is_the_callers_to_keep() -> None:
 
 
 def test_a_missing_profile_of_the_estimator_is_no_fault_but_a_wrong_key_is() -> None:
-    missing = errors.from_status(status_of(LookupError("the catalog has no profile for gemm"), "m"))
+    missing = errors.from_status(status_of(MissingProfileError("the catalog has no profile for gemm"), "m"))
     assert missing.reason == "EFFICIENCY_PROFILE_NOT_FOUND"
     assert errors.from_status(status_of(KeyError("gemm"), "m")).reason == "INTERNAL"
     assert errors.from_status(status_of(IndexError("gemm"), "m")).reason == "INTERNAL"

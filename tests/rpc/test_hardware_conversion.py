@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from ridgeline.v1 import common_pb2, hardware_pb2, types_pb2
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert import hardware
+from ridgeline_server.store.builtin import builtin_hardware
 from ridgeline_server.store.entries import HardwareEntry
-from ridgeline_server.store.seed import builtin_hardware
 from tests.rpc import samples
 
 BUILTIN = {entry.id: entry for entry in builtin_hardware()}
@@ -96,14 +95,6 @@ def test_a_day_without_a_price_is_refused() -> None:
     assert complaints(message) == [
         ("hardware.price_as_of", 'is "2026-11-22", but there is no price; give price_usd_per_hour too')
     ]
-
-
-def test_a_price_that_comes_without_a_day_gets_the_day_of_the_write() -> None:
-    message = samples.device()
-    message.ClearField("price_as_of")
-    before = datetime.now(UTC).date()
-    assert before <= (read(message).price_as_of or before) <= datetime.now(UTC).date()
-    assert read(message).price_as_of is not None
 
 
 def test_suspicions_are_told_and_never_taken_from_a_caller() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 
 from ridgeline.errors import RidgelineError
@@ -97,3 +100,19 @@ def test_a_page_ends_before_it_grows_too_large_for_grpc(ask: Ask) -> None:
     rest = ask("ListModels", pb.ListModelsRequest(page_token=first.next_page_token))
     assert [model.id for model in rest.models] == ids[2:]
     assert not rest.next_page_token
+
+
+@pytest.mark.parametrize("end", ["soon", 7, "2026-13-45", None, True])
+def test_a_forged_end_of_a_page_is_refused(ask: Ask, end: object) -> None:
+    add_devices(ask, 3)
+    request = pb.ListHardwareRequest(order_by="update_time", page_size=1)
+    token = ask("ListHardware", request).next_page_token
+    digest, revision, entry_id, _ = json.loads(base64.urlsafe_b64decode(token))
+    forged = base64.urlsafe_b64encode(json.dumps([digest, revision, entry_id, end]).encode()).decode()
+    request.page_token = forged
+    if end is None:
+        assert ask("ListHardware", request).hardware is not None
+        return
+    with pytest.raises(RidgelineError) as raised:
+        ask("ListHardware", request)
+    assert (raised.value.code, raised.value.reason) == ("INVALID_ARGUMENT", "INVALID_PAGE_TOKEN")

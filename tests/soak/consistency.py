@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine, Table, and_, exists, func, select, te
 
 from ridgeline_server.store import tables
 from ridgeline_server.store.database import create_database_engine
-from ridgeline_server.store.lookup import owner_column
+from ridgeline_server.store.entry_names import owner_column
 
 ENTRIES = (
     (tables.hardware, tables.hardware_names),

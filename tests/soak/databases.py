@@ -12,8 +12,8 @@ import psycopg
 from sqlalchemy import make_url, update
 
 from ridgeline_migrations import upgrade
+from ridgeline_server.store.builtin import builtin_digest
 from ridgeline_server.store.database import create_database_engine, sqlite_url
-from ridgeline_server.store.seed import builtin_digest
 from ridgeline_server.store.tables import catalog_state
 from tests.private_postgres import DURABLE, private_cluster
 

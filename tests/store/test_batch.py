@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from ridgeline_server.store.batch import Write, WriteAction, WriteOutcome, write_entries
+from ridgeline_server.store.builtin import BuiltinCatalog
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import Origin
 from ridgeline_server.store.errors import InvalidEntryError, NameTakenError
 from ridgeline_server.store.listing import Listing
-from ridgeline_server.store.seed import BuiltinCatalog, seed
+from ridgeline_server.store.seed import seed
+from ridgeline_server.store.tables import models
 from tests.store.samples import device, model, profile
 
 CREATED, UPDATED, UNCHANGED, REFUSED, NOT_WRITTEN = WriteAction
@@ -146,3 +150,51 @@ def test_two_entries_of_one_import_cannot_share_a_name(store: CatalogStore) -> N
     assert actions(outcomes) == [CREATED, REFUSED]
     assert isinstance(outcomes[1].error, NameTakenError)
     assert outcomes[1].error.holder == "a"
+
+
+def test_names_may_change_hands_within_an_import(store: CatalogStore) -> None:
+    write(store, device("a", "one"), device("b", "two"))
+    outcomes, _ = write(store, device("a", "two"), device("b", "one"), replaces=True)
+    assert actions(outcomes) == [UPDATED, UPDATED]
+    assert [store.hardware.get(name).entry.id for name in ("one", "two")] == ["b", "a"]
+
+
+def test_a_refusal_leaves_names_where_they_were(store: CatalogStore) -> None:
+    """`b` is refused, so it keeps `two`, which `a` then cannot have."""
+    write(store, device("a", "one"), device("b", "two"), device("mine", "Taken"))
+    outcomes, _ = write(store, device("a", "two"), device("b", "taken"), device("c"), replaces=True)
+    assert actions(outcomes) == [REFUSED, REFUSED, CREATED]
+    assert [
+        outcome.error.holder for outcome in outcomes[:2] if isinstance(outcome.error, NameTakenError)
+    ] == [
+        "b",
+        "mine",
+    ]
+    assert [store.hardware.get(name).entry.id for name in ("one", "two")] == ["a", "b"]
+
+
+def test_an_undated_price_keeps_its_day_when_it_is_imported_again(store: CatalogStore) -> None:
+    undated = replace(device("a"), price_as_of=None)
+    store.hardware.create(replace(device("a"), price_as_of=date(2020, 1, 2)))
+    outcomes, _ = write(store, undated, replaces=True)
+    assert actions(outcomes) == [UNCHANGED]
+    dearer = replace(undated, hardware=replace(undated.hardware, price_usd_per_hour=9.0))
+    (outcome,), _ = write(store, dearer, replaces=True)
+    assert outcome.after is not None
+    assert outcome.after.price_as_of > date(2026, 1, 1)
+
+
+def test_a_model_that_this_release_cannot_read_is_repaired_by_an_import(store: CatalogStore) -> None:
+    store.models.create(model("o/m"))
+    with store.database.writing() as transaction:
+        newer = update(models).values(config_json='{"model_type": "unheard-of"}', etag="newer")
+        transaction.connection.execute(newer)
+    (outcome,), _ = write_entries(
+        store.database,
+        [Write(store.models, model("o/m"))],
+        allow_existing=True,
+        all_or_nothing=False,
+        dry_run=False,
+    )
+    assert outcome.action is UPDATED
+    assert store.models.get("o/m").entry.model.layer_count == 2

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from sqlalchemy import delete
 
 from ridgeline_server.store.batch import Write, write_entries
+from ridgeline_server.store.builtin import BuiltinCatalog
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.errors import EtagMismatchError, NameTakenError, NotFoundError, Resource
 from ridgeline_server.store.history import Change, ChangeAction, ChangeQuery, list_changes
 from ridgeline_server.store.listing import Listing
 from ridgeline_server.store.principals import acting_as
-from ridgeline_server.store.seed import BuiltinCatalog, seed
+from ridgeline_server.store.seed import seed
 from ridgeline_server.store.tables import hardware, hardware_names
 from tests.store.samples import LLAMA_CONFIG, device, model, profile
 
@@ -83,7 +84,7 @@ def test_changes_are_chosen_by_kind_entry_principal_and_revision(store: CatalogS
             (device, store.hardware), (model, store.models), (profile, store.profiles)
         ):  # fmt: skip
             repository.create(make("same"))  # type: ignore[arg-type]
-    store.hardware.update("same", lambda entry: entry)
+    store.hardware.update("same", lambda entry: device("same", bandwidth=2e12))
     store.hardware.create(device("other"))
     revisions = {
         "hardware": [c.key.revision for c in changes(store, resource=Resource.HARDWARE)],
@@ -107,7 +108,7 @@ def test_entries_that_were_written_together_share_a_revision_and_pages_part_them
     seed(
         store, BuiltinCatalog(tuple(device(f"d{n}") for n in range(5)), (model("o/m"),), (profile("p"),), "1")
     )
-    store.hardware.update("d3", lambda entry: entry)
+    store.hardware.update("d3", lambda entry: device("d3", bandwidth=2e12))
     found = changes(store)
     assert len(found) == 8
     assert len({change.key for change in found}) == 8

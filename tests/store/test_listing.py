@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from ridgeline_server.domain.dtypes import Dtype
+from ridgeline_server.store.builtin import BuiltinCatalog
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import HardwareEntry, ModelEntry, Origin
 from ridgeline_server.store.errors import RevisionOutOfRangeError
 from ridgeline_server.store.listing import HardwareFilter, Listing, ModelFilter
 from ridgeline_server.store.repository import Repository
-from ridgeline_server.store.seed import BuiltinCatalog, seed
+from ridgeline_server.store.seed import seed
 from tests.store.samples import LLAMA_CONFIG, device, model, profile
 
 

@@ -12,23 +12,21 @@ from sqlalchemy import update
 
 import ridgeline_catalog
 from ridgeline_server.domain.dtypes import Dtype
-from ridgeline_server.store import seed as seed_module
-from ridgeline_server.store.catalog_store import CatalogStore
-from ridgeline_server.store.entries import Confidence, HardwareEntry, ModelEntry, Origin, ProfileEntry
-from ridgeline_server.store.errors import NotFoundError
-from ridgeline_server.store.listing import Listing, ModelFilter
-from ridgeline_server.store.seed import (
+from ridgeline_server.store import builtin as builtin_module
+from ridgeline_server.store.builtin import (
     BuiltinCatalog,
     BuiltinCatalogError,
-    SeedOutcome,
     builtin_digest,
     hardware_entry,
     model_entry,
     profile_entry,
     read_builtin_catalog,
-    seed,
-    seed_differences,
 )
+from ridgeline_server.store.catalog_store import CatalogStore
+from ridgeline_server.store.entries import Confidence, HardwareEntry, ModelEntry, Origin, ProfileEntry
+from ridgeline_server.store.errors import NotFoundError
+from ridgeline_server.store.listing import Listing, ModelFilter
+from ridgeline_server.store.seed import SeedOutcome, seed, seed_differences
 from ridgeline_server.store.tables import models
 from tests.processes import run_at_once
 from tests.store.samples import device, model, profile
@@ -95,7 +93,7 @@ def test_what_a_user_changed_is_never_overwritten(store: CatalogStore) -> None:
     seed(store, release(device("a"), model("o/m"), profile("p")))
     store.hardware.update("a", lambda entry: replace(entry, notes=("mine",)))
     store.models.update("o/m", lambda entry: replace(entry, notes=("mine",)))
-    store.profiles.update("p", lambda entry: entry)
+    store.profiles.update("p", lambda entry: profile("p", launch_us=5.0))
     report = seed(
         store,
         release(device("a", bandwidth=5e12), model("o/m", layers=3), profile("p", launch_us=4.0), digest="2"),
@@ -178,7 +176,7 @@ def test_aliases_may_change_hands_between_built_ins(store: CatalogStore) -> None
 
 def test_a_built_in_that_a_release_no_longer_ships_goes_unless_a_user_changed_it(store: CatalogStore) -> None:
     seed(store, release(device("old", "Old Name"), device("changed")))
-    store.hardware.update("changed", lambda entry: entry)
+    store.hardware.update("changed", lambda entry: device("changed", bandwidth=3e12))
     report = seed(store, release(device("new", "Old Name"), digest="2"))
     assert report.hardware == SeedOutcome(created=("new",), removed=("old",))
     assert [entry.id for entry in store.hardware.page().entries] == ["changed", "new"]
@@ -244,6 +242,35 @@ def test_a_dry_run_tells_what_a_newer_release_would_change_and_writes_nothing(st
     assert seed(store, newer, dry_run=True).hardware.created == ("new",)
     assert store.revision() == before
     assert store.models.get("o/m").entry.model.layer_count == 2
+
+
+def test_a_built_in_that_a_user_changed_or_removed_comes_back_on_request(store: CatalogStore) -> None:
+    shipped = release(device("changed"), device("removed"), device("mine"))
+    seed(store, shipped)
+    store.hardware.update("changed", lambda entry: device("changed", bandwidth=3e12))
+    store.hardware.update("mine", lambda entry: device("mine", bandwidth=3e12))
+    store.hardware.delete("removed")
+    report = seed(store, shipped, restored=["changed", "removed"])
+    assert report.hardware == SeedOutcome(
+        created=("removed",), updated=("changed",), kept_user_changes=("mine",)
+    )
+    for entry_id in ("changed", "removed"):
+        entry = store.hardware.get(entry_id).entry
+        assert (entry.hardware.bandwidth_bytes_per_s, entry.origin) == (1e12, Origin.BUILTIN)
+    assert seed(store, release(device("changed", bandwidth=5e12), digest="2")).hardware.updated == (
+        "changed",
+    )
+
+
+def test_a_config_that_this_release_cannot_read_stops_no_seed_and_no_report(store: CatalogStore) -> None:
+    seed(store, release(model("o/m")))
+    with store.database.writing() as transaction:
+        newer = update(models).values(config_json='{"model_type": "unheard-of"}', etag="newer", origin="user")
+        transaction.connection.execute(newer)
+    assert [found.action for found in seed_differences(store, release(model("o/m"), digest="2"))] == [
+        "kept_user_changes"
+    ]
+    assert seed(store, release(model("o/m"), digest="2")).models == SeedOutcome(kept_user_changes=("o/m",))
 
 
 def test_a_users_copy_of_what_ships_is_no_difference(store: CatalogStore) -> None:
@@ -364,5 +391,5 @@ def test_a_wrong_file_is_named(
 def test_the_digest_is_that_of_the_release_and_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
     before = builtin_digest()
     assert builtin_digest() == before
-    monkeypatch.setattr(seed_module, "version", lambda name: "99.0")
+    monkeypatch.setattr(builtin_module, "version", lambda name: "99.0")
     assert builtin_digest() != before

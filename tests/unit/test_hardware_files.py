@@ -15,7 +15,7 @@ import pytest
 import ridgeline_catalog
 from ridgeline.files import device_document, device_text, read_device
 from ridgeline_server.domain.plausibility import Peer, Peers, suspicions
-from ridgeline_server.store.seed import builtin_hardware
+from ridgeline_server.store.builtin import builtin_hardware
 
 DEVICES: dict[str, dict[str, Any]] = {
     document["id"]: document for _, document in ridgeline_catalog.hardware_documents()

@@ -34,8 +34,14 @@ PARTS = ("hardware_peaks", "hardware_figure_sources")
 
 
 def upgrade() -> None:
-    """Copy what there is, make the tables anew, and bring it back as the first versions."""
+    """Copy what there is, make the tables anew, and bring it back as the first versions.
+
+    Release 0.1.0 knew dense models alone, so all their parameters are active and they have no experts. The
+    longest context is not known until the next seeding, which reads all configs again.
+    """
     connection = op.get_bind()
+    # Whoever writes the catalog locks this row first: what is copied is one state of it.
+    connection.execute(sa.text("UPDATE catalog_state SET revision = revision"))
     now: int = connection.execute(sa.text("SELECT revision FROM catalog_state")).scalar_one()
     op.create_table(
         "revisions",

@@ -44,3 +44,7 @@ class UnsupportedDtypeError(ValueError):
     def __init__(self, message: str, field: str) -> None:
         self.field = field
         super().__init__(message)
+
+
+class MissingProfileError(LookupError):
+    """The catalog has no efficiency profile for what a question needs."""

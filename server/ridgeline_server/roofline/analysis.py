@@ -28,7 +28,7 @@ def analyze(
 ) -> Analysis:
     """Analyses both stages operator by operator, the request's metrics and the memory.
 
-    Raises LookupError on the expected basis when the catalog lacks a needed profile.
+    Raises MissingProfileError on the expected basis when the catalog lacks a needed profile.
     """
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     simulated = simulate(model, [Candidate(scenario, workload)])

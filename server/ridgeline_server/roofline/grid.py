@@ -20,6 +20,7 @@ from ridgeline_server.domain.efficiency import (
     ProfileLevel,
     ProfileSet,
 )
+from ridgeline_server.domain.errors import MissingProfileError
 from ridgeline_server.domain.hardware import Hardware
 
 Array = NDArray[np.float64]
@@ -207,7 +208,7 @@ def _formats(deployment: Deployment) -> Formats:
 def all_used_profiles(scenario: Scenario) -> tuple[UsedProfile, ...]:
     """The profiles that prefill and decode use, each once; none for a scenario without profiles.
 
-    Raises LookupError when the catalog lacks a profile that fits.
+    Raises MissingProfileError when the catalog lacks a profile that fits.
     """
     if scenario.profiles is None:
         return ()
@@ -240,7 +241,7 @@ def _used_profiles(
     for operator_class, dtype, stored in wanted:
         profile = profiles.find(hardware_id, operator_class, dtype, stored)
         if profile is None:
-            raise LookupError(
+            raise MissingProfileError(
                 f"the catalog has no efficiency profile for {operator_class} operators, so nothing can be "
                 "predicted; seed it again, or ask for the ideal roofline"
             )

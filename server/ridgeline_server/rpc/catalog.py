@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ridgeline.v1 import catalog_service_pb2 as pb
@@ -10,11 +10,11 @@ from ridgeline_server.rpc.changes import changes_response
 from ridgeline_server.rpc.checks import MAX_TEXT_LENGTH, Checks
 from ridgeline_server.rpc.convert import hardware, models, profiles
 from ridgeline_server.rpc.convert.filters import no_filter, read_hardware_filter, read_model_filter
-from ridgeline_server.rpc.imports import import_entries
-from ridgeline_server.rpc.resources import Resource
+from ridgeline_server.rpc.entry_kinds import EntryKind
+from ridgeline_server.rpc.imports import import_entries, over_stored
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import ModelEntry
-from ridgeline_server.store.errors import Resource as EntryKind
+from ridgeline_server.store.errors import Resource
 
 
 class CatalogServicer:
@@ -22,14 +22,14 @@ class CatalogServicer:
 
     def __init__(self, store: CatalogStore) -> None:
         self._store = store
-        self._hardware = Resource(
+        self._hardware = EntryKind(
             "hardware",
             store.hardware,
             hardware.read_entry,
             hardware.entry_message,
             dependents={"price_usd_per_hour": "price_as_of"},
         )
-        self._models = Resource(
+        self._models = EntryKind(
             "model",
             store.models,
             models.read_entry,
@@ -37,13 +37,13 @@ class CatalogServicer:
             models.COMPUTED,
             dependents={"config_json": "checkpoint"},
         )
-        self._profiles = Resource(
+        self._profiles = EntryKind(
             "efficiency_profile", store.profiles, profiles.read_entry, profiles.entry_message
         )
-        self._by_field: dict[str, Resource[Any, Any]] = {
+        self._by_field: dict[str, EntryKind[Any, Any]] = {
             resource.field: resource for resource in (self._hardware, self._models, self._profiles)
         }
-        self._by_kind: dict[EntryKind, Resource[Any, Any]] = {
+        self._by_kind: dict[Resource, EntryKind[Any, Any]] = {
             resource.repository.resource: resource for resource in self._by_field.values()
         }
 
@@ -112,11 +112,9 @@ class CatalogServicer:
         checks.raise_if_any()
         repository, dry_run = self._models.repository, request.validate_only
         if request.allow_existing:
-
-            def change(current: ModelEntry) -> ModelEntry:
-                return replace(entry, display_name=current.display_name, aliases=current.aliases)
-
-            stored = repository.update(entry.id, change, missing=lambda: entry, dry_run=dry_run)
+            stored = repository.update(
+                entry.id, partial(over_stored, entry), missing=lambda: entry, dry_run=dry_run
+            )
         else:
             stored = repository.create(entry, dry_run=dry_run)
         message = self._models.written(stored.entry, dry_run)

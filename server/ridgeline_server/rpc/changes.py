@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ridgeline.v1 import catalog_service_pb2 as pb
 from ridgeline_server.rpc.checks import MAX_NAME_LENGTH, Checks
+from ridgeline_server.rpc.entry_kinds import EntryKind
 from ridgeline_server.rpc.errors import InvalidPageTokenError
 from ridgeline_server.rpc.pages import (
     MAX_PAGE_BYTES,
@@ -19,16 +20,15 @@ from ridgeline_server.rpc.pages import (
     query_digest,
     read_page,
 )
-from ridgeline_server.rpc.resources import Resource
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import Cursor
-from ridgeline_server.store.errors import Resource as EntryKind
+from ridgeline_server.store.errors import Resource
 from ridgeline_server.store.history import Change, ChangeAction, ChangeKey, ChangeQuery, list_changes
 
 _KINDS = {
-    EntryKind.HARDWARE: pb.ENTRY_KIND_HARDWARE,
-    EntryKind.MODEL: pb.ENTRY_KIND_MODEL,
-    EntryKind.EFFICIENCY_PROFILE: pb.ENTRY_KIND_EFFICIENCY_PROFILE,
+    Resource.HARDWARE: pb.ENTRY_KIND_HARDWARE,
+    Resource.MODEL: pb.ENTRY_KIND_MODEL,
+    Resource.EFFICIENCY_PROFILE: pb.ENTRY_KIND_EFFICIENCY_PROFILE,
 }
 _FROM_PROTO = {number: kind for kind, number in _KINDS.items()}
 _ACTIONS = {
@@ -39,7 +39,7 @@ _ACTIONS = {
 
 
 def changes_response(
-    request: pb.ListChangesRequest, store: CatalogStore, resources: Mapping[EntryKind, Resource[Any, Any]]
+    request: pb.ListChangesRequest, store: CatalogStore, kinds: Mapping[Resource, EntryKind[Any, Any]]
 ) -> pb.ListChangesResponse:
     """One page of changes, newest first."""
     digest = query_digest(request)
@@ -56,6 +56,15 @@ def changes_response(
         checks.add("kind", "is not set, and ids of several kinds may be alike; give the kind of the entry")
     checks.whole("after_revision", request.after_revision, 0, MAX_REVISION)
     checks.raise_if_any()
+    messages: list[pb.Change] = []
+    size = 0
+
+    def fits(change: Change) -> bool:
+        nonlocal size
+        messages.append(_change_message(change, kinds[change.key.resource]))
+        size += messages[-1].ByteSize()
+        return size <= MAX_PAGE_BYTES
+
     page = list_changes(
         store,
         ChangeQuery(
@@ -66,18 +75,11 @@ def changes_response(
             before=None if token is None else _key(token),
             limit=limit,
         ),
+        fits,
     )
-    response = pb.ListChangesResponse(catalog_revision=page.revision)
-    last = page.next_before
-    size = 0
-    for place, change in enumerate(page.changes):
-        message = _change_message(change, resources[change.key.resource])
-        size += message.ByteSize()
-        if place and size > MAX_PAGE_BYTES:
-            last = page.changes[place - 1].key
-            break
-        response.changes.append(message)
-    if last is not None:
+    response = pb.ListChangesResponse(changes=messages[: len(page.changes)], catalog_revision=page.revision)
+    if page.next_before is not None:
+        last = page.next_before
         response.next_page_token = page_token(
             digest, PageToken(Cursor(last.id, last.resource), last.revision)
         )
@@ -86,12 +88,12 @@ def changes_response(
 
 def _key(token: PageToken) -> ChangeKey:
     try:
-        return ChangeKey(token.revision, EntryKind(str(token.after.value)), token.after.id)
+        return ChangeKey(token.revision, Resource(str(token.after.value)), token.after.id)
     except ValueError:
         raise InvalidPageTokenError(TOKEN_PROBLEM) from None
 
 
-def _change_message(change: Change, resource: Resource[Any, Any]) -> pb.Change:
+def _change_message(change: Change, resource: EntryKind[Any, Any]) -> pb.Change:
     time = Timestamp()
     time.FromDatetime(change.time)
     return pb.Change(

@@ -55,8 +55,12 @@ class Checks:
     def raise_if_any(self) -> None:
         """Raise InvalidFieldsError with all that was noted."""
         if self.violations:
-            only_unsupported = len(self.violations) == self._unsupported
-            raise (UnsupportedConfigFieldError if only_unsupported else InvalidFieldsError)(self.violations)
+            raise self.error()
+
+    def error(self) -> InvalidFieldsError:
+        """All that was noted, as an error."""
+        only_unsupported = len(self.violations) == self._unsupported
+        return (UnsupportedConfigFieldError if only_unsupported else InvalidFieldsError)(self.violations)
 
     def whole(self, field: str, value: int, low: int, high: int) -> None:
         """A whole number from `low` to `high`."""

@@ -15,6 +15,7 @@ from ridgeline.v1.errors_pb2 import ErrorReason
 from ridgeline_server.domain.errors import (
     FieldViolation,
     InvalidFieldsError,
+    MissingProfileError,
     UnsupportedArchitectureError,
     UnsupportedConfigError,
     UnsupportedDtypeError,
@@ -112,8 +113,7 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
                 ErrorReason.ERROR_REASON_UNSUPPORTED_DTYPE,
                 {"field": error.field},
             )
-        case LookupError() if type(error) is LookupError:
-            # The estimator's word for a missing efficiency profile; KeyError and IndexError are faults.
+        case MissingProfileError():
             return _status(
                 code_pb2.NOT_FOUND, str(error), ErrorReason.ERROR_REASON_EFFICIENCY_PROFILE_NOT_FOUND
             )
@@ -138,6 +138,9 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
                 ErrorReason.ERROR_REASON_ETAG_MISMATCH,
                 {"etag": error.etag, "changed": _cut(", ".join(error.fields), MAX_TEXT_LENGTH)},
             )
+        case store.InvalidCursorError():
+            violation = FieldViolation("page_token", f"{error}; give the next_page_token of its page before")
+            return _with_violations(ErrorReason.ERROR_REASON_INVALID_PAGE_TOKEN, [violation])
         case store.RevisionOutOfRangeError():
             return _status(
                 code_pb2.OUT_OF_RANGE,

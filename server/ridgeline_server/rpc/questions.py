@@ -19,7 +19,7 @@ from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Slo, Workload
 from ridgeline_server.rpc.checks import Checks, Range
 from ridgeline_server.rpc.convert.enums import ATTENTION, BASIS, DTYPE
 from ridgeline_server.rpc.convert.hardware import override, read_hardware
-from ridgeline_server.rpc.resources import read_revision
+from ridgeline_server.rpc.entry_kinds import read_revision
 from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
 from ridgeline_server.store.errors import NotFoundError
 

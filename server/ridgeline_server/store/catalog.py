@@ -72,6 +72,7 @@ class CatalogCache:
         self._clock = clock
         self._lock = threading.Lock()
         self._checked: _Checked | None = None
+        self._past_lock = threading.Lock()
         self._past: OrderedDict[int, CatalogSnapshot] = OrderedDict()
 
     def snapshot(self, revision: int | None = None) -> CatalogSnapshot:
@@ -105,19 +106,19 @@ class CatalogCache:
         checked = self._checked
         if checked is not None and checked.snapshot.revision == revision:
             return checked.snapshot
-        with self._lock:
+        with self._past_lock:
             known = self._past.get(revision)
-            if known is None:
-                with self._store.database.reading() as connection:
-                    at = as_of(connection, revision)
-                    known = CatalogSnapshot(
-                        self._store, at.revision, ProfileSet(self._store.profiles.all_at(connection, at))
-                    )
-                self._past[revision] = known
+        if known is None:
+            with self._store.database.reading() as connection:
+                at = as_of(connection, revision)
+                profiles = ProfileSet(self._store.profiles.all_at(connection, at))
+            known = CatalogSnapshot(self._store, at.revision, profiles)
+        with self._past_lock:
+            self._past[revision] = known
             self._past.move_to_end(revision)
             while len(self._past) > PAST_SNAPSHOTS:
                 self._past.popitem(last=False)
-            return known
+        return known
 
     def _is_fresh(self, checked: _Checked) -> bool:
         age_s = self._clock() - checked.checked_at

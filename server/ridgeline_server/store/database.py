@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from ridgeline_server.store.errors import DatabaseReadOnlyError, DatabaseUrlError
+from ridgeline_server.store.errors import DatabaseLockedError, DatabaseReadOnlyError, DatabaseUrlError
 from ridgeline_server.store.failures import translated_failures
 from ridgeline_server.store.principals import principal
 from ridgeline_server.store.tables import catalog_state, revisions
@@ -48,6 +48,9 @@ STATEMENT_TIMEOUT_S = 30.0
 """How long PostgreSQL may work on one statement; the catalog's take milliseconds."""
 
 CONNECT_TIMEOUT_S = 5
+
+POOL_SIZE = 20
+"""Connections of a process, unless it answers more calls at a time: each holds one at most."""
 
 ANOTHER_PLACE = "make it writable for this user, or set RIDGELINE_HOME or the database URL to another place"
 
@@ -108,13 +111,17 @@ def location(url: URL) -> str:
     return f"PostgreSQL database {url.database or 'of the default name'} at {host}{port}"
 
 
-def create_database_engine(url: str | URL, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> Engine:
-    """An engine for the database. It connects lazily and never creates a database file; migrations do."""
+def create_database_engine(
+    url: str | URL, *, lock_timeout_s: float = LOCK_TIMEOUT_S, pool_size: int = POOL_SIZE
+) -> Engine:
+    """An engine for the database with up to `pool_size` connections. It connects lazily and never creates a
+    database file; migrations do.
+    """
     url = database_url(url.render_as_string(hide_password=False) if isinstance(url, URL) else url)
     path = sqlite_path(url)
     if path is not None:
-        return _sqlite_engine(url, path, lock_timeout_s)
-    return _postgresql_engine(url, lock_timeout_s)
+        return _sqlite_engine(url, path, lock_timeout_s, pool_size)
+    return _postgresql_engine(url, lock_timeout_s, pool_size)
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -123,8 +130,15 @@ class SqliteConnection(sqlite3.Connection):
     immutable = False
 
 
-def _sqlite_engine(url: URL, path: Path, lock_timeout_s: float) -> Engine:
-    engine = create_engine(url, creator=lambda: connect_sqlite(path, lock_timeout_s), poolclass=QueuePool)
+def _sqlite_engine(url: URL, path: Path, lock_timeout_s: float, pool_size: int) -> Engine:
+    engine = create_engine(
+        url,
+        creator=lambda: connect_sqlite(path, lock_timeout_s),
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=LOCK_TIMEOUT_S,
+    )
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -186,11 +200,13 @@ def _has_pending_writes(path: Path) -> bool:
         return False
 
 
-def _postgresql_engine(url: URL, lock_timeout_s: float) -> Engine:
+def _postgresql_engine(url: URL, lock_timeout_s: float, pool_size: int) -> Engine:
     engine = create_engine(
         url,
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
         pool_pre_ping=True,
+        pool_size=pool_size,
+        max_overflow=0,
         pool_timeout=LOCK_TIMEOUT_S,
     )
 
@@ -228,8 +244,9 @@ class WriteTransaction:
 class Database:
     """Read and write transactions on the catalog; failures leave it as errors of the store."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         self.engine = engine
+        self._lock_timeout_s = lock_timeout_s
         self.location = location(engine.url)
         self._writer = engine.execution_options(**{WRITES: True})
         if engine.dialect.name == "postgresql":
@@ -262,7 +279,7 @@ class Database:
         on catalog_state. What the block reads is therefore current, and a change that it derives from that
         loses nobody else's. Catalog writes are rare and short, so this costs nothing that matters.
         """
-        with translated_failures(self.location), self._turn, self._writer.connect() as connection:
+        with translated_failures(self.location), self._own_turn(), self._writer.connect() as connection:
             with connection.begin() as transaction:
                 connection.execute(update(catalog_state).values(revision=catalog_state.c.revision + 1))
                 revision: int = connection.execute(select(catalog_state.c.revision)).scalar_one()
@@ -275,6 +292,17 @@ class Database:
                     return
             with self._count_lock:
                 self._commit_count += 1
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=self._lock_timeout_s):
+            raise DatabaseLockedError(
+                "other writers hold the catalog", "repeat when they have finished", self.location
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
         """Close the pooled connections."""

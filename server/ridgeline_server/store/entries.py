@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Generic, TypeVar
 
 from ridgeline_server.domain.config_reader import read_config
@@ -103,8 +103,13 @@ class ModelEntry(CatalogEntry):
 
         Raises InvalidFieldsError and UnsupportedConfigError for a config that Ridgeline cannot read.
         """
-        model = read_config(parse_config(self.config_json), self.id)
-        return replace(model, display_name=self.display_name)
+        return replace(_read(self.config_json, self.id), display_name=self.display_name)
+
+
+@lru_cache(maxsize=256)
+def _read(config_json: str, entry_id: str) -> Model:
+    """What was just checked is read again when it is written, under the lock of writers."""
+    return read_config(parse_config(config_json), entry_id)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,14 @@ class NotFoundError(StoreError):
         super().__init__(f"no {resource} is named {shown!r}; {hint}")
 
 
+class AliasGivenError(NotFoundError):
+    """A write names an entry by an alias, where only the id will do."""
+
+    def __init__(self, resource: Resource, name: str, entry_id: str) -> None:
+        super().__init__(resource, name, [entry_id])
+        self.args = (f"{name!r} is an alias of the {resource} {entry_id!r}; to write it, give its id",)
+
+
 class NameTakenError(StoreError):
     """The id or an alias of an entry belongs to another entry, whose id is `holder`."""
 
@@ -65,6 +73,10 @@ class EtagMismatchError(StoreError):
             if stale is not None
             else f"the etag is of no version of the {resource} {self.entry_id!r}; read it again and repeat"
         )
+
+
+class InvalidCursorError(StoreError):
+    """A list cannot go on from where a caller says that a page ended."""
 
 
 class RevisionOutOfRangeError(StoreError):

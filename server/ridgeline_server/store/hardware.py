@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, Table
@@ -52,6 +54,16 @@ class HardwareRepository(Repository[HardwareEntry]):
             "unsupported_dtypes": [dtype.value for dtype in Dtype if dtype in hardware.unsupported_dtypes],
             "notes": list(entry.notes),
         }
+
+    def completed(self, entry: HardwareEntry, before: HardwareEntry | None, now: datetime) -> HardwareEntry:
+        """A price that comes without a day has the day it had, as long as it is the same, else that of the
+        write.
+        """
+        price = entry.hardware.price_usd_per_hour
+        if price is None or entry.price_as_of is not None:
+            return entry
+        same = before is not None and before.hardware.price_usd_per_hour == price
+        return replace(entry, price_as_of=before.price_as_of if before and same else now.date())
 
     def to_part_rows(self, entry: HardwareEntry) -> dict[Table, Rows]:
         """Its peaks, and where its figures come from."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +13,7 @@ from sqlalchemy import Column, ColumnElement, Connection, and_, exists, or_, sel
 
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.errors import Resource
-from ridgeline_server.store.repository import Repository
+from ridgeline_server.store.repository import READ_AT_ONCE, Repository
 from ridgeline_server.store.revisions import current_revision
 from ridgeline_server.store.tables import revisions
 
@@ -73,8 +73,14 @@ class ChangePage:
     revision: int
 
 
-def list_changes(store: CatalogStore, query: ChangeQuery) -> ChangePage:
-    """Up to `query.limit` changes, newest first."""
+def list_changes(
+    store: CatalogStore,
+    query: ChangeQuery,
+    fits: Callable[[Change], bool] = lambda change: True,  # noqa: ARG005
+) -> ChangePage:
+    """Up to `query.limit` changes, newest first, as long as `fits` takes them; it is asked in their order,
+    and a page has one change at least.
+    """
     repositories = [
         repository for repository in store.repositories if query.resource in (None, repository.resource)
     ]
@@ -83,15 +89,26 @@ def list_changes(store: CatalogStore, query: ChangeQuery) -> ChangePage:
             events for repository in repositories for events in _streams(connection, repository, query)
         ]
         events = list(heapq.merge(*streams, key=lambda event: _newest_first(event.key)))
-        page = events[: query.limit]
-        entries = {repository.resource: _entries(connection, repository, page) for repository in repositories}
+        changes: list[Change] = []
+        for change in _changes(connection, repositories, events[: query.limit]):
+            if not fits(change) and changes:
+                break
+            changes.append(change)
         revision = current_revision(connection)
-    changes = tuple(
-        Change(event.key, event.principal, event.time, *entries[event.key.resource][event.key])
-        for event in page
-    )
-    more = len(events) > query.limit
-    return ChangePage(changes, page[-1].key if more else None, revision)
+    more = len(events) > len(changes)
+    return ChangePage(tuple(changes), changes[-1].key if more else None, revision)
+
+
+def _changes(
+    connection: Connection, repositories: Sequence[Repository[Any]], events: Sequence[_Event]
+) -> Iterator[Change]:
+    """The events with their entries, which are read some at a time."""
+    for start in range(0, len(events), READ_AT_ONCE):
+        some = events[start : start + READ_AT_ONCE]
+        entries = {repository.resource: _entries(connection, repository, some) for repository in repositories}
+        for event in some:
+            before, after = entries[event.key.resource][event.key]
+            yield Change(event.key, event.principal, event.time, before, after)
 
 
 class _Event(NamedTuple):

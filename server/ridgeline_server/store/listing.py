@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Column, ColumnElement, DateTime, Table, Tuple, and_, exists, func, tuple_
+from sqlalchemy import Column, ColumnElement, DateTime, Table, Tuple, and_, exists, func, or_, tuple_
 
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.store import tables
 from ridgeline_server.store.entries import Cursor, Origin
+from ridgeline_server.store.errors import InvalidCursorError
 
 
 class Bounds(NamedTuple):
@@ -67,7 +68,9 @@ class HardwareFilter:
         columns, peaks = table.c, tables.hardware_peaks.alias().c
         found: list[ColumnElement[bool]] = []
         if self.vendor:
-            found.append(func.lower(columns.vendor) == self.vendor.lower())
+            # SQLite folds the case of ASCII letters alone.
+            folded = func.lower(columns.vendor) == self.vendor.lower()
+            found.append(or_(columns.vendor == self.vendor, folded))
         if self.kind:
             found.append(columns.kind == self.kind)
         for dtype in self.dtypes:
@@ -188,7 +191,12 @@ class Order:
         return self._beyond(self.table.c.id, _storable(after.id))
 
     def _bound(self, value: float | str) -> Any:
-        return _as_time(value) if isinstance(self.column.type, tables.UtcDateTime | DateTime) else value
+        """The value that a page ended at. A caller's token may hold anything."""
+        if isinstance(self.column.type, tables.UtcDateTime | DateTime):
+            return _as_time(value)
+        if isinstance(value, bool | str):
+            raise InvalidCursorError(f"a page ordered by {self.column.name} cannot end at {value!r}")
+        return value
 
     def _directed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         return column.desc() if self.descending else column.asc()
@@ -219,4 +227,7 @@ def _storable(entry_id: str) -> str:
 
 
 def _as_time(value: float | str) -> datetime:
-    return datetime.fromisoformat(str(value)).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(str(value)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidCursorError(f"a page ordered by a time cannot end at {value!r}") from None

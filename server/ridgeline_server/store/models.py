@@ -11,7 +11,7 @@ from sqlalchemy import Row, Table
 from ridgeline_server.store import tables
 from ridgeline_server.store.entries import CheckpointTotals, ModelEntry, Origin
 from ridgeline_server.store.errors import Resource
-from ridgeline_server.store.repository import Repository
+from ridgeline_server.store.repository import TYPICAL_ENTRY_BYTES, Repository
 
 
 class ModelRepository(Repository[ModelEntry]):
@@ -23,10 +23,7 @@ class ModelRepository(Repository[ModelEntry]):
     orders = ("parameter_count", "active_parameter_count", "max_context_len", "update_time")
 
     def to_row(self, entry: ModelEntry) -> dict[str, object]:
-        """The model's text and what is computed from it.
-
-        Raises InvalidFieldsError and UnsupportedConfigError for a config that Ridgeline cannot read.
-        """
+        """The model's text."""
         return {
             "id": entry.id,
             "display_name": entry.display_name,
@@ -34,8 +31,15 @@ class ModelRepository(Repository[ModelEntry]):
             "source": entry.source,
             "notes": list(entry.notes),
             "checkpoint": None if entry.checkpoint is None else asdict(entry.checkpoint),
-            **computed_columns(entry),
         }
+
+    def computed_columns(self, entry: ModelEntry) -> dict[str, object]:
+        """The columns that `computed_columns` makes of the config."""
+        return computed_columns(entry)
+
+    def size(self, entry: ModelEntry) -> int:
+        """A model is as large as its config, read or not."""
+        return TYPICAL_ENTRY_BYTES + 2 * len(entry.config_json)
 
     def from_rows(
         self,

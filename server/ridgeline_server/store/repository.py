@@ -8,7 +8,8 @@ import hashlib
 import json
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar, Generic
@@ -19,7 +20,6 @@ from sqlalchemy import (
     Row,
     Table,
     and_,
-    func,
     insert,
     select,
     tuple_,
@@ -28,18 +28,20 @@ from sqlalchemy import (
 
 from ridgeline_server.store.database import Database, WriteTransaction
 from ridgeline_server.store.entries import Cursor, E, Origin, Page, Versioned
-from ridgeline_server.store.errors import EtagMismatchError, NameTakenError, NotFoundError, Resource
-from ridgeline_server.store.listing import Bounds, ById, Filter, Listing, Order
-from ridgeline_server.store.lookup import find_owner, nearest_names, owner_column
-from ridgeline_server.store.names import loose_key, name_key
+from ridgeline_server.store.entry_names import EntryNames, owner_column
+from ridgeline_server.store.errors import AliasGivenError, EtagMismatchError, Resource
+from ridgeline_server.store.listing import ById, Listing, Order
+from ridgeline_server.store.narrowing import narrowed
 from ridgeline_server.store.revisions import AsOf, as_of
 from ridgeline_server.store.tables import revisions
 from ridgeline_server.store.versions import VersionCache, VersionKey
 
 Rows = list[dict[str, object]]
 
-FEW = 1000
-"""Entries that cost little to sort; where more meet a condition, every so many in any order do."""
+TYPICAL_ENTRY_BYTES = 10_000
+
+READ_AT_ONCE = 50
+"""Entries of a page that are read together, so that a page of large ones is cut before all are in memory."""
 
 
 class Repository(ABC, Generic[E]):
@@ -55,11 +57,26 @@ class Repository(ABC, Generic[E]):
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._cache: VersionCache[E] = VersionCache()
+        self.entry_names = EntryNames(self.resource, self.names)
+        self._cache: VersionCache[VersionKey, E] = VersionCache(self.size)
 
     @abstractmethod
     def to_row(self, entry: E) -> dict[str, object]:
-        """The entry's own row, without version, origin, etag and times."""
+        """What is stated of an entry, as its row: without version, origin, etag, times, and what is computed
+        from it.
+        """
+
+    def computed_columns(self, entry: E) -> dict[str, object]:  # noqa: ARG002
+        """What the row holds besides: what this release makes of the entry, for filters and orders."""
+        return {}
+
+    def completed(self, entry: E, before: E | None, now: datetime) -> E:  # noqa: ARG002
+        """The entry with what its writer left to the time of the write; `before` is what it replaces."""
+        return entry
+
+    def size(self, entry: E) -> int:  # noqa: ARG002
+        """About how many bytes an entry takes in memory."""
+        return TYPICAL_ENTRY_BYTES
 
     def to_part_rows(self, entry: E) -> dict[Table, Rows]:  # noqa: ARG002
         """The entry's rows in each of `parts`, without the version."""
@@ -77,35 +94,36 @@ class Repository(ABC, Generic[E]):
         """
         with self._database.reading() as connection:
             at = as_of(connection, revision)
-            entry_id = self._resolve(connection, at, name)
+            entry_id = self.entry_names.resolve(connection, at, name)
             keys = self._keys(connection, [self.table.c.id == entry_id, at.holds(self.table)])
             return Versioned(self._read(connection, at, keys)[0], at.revision)
 
-    def page(self, listing: Listing | None = None) -> Page[E]:
-        """Up to `listing.limit` entries. Raises RevisionOutOfRangeError."""
+    def page(
+        self,
+        listing: Listing | None = None,
+        fits: Callable[[E], bool] = lambda entry: True,  # noqa: ARG005
+    ) -> Page[E]:
+        """Up to `listing.limit` entries, as long as `fits` takes them; it is asked in their order, and a page
+        has one entry at least. Raises RevisionOutOfRangeError, and InvalidCursorError for an end that no page
+        of this list has.
+        """
         listing = listing or Listing()
         with self._database.reading() as connection:
             at = as_of(connection, listing.revision)
             order = self._order(listing)
             conditions = [at.holds(self.table), *listing.filter.conditions(self.table)]
-            conditions += self._in_ranges(connection, at, listing.filter, order)
+            conditions += narrowed(connection, self.table, at, listing.filter, order)
             keys: list[VersionKey] = []
             for stretch in order.stretches(listing.after):
                 missing = listing.limit + 1 - len(keys)
                 keys += self._keys(connection, [*conditions, *stretch.conditions], stretch.order, missing)
                 if len(keys) > listing.limit:
                     break
+            taken = self._fitting(connection, at, keys[: listing.limit], fits)
             after = None
-            if len(keys) > listing.limit:
-                keys = keys[: listing.limit]
-                after = self._cursor(connection, order, at, keys[-1].id)
-            return Page(tuple(self._read(connection, at, keys)), after, at.revision)
-
-    def cursor_after(self, entry_id: str, listing: Listing, revision: int) -> Cursor:
-        """Where a page of `listing` ends that was read at a revision and is cut after an entry of it."""
-        with self._database.reading() as connection:
-            at = as_of(connection, revision)
-            return self._cursor(connection, self._order(listing), at, entry_id)
+            if len(keys) > len(taken):
+                after = self._cursor(connection, order, at, taken[-1].id)
+            return Page(tuple(taken), after, at.revision)
 
     def create(self, entry: E, *, dry_run: bool = False) -> Versioned[E]:
         """Add a user's entry and give it as stored. Raises NameTakenError.
@@ -113,8 +131,7 @@ class Repository(ABC, Generic[E]):
         A dry run checks everything and writes nothing.
         """
         with self._database.writing(dry_run=dry_run) as transaction:
-            self.refuse_names_of_others(transaction.connection, entry, own_id=None)
-            self.insert(transaction, [stamped(entry, Origin.USER, transaction.time)])
+            self._add(transaction, entry)
             stored = self.load_current(transaction.connection, [entry.id])[entry.id]
         return Versioned(stored, transaction.final_revision)
 
@@ -128,29 +145,33 @@ class Repository(ABC, Generic[E]):
         dry_run: bool = False,
     ) -> Versioned[E]:
         """Replace the entry by what `change` makes of it, and give it as stored; it is the user's from then
-        on.
+        on. When that is alike, nothing is written.
 
         `change` gets the current entry inside of the write transaction, so that nothing written meanwhile is
         lost; it must keep the id and be quick. Where there is no such entry, the one that `missing` gives is
         added. Raises NotFoundError, NameTakenError, EtagMismatchError when `etag` is given and not the
         current one, and whatever `change` raises. A dry run checks everything and writes nothing.
         """
-        with self._database.writing(dry_run=dry_run) as transaction:
+        with self._missing_told(entry_id), self._database.writing(dry_run=dry_run) as transaction:
             connection = transaction.connection
             current = self.load_current(connection, [entry_id]).get(entry_id)
             if current is not None:
                 self._check_etag(connection, current, etag)
-                changed = self._still_named(entry_id, change(current))
-                self.refuse_names_of_others(connection, changed, own_id=entry_id)
-                self.replace(
-                    transaction, [stamped(changed, Origin.USER, transaction.time, current.create_time)]
-                )
+                changed = self.completed(change(current), current, transaction.time)
+                _check_id(entry_id, changed)
+                if self.fingerprint(changed) == self.fingerprint(current):
+                    transaction.cancel()
+                else:
+                    self._refuse_names_of_others(connection, changed, own_id=entry_id)
+                    self.replace(
+                        transaction, [stamped(changed, Origin.USER, transaction.time, current.create_time)]
+                    )
             elif missing is not None and not etag:
-                changed = self._still_named(entry_id, missing())
-                self.refuse_names_of_others(connection, changed, own_id=None)
-                self.insert(transaction, [stamped(changed, Origin.USER, transaction.time)])
+                added = missing()
+                _check_id(entry_id, added)
+                self._add(transaction, added)
             else:
-                raise self._not_found(connection, as_of(connection), entry_id)
+                raise _MissingError
             stored = self.load_current(connection, [entry_id])[entry_id]
         return Versioned(stored, transaction.final_revision)
 
@@ -158,11 +179,11 @@ class Repository(ABC, Generic[E]):
         """Remove the entry with this id and give the new revision. Raises NotFoundError, and
         EtagMismatchError when `etag` is given and not the current one.
         """
-        with self._database.writing() as transaction:
+        with self._missing_told(entry_id), self._database.writing() as transaction:
             connection = transaction.connection
             current = self.load_current(connection, [entry_id]).get(entry_id)
             if current is None:
-                raise self._not_found(connection, as_of(connection), entry_id)
+                raise _MissingError
             self._check_etag(connection, current, etag)
             self.remove(transaction, [entry_id])
         return transaction.revision
@@ -229,27 +250,8 @@ class Repository(ABC, Generic[E]):
             update(table).where(table.c.id.in_(ids), table.c.until_revision.is_(None)).values(end)
         )
 
-    def name_rows(self, entry: E) -> Rows:
-        """The id and the aliases. An alias that reads like the id or like an earlier alias adds nothing and
-        is left out.
-        """
-        names: dict[str, str] = {}
-        for name in (entry.id, *entry.aliases):
-            names.setdefault(name_key(name), name)
-        owner = owner_column(self.names).name
-        return [
-            {
-                "name_key": key,
-                "loose_key": loose_key(name),
-                "name": name,
-                owner: entry.id,
-                "position": position,
-            }
-            for position, (key, name) in enumerate(names.items())
-        ]
-
     def fingerprint(self, entry: E) -> str:
-        """A hash of all that would be written for an entry: entries with the same one are alike."""
+        """A hash of all that is stated of an entry: entries with the same one are alike."""
         parts = {
             table.name: sorted(rows, key=lambda row: json.dumps(row, sort_keys=True, default=str))
             for table, rows in self.to_part_rows(entry).items()
@@ -257,44 +259,29 @@ class Repository(ABC, Generic[E]):
         content = [self.to_row(entry), parts, self.name_rows(entry)]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
-    def holders(self, connection: Connection, keys: Iterable[str]) -> dict[str, str]:
-        """Those of the name keys that are in use, with the ids of their entries."""
-        query = select(self.names.c.name_key, owner_column(self.names)).where(
-            self.names.c.name_key.in_(list(keys)), self.names.c.until_revision.is_(None)
-        )
-        return {row[0]: row[1] for row in connection.execute(query)}
+    def name_rows(self, entry: E) -> Rows:
+        """The entry's id and aliases as rows, without the version."""
+        return self.entry_names.rows(entry.id, entry.aliases)
 
-    def refuse_names_of_others(self, connection: Connection, entry: E, *, own_id: str | None) -> None:
-        """Raise NameTakenError when a name of the entry belongs to another than `own_id`."""
-        names = {str(row["name_key"]): str(row["name"]) for row in self.name_rows(entry)}
-        for key, holder in self.holders(connection, names).items():
-            if holder != own_id:
-                raise NameTakenError(self.resource, names[key], holder)
+    def _refuse_names_of_others(self, connection: Connection, entry: E, *, own_id: str | None) -> None:
+        self.entry_names.refuse_those_of_others(connection, self.name_rows(entry), own_id=own_id)
 
-    def _in_ranges(
-        self, connection: Connection, at: AsOf, chosen: Filter, order: Order
-    ) -> list[ColumnElement[bool]]:
-        """The conditions that keep a page in a filter's ranges, so that either database finds it at once.
+    def _add(self, transaction: WriteTransaction, entry: E) -> None:
+        entry = self.completed(entry, None, transaction.time)
+        self._refuse_names_of_others(transaction.connection, entry, own_id=None)
+        self.insert(transaction, [stamped(entry, Origin.USER, transaction.time)])
 
-        Where few versions lie in a range, or began before a past revision, the page looks among those. Where
-        many do, it meets its entries soon when it goes along its order. SQLite, which knows nothing of how
-        values are spread, would walk through the whole catalog for the few, or sort the many.
-        """
-        ranges = chosen.ranges(self.table)
-        estimates = connection.dialect.name != "sqlite"
-        conditions = [
-            condition
-            for bounds in ranges
-            for condition in bounds.conditions(indexed=estimates or bounds.column is order.column)
-        ]
-        if not at.is_current:
-            ranges.append(Bounds(self.table.c.since_revision, None, at.revision))
-        for bounds in ranges:
-            ids = select(self.table.c.id).where(*bounds.conditions()).limit(FEW + 1)
-            count = connection.execute(select(func.count()).select_from(ids.subquery())).scalar_one()
-            if count <= FEW:
-                return [*conditions, self.table.c.id.in_(ids)]
-        return conditions
+    def _fitting(
+        self, connection: Connection, at: AsOf, keys: Sequence[VersionKey], fits: Callable[[E], bool]
+    ) -> list[E]:
+        """The first of the versions, up to one that does not fit."""
+        taken: list[E] = []
+        for start in range(0, len(keys), READ_AT_ONCE):
+            for entry in self._read(connection, at, keys[start : start + READ_AT_ONCE]):
+                if not fits(entry) and taken:
+                    return taken
+                taken.append(entry)
+        return taken
 
     def _keys(
         self,
@@ -331,13 +318,6 @@ class Repository(ABC, Generic[E]):
             found.setdefault((getattr(row, owner.name), row.since_revision), []).append(row)
         return found
 
-    def _resolve(self, connection: Connection, at: AsOf, name: str) -> str:
-        """The id of the entry with this id or alias. Raises NotFoundError with the nearest names."""
-        entry_id = find_owner(connection, self.names, at, name)
-        if entry_id is None:
-            raise self._not_found(connection, at, name)
-        return entry_id
-
     def _order(self, listing: Listing) -> Order:
         if not listing.order_by or listing.order_by == "id":
             return ById(self.table, descending=listing.descending)
@@ -352,18 +332,12 @@ class Repository(ABC, Generic[E]):
     def _full_row(self, entry: E) -> dict[str, object]:
         return {
             **self.to_row(entry),
+            **self.computed_columns(entry),
             "origin": entry.origin,
             "etag": entry.etag,
             "create_time": entry.create_time,
             "update_time": entry.update_time,
         }
-
-    def _still_named(self, entry_id: str, entry: E) -> E:
-        if entry.id != entry_id:
-            raise ValueError(
-                f"an update of {entry_id!r} gave an entry with the id {entry.id!r}; an id never changes"
-            )
-        return entry
 
     def _check_etag(self, connection: Connection, current: E, etag: str) -> None:
         if not etag or etag == current.etag:
@@ -378,8 +352,26 @@ class Repository(ABC, Generic[E]):
             self.resource, next(iter(stale.values()), None), current, written.principal, written.write_time
         )
 
-    def _not_found(self, connection: Connection, at: AsOf, name: str) -> NotFoundError:
-        return NotFoundError(self.resource, name, nearest_names(connection, self.names, at, name))
+    @contextmanager
+    def _missing_told(self, name: str) -> Iterator[None]:
+        """Tell of an entry that a write did not find, and search for near names once its lock is free."""
+        try:
+            yield
+        except _MissingError:
+            with self._database.reading() as connection:
+                entry_id = self.entry_names.resolve(connection, as_of(connection), name)
+            raise AliasGivenError(self.resource, name, entry_id) from None
+
+
+class _MissingError(Exception):
+    """There is no entry of an id."""
+
+
+def _check_id(entry_id: str, entry: E) -> None:
+    if entry.id != entry_id:
+        raise ValueError(
+            f"an update of {entry_id!r} gave an entry with the id {entry.id!r}; an id never changes"
+        )
 
 
 def stamped(entry: E, origin: Origin, now: datetime, create_time: datetime | None = None) -> E:

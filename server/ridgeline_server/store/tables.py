@@ -1,8 +1,9 @@
 """The tables of the catalog. Migrations create them; a test holds this description against those.
 
 Entries are kept in versions: a row holds an entry from the revision that wrote it, `since_revision`, until
-the one that replaced or removed it, `until_revision`, which is null while the version is current. Rows are
-never changed but for that one column, so that any revision of the catalog can be read again.
+the one that replaced or removed it, `until_revision`, which is null while the version is current. What is
+stated of an entry never changes in its row, so that any revision of the catalog can be read again: a write
+sets `until_revision`, and seeding brings computed columns up to how its release reads configs.
 """
 
 from __future__ import annotations

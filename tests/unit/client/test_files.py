@@ -14,7 +14,7 @@ from ridgeline.v1 import types_pb2
 from ridgeline.v1.hardware_pb2 import FigureSource, Hardware, Link, PeakRate
 from ridgeline.v1.model_pb2 import Model
 from ridgeline_server.rpc.convert import hardware, models
-from ridgeline_server.store.seed import BuiltinCatalog, read_builtin_catalog
+from ridgeline_server.store.builtin import BuiltinCatalog, read_builtin_catalog
 
 CATALOG = Path(__file__).resolve().parents[3] / "catalog" / "ridgeline_catalog"
 

@@ -14,7 +14,7 @@ from ridgeline import errors
 from ridgeline.files import model_document, read_model
 from ridgeline.v1.model_pb2 import CheckpointTotals, Model
 from ridgeline_server.rpc.convert import models
-from ridgeline_server.store.seed import read_builtin_catalog
+from ridgeline_server.store.builtin import read_builtin_catalog
 
 FILES = dict(ridgeline_catalog.model_documents())
 LLAMA = FILES["meta-llama__Llama-2-7b-hf.json"]

@@ -12,7 +12,7 @@ from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.plausibility import RIDGE_POINTS, Peer, Peers, suspicions
 from ridgeline_server.domain.product_lines import PRODUCT_LINES
-from ridgeline_server.store.seed import builtin_hardware
+from ridgeline_server.store.builtin import builtin_hardware
 
 ENTRIES = {entry.id: entry for entry in builtin_hardware()}
 PEERS = Peers(Peer(entry.hardware, entry.kind, entry.release_year) for entry in ENTRIES.values())

@@ -39,14 +39,18 @@ def options(function: F) -> F:
 
 def run(kind: Kind, given: Mapping[str, Any]) -> None:
     """Exports the entries that were named, or all."""
-    asked = given["revision"] or 0
+    read = given["revision"] or 0
     with session.client(given["server"], given["timeout"]) as client:
         if given["names"]:
-            responses = [kind.get(client, name, asked) for name in given["names"]]
-            found = [kind.entry(response) for response in responses]
-            read = responses[-1].catalog_revision
+            by_id: dict[str, Any] = {}
+            for name in given["names"]:
+                # All of them as they were at the revision of the first.
+                response = kind.get(client, name, read)
+                read = response.catalog_revision
+                by_id.setdefault(kind.entry(response).id, kind.entry(response))
+            found = list(by_id.values())
         else:
-            response = kind.list(client, {"catalog_revision": asked})
+            response = kind.list(client, {"catalog_revision": read})
             found, read = list(kind.entries(response)), response.catalog_revision
     if given["to"] is None:
         stated = {kind.plural: [kind.stated(entry) for entry in found]}

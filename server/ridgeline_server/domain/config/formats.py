@@ -6,7 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ridgeline_server.domain.config.fields import ConfigFields, shown
-from ridgeline_server.domain.config.module_paths import is_safe, matches, outside_of_layers, parse
+from ridgeline_server.domain.config.module_paths import (
+    is_safe,
+    matches,
+    of_any_expert,
+    outside_of_layers,
+    parse,
+)
 from ridgeline_server.domain.config.schemes import MXFP4_BLOCK, Format, Scheme, read_scheme
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.errors import UnsupportedConfigError
@@ -91,7 +97,8 @@ class _Stored:
         # Patterns that differ by the layer alone are looked at once, for all of their layers.
         self._layers: dict[tuple[str, Format | None], frozenset[int] | None] = {}
         self._named: dict[str, str] = {}
-        for pattern, form in scheme.modules:
+        # Experts are alike: a list that names each of thousands says the same of all.
+        for pattern, form in dict.fromkeys((of_any_expert(name), form) for name, form in scheme.modules):
             if not is_safe(pattern):
                 raise UnsupportedConfigError(
                     f"quantization_config: it names modules by {shown(pattern)}, which is no expression of "

@@ -106,16 +106,20 @@ class Pattern:
         return frozenset([number] if number < count else [])
 
 
+def of_any_expert(pattern: str) -> str:
+    """A pattern with the number of an expert taken out."""
+    return pattern if pattern.startswith("re:") else _EXPERT_NUMBER.sub("experts.0", pattern)
+
+
 @lru_cache(maxsize=4096)
 def parse(pattern: str) -> Pattern:
     """A pattern of a quantisation scheme: a name, a glob, or a regular expression after `re:`."""
     if pattern.startswith("re:") or _PREDICTION.match(pattern):
         return Pattern(pattern, None)  # layers for multi-token prediction have numbers of their own
-    text = _EXPERT_NUMBER.sub("experts.0", pattern)
-    found = _LAYER.match(text)
+    found = _LAYER.match(pattern)
     if found is None:
-        return Pattern(_PREFIX.sub("", text), None)
-    rest = text[found.end() :]
+        return Pattern(_PREFIX.sub("", pattern), None)
+    rest = pattern[found.end() :]
     number = found.group(1)
     if number == "*":
         return Pattern(f"layers.{rest.lstrip('.')}", None)

@@ -21,7 +21,6 @@ from ridgeline_server.domain.parts.facts import (
 from ridgeline_server.domain.parts.indexer import IndexerFacts
 from ridgeline_server.domain.parts.reading import Reading
 from ridgeline_server.domain.tensors import ModuleClass, WeightTensor, linear, vector
-from ridgeline_server.domain.tensors import norm as norm_vectors
 
 ROTARY_FRACTION = ("partial_rotary_factor", "rotary_pct")
 HERE = ModuleClass.ATTENTION
@@ -169,5 +168,3 @@ def _qk_norm(family: Family, shape: Attention, k_width: int) -> Iterator[WeightT
         for size in sizes[:1] if shape.shares_kv else sizes:
             for _ in range(2 if family.qk_norm_bias else 1):
                 yield vector("qk_norm", size, ModuleClass.NORM)
-    if family.value_norm:
-        yield from norm_vectors("v_norm", family.norm, shape.value_head_dim)

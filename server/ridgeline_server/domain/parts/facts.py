@@ -120,9 +120,6 @@ def varied(**facts: Any) -> Mapping[str, Any]:
     return MappingProxyType(facts)
 
 
-NOTHING_ELSE: Mapping[str, Any] = MappingProxyType({})
-
-
 @dataclass(frozen=True)
 class Family:
     """What the config of one model_type does not say. The defaults are those of Llama."""
@@ -146,7 +143,6 @@ class Family:
     """head_dim may not be left out: transformers' default for it is a constant."""
     qk_norm: QkNorm = QkNorm.NONE
     qk_norm_bias: bool = False
-    value_norm: bool = False
     qkv_bias: bool = False
     o_bias: bool = False
     sinks: bool = False

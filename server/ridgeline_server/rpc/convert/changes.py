@@ -14,6 +14,9 @@ from ridgeline.v1.catalog_service_pb2 import FieldChange
 BOOKKEEPING = frozenset({"id", "origin", "etag", "create_time", "update_time", "suspicions"})
 """Fields that the catalog keeps itself."""
 
+MAX_VALUE_LENGTH = 1000
+"""Characters of a value that a change tells: a list of changes must not be larger than what was changed."""
+
 _KEYED = {"PeakRate": "dtype", "FigureSource": "field"}
 """Lists whose entries are told apart by one of their fields, not by their place."""
 
@@ -28,10 +31,14 @@ def field_changes(
     old = {} if before is None else dict(_leaves(before, skipped))
     new = {} if after is None else dict(_leaves(after, skipped))
     return [
-        FieldChange(field=path, before=old.get(path, ""), after=new.get(path, ""))
+        FieldChange(field=path, before=_cut(old.get(path, "")), after=_cut(new.get(path, "")))
         for path in sorted(old.keys() | new.keys())
         if old.get(path) != new.get(path)
     ]
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= MAX_VALUE_LENGTH else f"{value[: MAX_VALUE_LENGTH - 1]}…"
 
 
 def _leaves(message: Message, skipped: frozenset[str], prefix: str = "") -> Iterator[tuple[str, str]]:

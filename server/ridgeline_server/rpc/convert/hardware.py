@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cache, lru_cache
 from typing import Any
 
@@ -16,8 +16,8 @@ from ridgeline_server.domain.plausibility import Peer, Peers, suspicions
 from ridgeline_server.rpc.checks import MAX_ITEMS, MAX_NAME_LENGTH, MAX_TEXT_LENGTH, Checks, Range, shown
 from ridgeline_server.rpc.convert.bookkeeping import bookkeeping
 from ridgeline_server.rpc.convert.enums import CONFIDENCE, DTYPE
+from ridgeline_server.store.builtin import builtin_hardware
 from ridgeline_server.store.entries import FigureSource, HardwareEntry
-from ridgeline_server.store.seed import builtin_hardware
 
 MEMORY_BYTES = Range(2.0**20, 2.0**50, "bytes from 2**20 (1 MiB) to 2**50 (1 PiB)")
 BANDWIDTH_BYTES_PER_S = Range(1e6, 1e18, "bytes per second from 1e6 to 1e18")
@@ -278,10 +278,10 @@ def _read_unsupported(
 
 
 def _read_price_day(checks: Checks, field: str, message: hardware_pb2.Hardware) -> date | None:
-    """The day of the price; a price without one is of today."""
+    """The day of the price; the store dates one that comes without."""
     day = _read_day(checks, field, message.price_as_of)
     if message.HasField("price_usd_per_hour"):
-        return day or datetime.now(UTC).date()
+        return day
     if message.price_as_of:
         checks.add(
             field, f"is {shown(message.price_as_of)}, but there is no price; give price_usd_per_hour too"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from ridgeline.v1.catalog_service_pb2 import FieldChange
 from ridgeline.v1.efficiency_profile_pb2 import EfficiencyProfile
 from ridgeline.v1.hardware_pb2 import Hardware
 from ridgeline.v1.model_pb2 import Model
@@ -26,13 +27,13 @@ from ridgeline_server.store.entries import E
 from ridgeline_server.store.errors import EtagMismatchError
 from ridgeline_server.store.listing import Filter, Listing
 from ridgeline_server.store.repository import Repository
-from ridgeline_server.store.versions import VersionCache, VersionKey
+from ridgeline_server.store.versions import VersionCache
 
 M = TypeVar("M", Hardware, Model, EfficiencyProfile)
 
 
 @dataclass(frozen=True)
-class Resource(Generic[E, M]):
+class EntryKind(Generic[E, M]):
     """One kind of entry: where it is stored and how it is converted. `field` holds it in requests.
 
     `computed` fields follow from others. `dependents` are cleared by a masked update that changes the field
@@ -45,15 +46,16 @@ class Resource(Generic[E, M]):
     write: Callable[[E], M]
     computed: tuple[str, ...] = ()
     dependents: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    _messages: VersionCache[Any] = dataclasses.field(default_factory=VersionCache)
+    _messages: VersionCache[str, Any] = dataclasses.field(
+        default_factory=lambda: VersionCache(lambda message: int(message.ByteSize()))
+    )
 
     def message(self, entry: E) -> M:
         """The stored entry as a message, which is shared and must not be changed."""
-        key = VersionKey(entry.id, 0, entry.etag)
-        found: M | None = self._messages.find([key]).get(key)
+        found: M | None = self._messages.find([entry.etag]).get(entry.etag)
         if found is None:
             found = self.write(entry)
-            self._messages.keep({key: found})
+            self._messages.keep({entry.etag: found})
         return found
 
     def get(self, name: str, catalog_revision: int) -> tuple[M, int]:
@@ -84,19 +86,16 @@ class Resource(Generic[E, M]):
             limit=limit,
             revision=token.revision if token else revision,
         )
-        page = self.repository.page(listing)
-        messages: list[M] = []
-        after = page.after
         size = 0
-        for entry in page.entries:
-            message = self.message(entry)
-            size += message.ByteSize()
-            if messages and size > MAX_PAGE_BYTES:
-                after = self.repository.cursor_after(messages[-1].id, listing, page.revision)
-                break
-            messages.append(message)
-        next_token = page_token(digest, PageToken(after, page.revision)) if after else ""
-        return messages, next_token, page.revision
+
+        def fits(entry: E) -> bool:
+            nonlocal size
+            size += self.message(entry).ByteSize()
+            return size <= MAX_PAGE_BYTES
+
+        page = self.repository.page(listing, fits)
+        next_token = page_token(digest, PageToken(page.after, page.revision)) if page.after else ""
+        return [self.message(entry) for entry in page.entries], next_token, page.revision
 
     def create(self, message: M, *, validate_only: bool) -> tuple[M, int]:
         """Add an entry."""
@@ -156,9 +155,9 @@ class Resource(Generic[E, M]):
         message.ClearField("update_time")
         return message
 
-    def changes(self, before: E | None, after: E | None) -> list[Any]:
+    def changes(self, before: E | None, after: E | None) -> list[FieldChange]:
         """The fields that two states of an entry differ in."""
-        old, new = (None if entry is None else self.message(entry) for entry in (before, after))
+        old, new = (None if entry is None else self.write(entry) for entry in (before, after))
         return field_changes(old, new, self.computed)
 
     def _stale(self, error: EtagMismatchError) -> StaleEtagError:
