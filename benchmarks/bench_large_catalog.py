@@ -23,7 +23,6 @@ from ridgeline_server.rpc.pages import PageToken, page_token, query_digest
 from ridgeline_server.store import tables
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import Cursor
-from ridgeline_server.store.versions import VersionCache
 
 PAGE_SIZE = 100
 ALIAS = "model_001234"
@@ -49,7 +48,7 @@ class Catalog:
 
     def forget(self) -> None:
         """Empty the memory of entries and of messages."""
-        self.store.models._cache = VersionCache(self.store.models.size)
+        self.store = CatalogStore(self.store.database.engine)
         self.methods = service_methods(self.store)
 
     def page(self, number: int, **query: Any) -> Callable[[], object]:
