@@ -64,11 +64,9 @@ def test_half_a_surrogate_pair_in_a_config_is_told_as_it_is_escaped(ask: Ask, te
     model.config_json = f"{{{text}, {model.config_json.lstrip()[1:]}"
     response = import_entries(ask, pb.EntryToImport(model=model))
     assert actions(response) == [CREATED]
-    (told,) = [
-        f"{change.field}: {change.after}" for change in response.outcomes[0].changes if "\\ud" in str(change)
-    ]
+    changes = ask("ListChanges", pb.ListChangesRequest()).changes[0].changes
+    (told,) = [f"{change.field}: {change.after}" for change in changes if "\\ud" in str(change)]
     assert "\\ud" in told
-    assert ask("ListChanges", pb.ListChangesRequest()).changes[0].changes == response.outcomes[0].changes
     assert ask("GetModel", pb.GetModelRequest(id="o/m")).model.config_json == model.config_json
 
 

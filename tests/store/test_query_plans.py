@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
-from ridgeline_server.store import repository
+from ridgeline_server.store import narrowing
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import Cursor
 from ridgeline_server.store.history import ChangeQuery, list_changes
@@ -55,7 +55,7 @@ def past(store: CatalogStore) -> int:
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any number of entries counts as many."""
-    monkeypatch.setattr(repository, "FEW", -1)
+    monkeypatch.setattr(narrowing, "FEW", -1)
 
 
 @contextmanager
