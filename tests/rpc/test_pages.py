@@ -9,6 +9,7 @@ import pytest
 
 from ridgeline.errors import RidgelineError
 from ridgeline.v1 import catalog_service_pb2 as pb
+from ridgeline_server.rpc.checks import MAX_CONFIG_LENGTH
 from ridgeline_server.rpc.pages import MAX_PAGE_BYTES
 from tests.rpc import samples
 from tests.rpc.ask import Ask
@@ -89,16 +90,16 @@ def test_a_token_of_another_list_is_refused(ask: Ask) -> None:
 
 
 def test_a_page_ends_before_it_grows_too_large_for_grpc(ask: Ask) -> None:
-    ids = ["a/large", "b/large", "c/large"]
+    ids = [f"large/{number:02}" for number in range(10)]
     for entry_id in ids:
         model = samples.model(entry_id)
-        model.config_json += " " * (MAX_PAGE_BYTES // 2 - 10_000)
+        model.config_json += " " * (MAX_CONFIG_LENGTH - 10_000)
         ask("CreateModel", pb.CreateModelRequest(model=model))
     first = ask("ListModels", pb.ListModelsRequest())
-    assert [model.id for model in first.models] == ids[:2]
-    assert first.ByteSize() < 4 * 2**20
+    assert 1 < len(first.models) < 10
+    assert MAX_PAGE_BYTES / 2 < first.ByteSize() < 4 * 2**20
     rest = ask("ListModels", pb.ListModelsRequest(page_token=first.next_page_token))
-    assert [model.id for model in rest.models] == ids[2:]
+    assert [model.id for model in (*first.models, *rest.models)] == ids
     assert not rest.next_page_token
 
 
