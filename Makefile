@@ -28,8 +28,8 @@ demo: $(VENV)/demo.stamp $(VENV)/package.stamp ## install into .venv and answer 
 
 dev: $(VENV)/dev.stamp $(VENV)/package.stamp ## install all that building, linting and testing need
 
-test: dev ## run the tests, on a PostgreSQL of their own too
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: dev ## run the tests, on a PostgreSQL of their own too, a worker for each core
+	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
 soak: dev ## hammer, kill and fuzz the catalog for the better part of an hour, on both databases
 	@$(BIN)/python -m tests.soak

@@ -182,9 +182,23 @@ def test_violations_without_end_still_reach_a_client_over_the_wire() -> None:
 def test_messages_are_sentences() -> None:
     for reason, (error, _) in CASES.items():
         message = status_of(error, "m").message
-        assert message[0] == message[0].upper(), reason
+        assert message[0] == message[0].upper() or message.startswith("deepseek-v3 "), reason
         assert message.endswith("."), reason
         assert not message.endswith(".."), reason
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("it cannot be written", "It cannot be written."),
+        ("x-mllama-11B has attention to images", "x-mllama-11B has attention to images."),
+        ("org/model is odd", "org/model is odd."),
+        ("num_experts is 0", "num_experts is 0."),
+        ("'h100' is taken", "'h100' is taken."),
+    ],
+)
+def test_a_name_at_the_start_of_a_sentence_keeps_its_letters(text: str, sentence: str) -> None:
+    assert status_of(UnsupportedArchitectureError(text), "m").message == sentence
 
 
 def test_error_info_has_the_contracts_domain() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import click
 
 from ridgeline.cli import options
 from ridgeline.cli.catalog import exporting, fields, filters, history, importing, reading, writing
-from ridgeline.cli.catalog.filters import GB, GIB, filtering
+from ridgeline.cli.catalog.filters import AT_LEAST, GB, GIB, filtering
 from ridgeline.cli.catalog.kinds import Kind
 from ridgeline.cli.commands import HelpGroup, SectionCommand, SectionOption
 
@@ -54,6 +55,8 @@ FIGURES = (
 )  # fmt: skip
 """What `sources` tells the origin of, or how that begins."""
 COMPUTED = frozenset({"origin", "etag", "create_time", "update_time", "suspicions"})
+REQUIRED = frozenset({"kind", "memory_bytes", "bandwidth_bytes_per_s"})
+"""What a device cannot be without, beside a rate."""
 CSV_COLUMNS = (
     "id", "display_name", "vendor", "kind", "release_year", "memory_bytes", "usable_memory_bytes",
     "bandwidth_bytes_per_s", *(f"peak_{dtype}_flops_per_s" for dtype in DTYPES), "unsupported_dtypes",
@@ -83,8 +86,9 @@ def hardware() -> None:
     Examples:
       ridgeline hardware list --dtype fp8 --order-by 'memory_bytes desc'
       ridgeline hardware get a6000
-      ridgeline hardware create my-card --set kind=gpu --set memory_bytes=24e9 \
-          --set bandwidth_bytes_per_s=900e9 --set peaks.fp16=120e12
+      ridgeline hardware create my-card --set kind=gpu \
+          --set memory_bytes=25769803776 --set bandwidth_bytes_per_s=900e9 \
+          --set peaks.fp16=120e12
       ridgeline hardware update rtx-a6000 --set price_usd_per_hour=0.8
       ridgeline hardware history rtx-a6000
       ridgeline hardware export --to my-devices
@@ -102,8 +106,8 @@ def hardware() -> None:
     type=click.Choice(DTYPES, case_sensitive=False),
     help="It has a known rate for this number format; repeatable, all must hold.",
 )
-@filtering("--min-memory-gib", type=float, metavar="GIB", help="Nominal memory at least.")
-@filtering("--min-bandwidth-gb-s", type=float, metavar="GB/S", help="Memory bandwidth at least.")
+@filtering("--min-memory-gib", type=AT_LEAST, metavar="GIB", help="Nominal memory at least.")
+@filtering("--min-bandwidth-gb-s", type=AT_LEAST, metavar="GB/S", help="Memory bandwidth at least.")
 @filters.origin
 @filters.listing(ORDER)
 @options.output
@@ -140,7 +144,7 @@ def get_hardware(**given: Any) -> None:
       ridgeline hardware get "NVIDIA A100-SXM4-80GB"
       ridgeline hardware get h100-sxm --revision 3 -o json
     """
-    reading.show_entry(KIND, given)
+    reading.show_entry(replace(KIND, show_entry=partial(_show_entry, asked=given["name"])), given)
 
 
 @hardware.command("create", cls=SectionCommand)
@@ -157,9 +161,10 @@ def create_hardware(**given: Any) -> None:
 
     \b
     Examples:
-      ridgeline hardware create my-card --set kind=gpu --set memory_bytes=24e9 \
-          --set bandwidth_bytes_per_s=900e9 --set peaks.fp16=120e12 \
-          --set accumulate.fp16=fp32 --set unsupported_dtypes=fp8,fp4 \
+      ridgeline hardware create my-card --set kind=gpu \
+          --set memory_bytes=25769803776 --set bandwidth_bytes_per_s=900e9 \
+          --set peaks.fp16=120e12 --set accumulate.fp16=fp32 \
+          --set unsupported_dtypes=fp8,fp4 \
           --source "data sheet of 2026-10"
     """
 
@@ -200,7 +205,7 @@ def update_hardware(**given: Any) -> None:
         raise click.UsageError("Nothing to change: give --set FIELD=VALUE or --unset FIELD.")
 
     def edit(entry: Hardware) -> Sequence[str]:
-        touched = fields.change(entry, given["changes"], given["cleared"], FIELDS)
+        touched = fields.change(entry, given["changes"], given["cleared"], FIELDS, REQUIRED)
         if "price_usd_per_hour" in touched and "price_as_of" not in touched:
             entry.price_as_of = ""
             touched.append("price_as_of")
@@ -349,16 +354,19 @@ def _show_list(response: ListHardwareResponse, console: Console) -> None:
     hardware_screen.show_list(response, console)
 
 
-def _show_entry(response: GetHardwareResponse, console: Console) -> None:
+def _show_entry(response: GetHardwareResponse, console: Console, asked: str = "") -> None:
+    from ridgeline.cli import aliases
     from ridgeline.cli.catalog import hardware_screen
 
-    hardware_screen.show_entry(response, console)
+    taken = aliases.sentence(asked, response.hardware) if asked else ""
+    hardware_screen.show_entry(response, taken, console)
 
 
 KIND = Kind(
     field="hardware",
     plural="hardware",
     noun="device",
+    group="vendor",
     csv_columns=CSV_COLUMNS,
     rows=rows,
     show_list=_show_list,

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ridgeline.cli import options
+from ridgeline.cli import options, printable
 from ridgeline.cli.catalog import exporting, fields, filters, history, importing, reading, writing
 from ridgeline.cli.catalog.filters import count, filtering
 from ridgeline.cli.catalog.kinds import Kind
-from ridgeline.cli.catalog.sources import printable
 from ridgeline.cli.commands import HelpGroup, SectionCommand, SectionOption
 
 if TYPE_CHECKING:
@@ -39,7 +38,8 @@ CSV_COLUMNS = (
 SET_HELP = f"Set a field; repeatable. Fields: {', '.join(FIELDS)}. Lists are separated by commas."
 _change = partial(click.option, cls=SectionOption, section="Change")
 _import = partial(click.option, cls=SectionOption, section="Import")
-_REPOSITORY = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
+_REPOSITORY = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9._-]+/(?!\.{1,2}$)[A-Za-z0-9._-]+")
+"""A repository's name; `./out` is a path."""
 _CACHED = re.compile(r"models--(?P<owner>[A-Za-z0-9._-]+?)--(?P<name>[A-Za-z0-9._-]+)")
 """A model's folder in Hugging Face's cache."""
 
@@ -69,7 +69,8 @@ def models() -> None:
     type=click.Choice(options.STORAGE_DTYPES, case_sensitive=False),
     help="Storage of most of the layers' weights in the checkpoint.",
 )
-@filtering("--moe/--dense", "mixture_of_experts", default=None, help="Mixtures of experts, or all others.")
+@filtering("--moe", is_flag=True, help="Mixtures of experts.")
+@filtering("--dense", is_flag=True, help="All models but those.")
 @filters.origin
 @filters.listing(ORDER)
 @options.output
@@ -86,8 +87,14 @@ def list_models(**given: Any) -> None:
       ridgeline models list --moe --order-by 'active_parameter_count desc'
       ridgeline models list --family llama --min-context 128k -o csv
     """
-    query = {name: given[name] for name in ("family", "weights", "mixture_of_experts", "origin", "order_by")}
+    if given["moe"] and given["dense"]:
+        raise click.UsageError("Give --moe or --dense: no model is both.")
+    smallest, largest = given["min_params"], given["max_params"]
+    if smallest is not None and largest is not None and smallest > largest:
+        raise click.UsageError("--min-params is more than --max-params: no model has both.")
+    query = {name: given[name] for name in ("family", "weights", "origin", "order_by")}
     query |= {
+        "mixture_of_experts": given["moe"] if given["moe"] or given["dense"] else None,
         "min_parameter_count": given["min_params"],
         "max_parameter_count": given["max_params"],
         "min_context_len": given["min_context"],
@@ -138,7 +145,7 @@ def create_model(**given: Any) -> None:
         entry.id = given["id"]
         fields.change(entry, given["changes"], (), FIELDS)
         for remark in found.remarks:
-            click.echo(remark, err=True)
+            click.echo(printable.text(remark), err=True)
         return entry
 
     writing.create(KIND, given, build)
@@ -242,7 +249,7 @@ def import_models(ctx: click.Context, /, **given: Any) -> None:
     r"""Add models from config.json files, folders or stdin (`-`).
 
     A folder is one model when it holds a config.json, else every config in it and its folders is imported.
-    What lies beside a config.json is read too: hf_quant_config.json, and the headers of the weights'
+    What lies beside a config.json is read too: the quantiser's file, and the headers of the weights'
     safetensors files, whose totals are compared with the config's. A file may also be in the catalog's own
     format, as `ridgeline models export --to` writes it, what `ridgeline models get -o json` prints, or an
     export. Each model is written whole or not at all; a refused one does not stop the others, and what is
@@ -256,6 +263,8 @@ def import_models(ctx: click.Context, /, **given: Any) -> None:
       curl -s https://huggingface.co/ORG/NAME/raw/main/config.json |
           ridgeline models import - --id ORG/NAME
     """
+    if given["id"] is not None and not given["id"].strip():
+        raise click.UsageError("--id is empty; give an id such as my-org/my-model, or leave it out.")
 
     def read_named(content: Mapping[str, Any], path: Path | None) -> Entry:
         entry = read(content, path)
@@ -284,7 +293,9 @@ def folder_files(folder: Path) -> list[Path]:
     """The configs of a folder: its own config.json, else its JSON files and its folders' config.json."""
     if (folder / "config.json").is_file():
         return [folder / "config.json"]
-    return sorted([*folder.glob("*.json"), *folder.glob("**/config.json")])
+    from ridgeline.cli.catalog.sources import beneath
+
+    return sorted([*folder.glob("*.json"), *beneath(folder, "config.json")])
 
 
 def read(content: Mapping[str, Any], path: Path | None) -> Entry:
@@ -320,10 +331,10 @@ def _own_id(config: Mapping[str, Any]) -> str:
 def _place_id(path: Path) -> str:
     """An id from where a config lies: the repository in Hugging Face's cache, its folder's name, its own."""
     if path.name != "config.json":
-        return printable(path.stem.replace("__", "/", 1))
+        return printable.line(path.stem.replace("__", "/", 1))
     place = path.absolute()
     cached = next(filter(None, map(_CACHED.fullmatch, place.parts)), None)
-    return f"{cached['owner']}/{cached['name']}" if cached else printable(place.parent.name)
+    return f"{cached['owner']}/{cached['name']}" if cached else printable.line(place.parent.name)
 
 
 def rows(found: Iterable[Model]) -> Iterator[dict[str, object]]:
@@ -362,6 +373,7 @@ KIND = Kind(
     field="model",
     plural="models",
     noun="model",
+    group="family",
     csv_columns=CSV_COLUMNS,
     rows=rows,
     show_list=_show_list,

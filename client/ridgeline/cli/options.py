@@ -13,6 +13,10 @@ from ridgeline.cli.commands import SectionOption
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+LARGEST = 2**31 - 1
+"""The largest whole number that a request can carry."""
+REVISION = click.IntRange(1, LARGEST)
+
 STORAGE_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "nvfp4", "mxfp4")
 OPERAND_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8")
 KV_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
@@ -141,7 +145,7 @@ def catalog_revision(function: F) -> F:
     """The option that repeats an answer on the catalog that it was given on."""
     return _answer(
         "--catalog-revision",
-        type=click.IntRange(min=1),
+        type=REVISION,
         metavar="N",
         help="Answer on the catalog as it was at this revision, to repeat an answer that names it.",
     )(function)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ridgeline.cli import deployment_file, options, output, question, session, styles
+from ridgeline.cli import aliases, deployment_file, options, output, question, session, styles
 from ridgeline.cli.commands import HelpGroup, SectionCommand, SectionOption
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def roofline(**given: Any) -> None:
     arguments |= question.circumstances(given)
     with session.client(given["server"], given["timeout"]) as client:
         response = client.analyze(given["model"], given["hardware"], **arguments)
+        taken = aliases.answered(client, given["hardware"], response.hardware_id, response.catalog_revision)
     from ridgeline.plots import roofline as figures
 
     figure = figures.build(response)
@@ -89,7 +90,7 @@ def roofline(**given: Any) -> None:
 
         return terminal_roofline.draw(figure, width, height)
 
-    put_out(given["save"], drawn, text, response.catalog_revision)
+    put_out(given["save"], drawn, text, taken, response.catalog_revision)
 
 
 @plot.command(cls=SectionCommand)
@@ -167,6 +168,8 @@ def curve(**given: Any) -> None:
         ask = on_one_revision(partial(client.analyze, given["model"], given["hardware"]))
         chosen = values or within_context(client, given["model"], variable, fixed)
         runs = [_run(ask, label, variable, chosen, fixed | stated) for label, stated in deployments.items()]
+        first = runs[0].answers[0]
+        taken = aliases.answered(client, given["hardware"], first.hardware_id, first.catalog_revision)
     figure = figures.build(variable, runs)
 
     def drawn() -> Figure:
@@ -179,7 +182,7 @@ def curve(**given: Any) -> None:
 
         return terminal_curve.draw(figure, width, height)
 
-    put_out(given["save"], drawn, text, runs[0].answers[0].catalog_revision)
+    put_out(given["save"], drawn, text, taken, first.catalog_revision)
 
 
 def _run(
@@ -293,13 +296,23 @@ def check_path(path: Path | None) -> None:
 
 
 def put_out(
-    path: Path | None, drawn: Callable[[], Figure], text: Callable[[int, int], list[Text]], revision: int
+    path: Path | None,
+    drawn: Callable[[], Figure],
+    text: Callable[[int, int], list[Text]],
+    taken: str,
+    revision: int,
 ) -> None:
-    """Saves the picture, or draws it in the terminal, and names the catalog's revision."""
+    """Saves the picture, or draws it in the terminal, and names the catalog's revision and what the device's
+    name was taken as.
+    """
     if path is None:
+        from ridgeline.cli import parts
+
         console = output.console()
         for line in text(console.width, console.height - 2):
             console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+        if taken:
+            parts.paragraph(console, taken, left=0)
         console.print(f"Catalog revision {revision}", style=styles.QUIET)
         return
     from ridgeline.plots import files
@@ -308,4 +321,4 @@ def put_out(
         files.save(drawn(), path)
     except OSError as error:
         raise click.UsageError(f"{path} cannot be written: {error.strerror}.") from error
-    click.echo(f"Saved {path} (catalog revision {revision}).")
+    click.echo(f"Saved {path} (catalog revision {revision}). {taken}".rstrip())

@@ -111,7 +111,7 @@ def _files(folder: Path) -> tuple[list[Path], Mapping[str, object]]:
             return [folder / name for name in names], indexed
         if (folder / SINGLE).is_file():
             return [folder / SINGLE], {}
-        return sorted(folder.glob("*.safetensors")), {}
+        return sorted(file for file in folder.glob("*.safetensors") if file.is_file()), {}
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be read: {error.strerror}") from None
 

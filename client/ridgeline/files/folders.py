@@ -6,14 +6,13 @@ the weights are stored, and leaving that out would describe another model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ridgeline.files import quantization
 from ridgeline.files.checkpoints import CheckpointError, read_totals
-from ridgeline.files.reading import config_text, read_text
+from ridgeline.files.reading import config_text, parse_json, read_text
 from ridgeline.v1.model_pb2 import Model
 
 CONFIG = "config.json"
@@ -42,16 +41,19 @@ def read_config(path: Path, field: str) -> Config:
     """
     text = read_text(path, field)
     folder = home(path)
-    if folder is None or not (folder / quantization.FILE).is_file():
+    if folder is None:
         return Config(text)
     try:
-        config = json.loads(text)
-    except (ValueError, RecursionError):
-        return Config(text)
+        config = parse_json(text)
+    except ValueError:
+        return Config(text)  # The server tells what is wrong with it.
     if not isinstance(config, dict) or _is_quantized(config):
         return Config(text)
-    whole = config | {"quantization_config": quantization.read_quantization(folder, config, field)}
-    note = f"quantization_config was read from {quantization.FILE} beside {CONFIG}."
+    file = quantization.find(folder, field)
+    if file is None:
+        return Config(text)
+    whole = config | {"quantization_config": quantization.read_quantization(file, config, field)}
+    note = f"quantization_config was read from {file.name} beside {CONFIG}."
     return Config(config_text(whole, field), (note,))
 
 

@@ -13,6 +13,10 @@ MAX_FILE_BYTES = 2**20
 """More than any config.json or device file has; a larger file is something else, such as weights."""
 
 
+GGUF = b"GGUF"
+"""How llama.cpp's files begin."""
+
+
 def names_file(name: str) -> bool:
     """Whether a name means a file: it ends in .json or begins like a path, or there is such a file, or a
     folder with a config.json.
@@ -31,18 +35,24 @@ def read_text(path: Path, field: str, max_bytes: int = MAX_FILE_BYTES) -> str:
     try:
         if path.is_dir():
             path = path / "config.json"
+            if path.exists() and not path.is_file():
+                # A pipe that someone left in a folder would be waited for; one that is named is meant.
+                raise wrong_file(path, field, "is no regular file; give a JSON file")
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
-        if len(data) <= max_bytes:
+        if data.startswith(GGUF):
+            problem = "is a GGUF file; give the config.json of the model that it was made from"
+        elif len(data) <= max_bytes:
             return data.decode("utf-8-sig")
-        problem = f"has more than {max_bytes:,} bytes; give a JSON file"
+        else:
+            problem = f"has more than {max_bytes:,} bytes; give a JSON file"
     except FileNotFoundError:
         problem = "does not exist; give the path of a JSON file, or a name of the catalog"
     except UnicodeDecodeError:
         problem = "is not a text in UTF-8; give a JSON file"
     except (OSError, ValueError) as error:
         problem = f"cannot be read: {error.strerror if isinstance(error, OSError) else error}"
-    raise _wrong_file(path, field, problem)
+    raise wrong_file(path, field, problem)
 
 
 def read_object(path: Path, field: str, max_bytes: int = MAX_FILE_BYTES) -> dict[str, object]:
@@ -50,9 +60,9 @@ def read_object(path: Path, field: str, max_bytes: int = MAX_FILE_BYTES) -> dict
     try:
         content = parse_json(read_text(path, field, max_bytes))
     except ValueError as error:
-        raise _wrong_file(path, field, str(error)) from None
+        raise wrong_file(path, field, str(error)) from None
     if not isinstance(content, dict):
-        raise _wrong_file(path, field, "does not hold a JSON object")
+        raise wrong_file(path, field, "does not hold a JSON object")
     return content
 
 
@@ -99,7 +109,8 @@ def unwrapped(content: Mapping[str, object], key: str) -> Mapping[str, object]:
     return entry if isinstance(entry, Mapping) and content.keys() <= {key, "catalog_revision"} else content
 
 
-def _wrong_file(path: Path, field: str, problem: str) -> InvalidArgumentError:
+def wrong_file(path: Path, field: str, problem: str) -> InvalidArgumentError:
+    """The error for a file that cannot be used; `problem` is a sentence about it."""
     return InvalidArgumentError(
         f"The file {path} cannot be used.", "INVALID_FIELD", [FieldViolation(field, f"{path} {problem}")]
     )

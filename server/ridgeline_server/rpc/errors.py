@@ -5,6 +5,7 @@ embedded.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 
@@ -33,6 +34,9 @@ message."""
 
 MAX_TEXT_LENGTH = 600
 """Characters of a message or of a violation."""
+
+_WORD = re.compile(r"[a-z]+[,:;]?(?=\s|$)")
+"""A word of the language at the start of a text, and no name."""
 
 MAX_TOLD_CHANGES = 6
 """Fields that the message of a stale etag tells."""
@@ -213,7 +217,10 @@ def _status(
 
 def _sentence(text: str) -> str:
     text = _cut(text, MAX_TEXT_LENGTH)
-    return f"{text[:1].upper()}{text[1:]}." if not text.endswith(".") else f"{text[:1].upper()}{text[1:]}"
+    # An id or a field that begins the sentence would be another in capitals.
+    if _WORD.match(text):
+        text = f"{text[:1].upper()}{text[1:]}"
+    return text if text.endswith(".") else f"{text}."
 
 
 def _cut(text: str, length: int) -> str:

@@ -140,7 +140,7 @@ def test_filters_and_order_do_what_they_say(ridgeline_command: Run) -> None:
     [
         (("--order-by", "wings"), '--order-by: is "wings"; give one of id, memory_bytes'),
         (("--order-by", "id down"), "--order-by: "),
-        (("--min-memory-gib", "-1"), "--min-memory-gib: "),
+        (("--min-memory-gib", "-1"), "'--min-memory-gib': -1.0 is not in the range x>=0"),
         (("--min-memory-gib", "nan"), "--min-memory-gib: "),
     ],
 )

@@ -96,7 +96,7 @@ def test_filters_of_devices_reach_the_question(run: Run, fake: FakeClient) -> No
         "--order-by", "memory_bytes desc", "--limit", "5", "--revision", "3",
     )  # fmt: skip
     assert result.exit_code == 0
-    ((_, _, query),) = fake.calls
+    _, _, query = fake.calls[0]
     assert query == {
         "vendor": "amd",
         "kind": "gpu",
@@ -143,7 +143,7 @@ def test_what_is_no_count_is_refused(run: Run, fake: FakeClient, typed: str) -> 
 def test_mixtures_or_all_others(run: Run, fake: FakeClient, option: str, value: bool) -> None:
     fake.answers["list_models"] = lambda **query: catalog.ListModelsResponse()
     run("models", "list", option, "--family", "x", "--weights", "fp8")
-    ((_, _, query),) = fake.calls
+    _, _, query = fake.calls[0]
     assert (query["mixture_of_experts"], query["family"], query["weights"]) == (value, "x", "fp8")
 
 

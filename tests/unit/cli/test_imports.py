@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from ridgeline import errors
+from ridgeline.cli.catalog import sources
 from ridgeline.v1 import catalog_service_pb2 as catalog
 from ridgeline.v1.errors_pb2 import ErrorReason
 from tests.unit.cli.conftest import Run
@@ -336,9 +338,12 @@ def test_weights_that_are_not_whole_are_a_remark(run: Run, importing: FakeClient
         ("my-model", {}, "my-model"),
         ("my-model", {"_name_or_path": "org/own"}, "org/own"),
         ("my-model", {"_name_or_path": "/home/me/out"}, "my-model"),
+        ("my-model", {"_name_or_path": "./out"}, "my-model"),
+        ("my-model", {"_name_or_path": "../out"}, "my-model"),
+        ("my-model", {"_name_or_path": "out/.."}, "my-model"),
         ("hub/models--meta-llama--Llama-2-7b-hf/snapshots/8a0c", {}, "meta-llama/Llama-2-7b-hf"),
     ],
-    ids=["folder", "own", "path of another machine", "cache"],
+    ids=["folder", "own", "path of another machine", "here", "above", "upwards", "cache"],
 )
 def test_a_model_without_an_id_gets_one(
     run: Run, importing: FakeClient, tmp_path: Path, place: str, config: dict[str, Any], entry_id: str
@@ -385,3 +390,50 @@ def test_keys_that_no_message_can_hold_are_named(run: Run, importing: FakeClient
     result = run("hardware", "import", str(card(tmp_path, "a", **{"\ud800": 1})))
     assert result.exit_code == 2
     assert r"'\ud800': is not a field of Hardware" in result.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("kind", ["models", "hardware"])
+def test_only_regular_files_of_a_folder_are_read(
+    run: Run, importing: FakeClient, tmp_path: Path, kind: str
+) -> None:
+    card(tmp_path / "other", "a")
+    (tmp_path / "link.json").symlink_to(tmp_path / "other" / "a.json")
+    (tmp_path / "gone.json").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "m").mkdir()
+    os.mkfifo(tmp_path / "m" / "config.json")
+    names = [name for name, _ in told(run, kind, "import", str(tmp_path))]
+    assert sorted(names) == ["gone.json", "link.json"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_that_is_named_is_read_once(run: Run, importing: FakeClient, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_text('{"model_type": "llama", "x": 1}'))
+    writer.start()
+    run("models", "import", str(pipe), "--id", "org/piped")
+    writer.join()
+    (entry,) = sent(importing)
+    assert json.loads(entry.config_json)["x"] == 1
+
+
+def test_a_folder_that_is_too_deep_or_too_large_is_told(
+    run: Run, importing: FakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model(tmp_path.joinpath(*"abcd"))
+    (tmp_path / "a" / "back").symlink_to(tmp_path)
+    assert run("models", "import", str(tmp_path)).exit_code == 0
+    monkeypatch.setattr(sources, "MOST_LEVELS", 3)
+    result = run("models", "import", str(tmp_path))
+    assert result.exit_code == 2
+    assert "has folders more than 3 deep; import folders within it one by one" in result.stderr
+    monkeypatch.setattr(sources, "MOST_FOLDERS", 2)
+    assert "holds over 2 folders" in run("models", "import", str(tmp_path)).stderr
+
+
+def test_a_gguf_file_is_told_the_way_out(run: Run, importing: FakeClient, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUF\x03\x00\xff")
+    result = run("models", "import", str(tmp_path / "m.gguf"))
+    assert "It is a GGUF file; give the config.json" in " ".join(result.stdout.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,69 @@ def test_what_looks_like_a_path_is_one(name: str) -> None:
 @pytest.mark.parametrize("name", ["llama-2-7b", "meta-llama/Llama-2-7b-hf", "h100", ""])
 def test_what_looks_like_a_name_is_one(name: str) -> None:
     assert not names_file(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "told"),
+    [
+        (
+            "quantize_config.json",
+            {"bits": 4, "group_size": 128, "desc_act": True, "model_name_or_path": "/tmp/x"},
+            {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": True},
+        ),
+        (
+            "quant_config.json",
+            {"zero_point": True, "q_group_size": 64, "w_bit": 4, "version": "GEMM"},
+            {"quant_method": "awq", "zero_point": True, "q_group_size": 64, "w_bit": 4, "version": "GEMM"},
+        ),
+    ],
+    ids=["AutoGPTQ", "AutoAWQ"],
+)
+def test_files_of_older_quantisers_are_read_too(
+    tmp_path: Path, name: str, written: dict[str, Any], told: dict[str, Any]
+) -> None:
+    (model_folder(tmp_path) / name).write_text(json.dumps(written))
+    read = read_config(tmp_path, "model")
+    assert json.loads(read.text) == {**CONFIG, "quantization_config": told}
+    assert read.notes == (f"quantization_config was read from {name} beside config.json.",)
+
+
+@pytest.mark.parametrize("name", ["quantize_config.json", "quant_config.json"])
+@pytest.mark.parametrize("written", ["{}", '{"bits": "four"}', "[]", "{"])
+def test_a_quantisers_file_that_tells_no_format_is_refused(tmp_path: Path, name: str, written: str) -> None:
+    (model_folder(tmp_path) / name).write_text(written)
+    with pytest.raises(errors.InvalidArgumentError) as refused:
+        read_config(tmp_path, "model")
+    assert name in refused.value.violations[0].description
+
+
+def test_a_config_with_two_values_for_a_key_is_left_for_the_server_to_refuse(tmp_path: Path) -> None:
+    (tmp_path / "quant_config.json").write_text('{"w_bit": 4}')
+    text = '{"hidden_size": 8, "hidden_size": 16}'
+    (tmp_path / "config.json").write_text(text)
+    assert read_config(tmp_path, "model").text == text
+
+
+def test_two_quantisers_files_are_one_too_many(tmp_path: Path) -> None:
+    (model_folder(tmp_path, quantized=QUANTIZED) / "quant_config.json").write_text('{"w_bit": 4}')
+    with pytest.raises(errors.InvalidArgumentError) as refused:
+        read_config(tmp_path, "model")
+    assert "lies beside quant_config.json" in refused.value.violations[0].description
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(errors.InvalidArgumentError) as refused:
+        read_config(tmp_path, "model")
+    assert "is no regular file" in refused.value.violations[0].description
+    (tmp_path / "config.json").unlink()
+    os.mkfifo(model_folder(tmp_path) / "x.safetensors")
+    assert not read_model_folder(tmp_path).model.HasField("checkpoint")
+
+
+def test_a_gguf_file_is_told_from_a_config(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUF\x03\x00" + bytes(2**21))
+    with pytest.raises(errors.InvalidArgumentError) as refused:
+        read_config(tmp_path / "m.gguf", "model")
+    assert "is a GGUF file; give the config.json" in refused.value.violations[0].description

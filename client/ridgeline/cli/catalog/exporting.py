@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ridgeline.cli import session
+from ridgeline.cli import printable, session
 from ridgeline.cli.catalog.reading import revision
 from ridgeline.cli.commands import SectionOption
 from ridgeline.cli.options import together
@@ -54,7 +54,7 @@ def run(kind: Kind, given: Mapping[str, Any]) -> None:
             found, read = list(kind.entries(response)), response.catalog_revision
     if given["to"] is None:
         stated = {kind.plural: [kind.stated(entry) for entry in found]}
-        click.echo(json.dumps(stated, indent=2, ensure_ascii=False))
+        click.echo(printable.json_text(json.dumps(stated, indent=2, ensure_ascii=False)))
         return
     write_files(kind, found, given["to"])
     files = "1 file" if len(found) == 1 else f"{len(found):,} files"

@@ -17,11 +17,17 @@ ASKED = {
 }
 
 
-def change(message: Any, pairs: Iterable[str], unset: Iterable[str], allowed: Mapping[str, str]) -> list[str]:
+def change(
+    message: Any,
+    pairs: Iterable[str],
+    unset: Iterable[str],
+    allowed: Mapping[str, str],
+    required: frozenset[str] = frozenset(),
+) -> list[str]:
     """Sets and clears fields of an entry; returns the paths of those that it touched.
 
     `allowed` maps each field that can be set to its type: `text`, `list`, `number`, `whole`, `dtype` or
-    `dtypes`. Raises click.UsageError with all that is wrong.
+    `dtypes`; those that are `required` cannot be cleared. Raises click.UsageError with all that is wrong.
     """
     touched: dict[str, None] = {}
     problems: list[str] = []
@@ -37,7 +43,9 @@ def change(message: Any, pairs: Iterable[str], unset: Iterable[str], allowed: Ma
                 problems.append(f"{key} is {value!r}; {error}")
     for key in unset:
         whole = any(name.startswith(f"{key}.") for name in allowed)
-        if whole or _kind(key, allowed, problems) is not None:
+        if key in required:
+            problems.append(f"{key} is required; give it another value with --set {key}=VALUE")
+        elif whole or _kind(key, allowed, problems) is not None:
             _clear(message, key)
             touched[key] = None
     if problems:

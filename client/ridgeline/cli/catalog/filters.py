@@ -11,10 +11,11 @@ import click
 
 from ridgeline.cli.catalog.reading import revision
 from ridgeline.cli.commands import SectionOption
-from ridgeline.cli.options import together
+from ridgeline.cli.options import LARGEST, together
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+AT_LEAST = click.FloatRange(min=0)
 GIB = 2.0**30
 GB = 1e9
 
@@ -51,6 +52,6 @@ def listing(order_fields: tuple[str, ...]) -> Callable[[F], F]:
             help=f"{fields}; 'FIELD desc' has the largest first. Entries without the figure come last "
             "[default: id].",
         ),
-        _listing("--limit", type=click.IntRange(min=1), metavar="N", help="The first N [default: all]."),
+        _listing("--limit", type=click.IntRange(1, LARGEST), metavar="N", help="The first N [default: all]."),
         revision("List"),
     )

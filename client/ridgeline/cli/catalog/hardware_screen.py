@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from ridgeline.cli import parts, styles
+from ridgeline.cli import parts, printable, styles
 from ridgeline.cli.catalog import screens
 from ridgeline.plots import units, words
 from ridgeline.v1 import types_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
     from ridgeline.v1.catalog_service_pb2 import GetHardwareResponse, ListHardwareResponse
     from ridgeline.v1.hardware_pb2 import FigureSource, Hardware, PeakRate
@@ -27,41 +28,60 @@ COMPUTED_IN = tuple(
 """Number formats that devices have units for; the others store what is computed as one of these."""
 
 
+COLUMNS = ("GiB", "GB/s", "16-bit", "fp8", "int8", "fp4", "W", "USD/h", "")
+LEAST_NEEDED = ("W", "fp4", "", "USD/h", "int8", "fp8", "16-bit", "GB/s")
+"""Columns that a narrow terminal does without, first to last: figures are never cut."""
+
+
 def show_list(response: ListHardwareResponse, console: Console) -> None:
     """A line for each device."""
-    roomy = console.width >= parts.ROOMY
-    table = screens.table(console)
-    table.add_column("Device", no_wrap=True)
-    for name in ("GiB", "GB/s", "16-bit TFLOP/s", "fp8", "int8", *(("fp4", "W") if roomy else ()), "USD/h"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for device in response.hardware:
-        rates = _rates(device)
-        table.add_row(
-            device.id,
-            units.digits(device.memory_bytes / units.GIB),
-            f"{device.bandwidth_bytes_per_s / 1e9:,.0f}",
-            rates.get("bf16", rates.get("fp16", "")),
-            rates.get("fp8", ""),
-            rates.get("int8", ""),
-            *(
-                (rates.get("fp4", ""), units.digits(device.tdp_watts) if device.tdp_watts else "")
-                if roomy
-                else ()
-            ),
-            units.digits(device.price_usd_per_hour) if device.HasField("price_usd_per_hour") else "",
-            screens.origin(device.origin),
-        )
     if response.hardware:
-        console.print(table)
+        console.print(_table(response.hardware, console))
     counted = screens.counted(len(response.hardware), "device")
     parts.paragraph(
         console,
-        f"{counted} at catalog revision {response.catalog_revision}. Rates are dense; {NO_UNIT} is no unit, "
-        "blank unknown. `ridgeline hardware get NAME` tells the sources.",
+        f"{counted} at catalog revision {response.catalog_revision}. Rates are dense TFLOP/s; {NO_UNIT} is "
+        "no unit, blank unknown. `ridgeline hardware get NAME` tells the sources.",
         styles.QUIET,
         left=0,
     )
+
+
+def _table(devices: Iterable[Hardware], console: Console) -> Table:
+    """The devices with as many columns as there is room for."""
+    rows = [(device.id, _cells(device)) for device in devices]
+    endless = console.options.update(max_width=10_000)
+    kept = list(COLUMNS)
+    for least_needed in LEAST_NEEDED:
+        table = _table_of(rows, kept, console)
+        if console.measure(table, options=endless).maximum <= console.width:
+            return table
+        kept.remove(least_needed)
+    return _table_of(rows, kept, console)
+
+
+def _table_of(rows: Iterable[tuple[str, dict[str, str]]], columns: Sequence[str], console: Console) -> Table:
+    table = screens.table(console)
+    table.add_column("Device", overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for device_id, cells in rows:
+        table.add_row(device_id, *(cells[name] for name in columns))
+    return table
+
+
+def _cells(device: Hardware) -> dict[str, str]:
+    """What each column tells of a device."""
+    rates = _rates(device)
+    return {
+        "GiB": units.digits(device.memory_bytes / units.GIB),
+        "GB/s": f"{device.bandwidth_bytes_per_s / 1e9:,.0f}",
+        "16-bit": rates.get("bf16", rates.get("fp16", "")),
+        **{name: rates.get(name, "") for name in ("fp8", "int8", "fp4")},
+        "W": units.digits(device.tdp_watts) if device.tdp_watts else "",
+        "USD/h": units.digits(device.price_usd_per_hour) if device.HasField("price_usd_per_hour") else "",
+        "": screens.origin(device.origin),
+    }
 
 
 def _rates(device: Hardware) -> dict[str, str]:
@@ -69,10 +89,12 @@ def _rates(device: Hardware) -> dict[str, str]:
     return {words.dtype(dtype): NO_UNIT for dtype in device.unsupported_dtypes} | known
 
 
-def show_entry(response: GetHardwareResponse, console: Console) -> None:
-    """One device with the source of each figure."""
+def show_entry(response: GetHardwareResponse, taken: str, console: Console) -> None:
+    """One device with the source of each figure; `taken` tells what its name was taken as."""
     device = response.hardware
-    console.print(Text(device.display_name or device.id, styles.HEADING))
+    console.print(Text(printable.line(device.display_name or device.id), styles.HEADING))
+    if taken:
+        parts.paragraph(console, taken, left=0)
     about = [device.vendor, device.kind, str(device.release_year) if device.HasField("release_year") else ""]
     rows: list[tuple[str, str | Text]] = [
         ("id", device.id),

@@ -10,7 +10,7 @@ import click
 
 from ridgeline.cli import output, session
 from ridgeline.cli.commands import SectionOption
-from ridgeline.cli.options import together
+from ridgeline.cli.options import LARGEST, together
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,13 +31,13 @@ def options(function: F) -> F:
     return together(
         _which(
             "--since",
-            type=click.IntRange(min=0),
+            type=click.IntRange(0, LARGEST),
             default=0,
             metavar="REVISION",
             help="Only what was written after this revision.",
         ),
         _which("--by", default="", metavar="WHO", help="Only what this principal wrote."),
-        _which("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N [default: all]."),
+        _which("--limit", type=click.IntRange(1, LARGEST), metavar="N", help="The newest N [default: all]."),
     )(function)
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
@@ -84,8 +85,8 @@ def run(kind: Kind, given: Mapping[str, Any], ctx: click.Context, *, only_one: s
 
     files = sources.files(kind, given["paths"])
     if only_one:
-        # Stdin can be read once; what it holds besides is refused as taken.
-        read = [file for file in files if file != STDIN]
+        # Stdin and pipes can be read once; what they hold besides is refused as taken.
+        read = [file for file in files if file != STDIN and Path(file).is_file()]
         count = len(files) - len(read) + sum(sources.entries(kind, file)[0] for file in read)
         if count > 1:
             raise click.UsageError(f"{only_one} names one {kind.noun}, but {count:,} were given.")

@@ -19,7 +19,8 @@ class Kind:
     """One kind of the catalog's entries.
 
     `field` holds an entry in messages and names the client's calls, `plural` is the command's name and holds
-    the entries of a list, `noun` is the word for people. `csv_columns` are the columns of `rows`.
+    the entries of a list, `noun` is the word for people, `group` the field whose values sort entries for
+    people. `csv_columns` are the columns of `rows`.
     `folder_files` finds what to import in a folder, and `read` makes an entry of what a file or stdin holds,
     whose path it gets. `text` is an entry's file in the catalog's own format, `stated` its JSON
     without what the catalog computes.
@@ -28,6 +29,7 @@ class Kind:
     field: str
     plural: str
     noun: str
+    group: str
     csv_columns: tuple[str, ...]
     rows: Callable[[Iterable[Any]], Iterator[dict[str, object]]]
     show_list: Callable[[Any, Console], None]

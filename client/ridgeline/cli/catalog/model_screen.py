@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from ridgeline.cli import parts, styles
+from ridgeline.cli import parts, printable, styles
 from ridgeline.cli.catalog import screens
 from ridgeline.plots import units, words
 
@@ -69,7 +69,7 @@ def _billions(count: float) -> str:
 def show_entry(response: GetModelResponse, console: Console) -> None:
     """One model with what was computed from its config."""
     model = response.model
-    console.print(Text(model.display_name or model.id, styles.HEADING))
+    console.print(Text(printable.line(model.display_name or model.id), styles.HEADING))
     rows: list[tuple[str, str | Text]] = [
         ("id", model.id),
         ("aliases", ", ".join(model.aliases) or "none"),

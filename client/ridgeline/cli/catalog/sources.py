@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+from ridgeline.cli import printable
 
 if TYPE_CHECKING:
     from ridgeline.cli.catalog.kinds import Kind
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
 STDIN = "-"
 MAX_BYTES = 2**28
 """More than an export of 100,000 entries has."""
+MOST_FOLDERS = 100_000
+MOST_LEVELS = 32
+"""Where an import of a folder ends: the whole of Hugging Face's cache has fewer and is less deep."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ def files(kind: Kind, paths: tuple[str, ...]) -> list[str]:
         if path == STDIN:
             found[STDIN] = None
         elif Path(path).is_dir():
-            inside = kind.folder_files(Path(path))
+            inside = list(filter(_may_be_read, kind.folder_files(Path(path))))
             if not inside:
                 raise click.UsageError(f"{path} holds no JSON file to import.")
             found |= dict.fromkeys(map(str, inside))
@@ -57,6 +64,34 @@ def files(kind: Kind, paths: tuple[str, ...]) -> list[str]:
     return list(found)
 
 
+def _may_be_read(path: Path) -> bool:
+    """Whether a folder's file is a regular one: a pipe or a device would be waited for."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True  # Reading it tells why it cannot be read.
+
+
+def beneath(folder: Path, name: str) -> Iterator[Path]:
+    """The files of a name in a folder and in its folders, without following links to folders.
+
+    Raises click.UsageError for a folder that is too large or too deep to be meant.
+    """
+    start = len(folder.parts)
+    for count, (place, inside, files) in enumerate(os.walk(folder), 1):
+        inside.sort()
+        deep = inside and len(Path(place).parts) - start >= MOST_LEVELS
+        if count > MOST_FOLDERS or deep:
+            reached = (
+                f"has folders more than {MOST_LEVELS} deep"
+                if deep
+                else f"holds over {MOST_FOLDERS:,} folders"
+            )
+            raise click.UsageError(f"{folder} {reached}; import folders within it one by one.")
+        if name in files:
+            yield Path(place, name)
+
+
 def entries(kind: Kind, file: str) -> tuple[int, Iterator[Source]]:
     """The entries in a file or in stdin: one, or several in a list under the kind's name as in an export.
 
@@ -64,12 +99,13 @@ def entries(kind: Kind, file: str) -> tuple[int, Iterator[Source]]:
     """
     from ridgeline.errors import RidgelineError
 
-    named = printable(file)
+    named = printable.line(file)
     try:
         content = _object(_text(file))
     except RidgelineError as error:
         return 1, iter([Source(named, error)])
-    path = None if file == STDIN else Path(file)
+    # What came through a pipe cannot be read again, and has no place.
+    path = Path(file) if file != STDIN and Path(file).is_file() else None
     several = content.get(kind.plural)
     if not isinstance(several, list):
         return 1, iter([_source(kind, named, content, path)])
@@ -77,11 +113,6 @@ def entries(kind: Kind, file: str) -> tuple[int, Iterator[Source]]:
     return len(several), (
         _source(kind, f"{named}, entry {number}", entry, None) for number, entry in numbered
     )
-
-
-def printable(name: str) -> str:
-    """A file's name as text: bytes in it that are no UTF-8 are escaped."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def _source(kind: Kind, name: str, content: Any, path: Path | None) -> Source:
@@ -114,11 +145,21 @@ OTHERS = {
 
 
 def _text(file: str) -> str:
+    from ridgeline.files.reading import GGUF
+
     try:
         if file == STDIN:
-            return sys.stdin.read()
+            stdin: TextIO | None = sys.stdin
+            if stdin is None:
+                raise _unreadable("It cannot be read: it is closed")
+            return stdin.read()
         with Path(file).open("rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
+            start = opened.read(len(GGUF))
+            if start == GGUF:
+                raise _unreadable(
+                    "It is a GGUF file; give the config.json of the model that it was made from"
+                )
+            data = start + opened.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise _unreadable(f"It has more than {MAX_BYTES:,} bytes")
         return data.decode("utf-8-sig")

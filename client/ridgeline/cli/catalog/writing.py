@@ -10,6 +10,7 @@ import click
 
 from ridgeline.cli import output, session
 from ridgeline.cli.commands import SectionOption
+from ridgeline.cli.options import REVISION
 
 if TYPE_CHECKING:
     from ridgeline.cli.catalog.kinds import Kind
@@ -36,7 +37,7 @@ unsets = _change(
 )
 restored = _change(
     "--revision",
-    type=click.IntRange(min=1),
+    type=REVISION,
     required=True,
     metavar="N",
     help="The revision whose entry to write again.",
