@@ -102,7 +102,7 @@ def advice(request: pytest.FixtureRequest, seeded_database_url: str) -> Advice:
 
 TOLD_DIFFERENTLY = {
     "analysis": {"model", "hardware"},
-    "deployment": {"compute_dtype"},
+    "deployment": {"compute_dtype", "weight_scale_bits"},
     "profile_use": {"profile"},
 }
 """Fields of the domain's objects that an answer names by their ids, or leaves out."""

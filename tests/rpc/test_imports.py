@@ -61,12 +61,13 @@ def test_entries_of_all_kinds_are_written_in_one_revision(ask: Ask) -> None:
 @pytest.mark.parametrize("text", ['"_comment": "\\ud800"', '"_\\ud800": 1', '"_x": ["\\udfff"]'])
 def test_half_a_surrogate_pair_in_a_config_is_told_as_it_is_escaped(ask: Ask, text: str) -> None:
     model = samples.model("o/m")
+    import_entries(ask, pb.EntryToImport(model=model))
     model.config_json = f"{{{text}, {model.config_json.lstrip()[1:]}"
-    response = import_entries(ask, pb.EntryToImport(model=model))
-    assert actions(response) == [CREATED]
-    changes = ask("ListChanges", pb.ListChangesRequest()).changes[0].changes
-    (told,) = [f"{change.field}: {change.after}" for change in changes if "\\ud" in str(change)]
-    assert "\\ud" in told
+    response = import_entries(ask, pb.EntryToImport(model=model), allow_existing=True)
+    assert actions(response) == [UPDATED]
+    (change,) = response.outcomes[0].changes
+    assert "\\ud" in change.field + change.after
+    assert ask("ListChanges", pb.ListChangesRequest()).changes[0].changes == [change]
     assert ask("GetModel", pb.GetModelRequest(id="o/m")).model.config_json == model.config_json
 
 

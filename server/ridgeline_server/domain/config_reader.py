@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from ridgeline_server.domain.config.fields import ConfigFields, shown
 from ridgeline_server.domain.config.formats import read_dtype, read_formats
-from ridgeline_server.domain.config.keys import check_unread
+from ridgeline_server.domain.config.keys import check_unread, set_keys
 from ridgeline_server.domain.config.model_type import find_family
 from ridgeline_server.domain.config.sizes import (
     HIDDEN_SIZE,
@@ -29,6 +30,15 @@ from ridgeline_server.domain.parts.reading import Reading
 EXTRA_LAYERS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
 """Keys that tell of layers for multi-token prediction, which a checkpoint holds besides."""
 
+_HEADLESS = re.compile(
+    r"(?<!Chat)(?<!GLM)(?<!LMHead)(?<!DoubleHeads)Model$|For(Sequence|Token)Classification$|ForRewardModel$"
+)
+"""Names of classes of embedding, classification and reward models."""
+MAX_CLASS_NAME = 100
+
+MAX_KEYS = 1000
+"""Keys of a language model's config; published ones have up to 150."""
+
 
 def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
     """Reads a parsed config.json.
@@ -41,6 +51,12 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
             [FieldViolation("", f"is {shown(config)}; give the object of a config.json")]
         )
     language = find_language(config)
+    count = len(set_keys(language.config))
+    if count > MAX_KEYS:
+        raise UnsupportedConfigError(
+            f"the config has {count} keys, {MAX_KEYS} are read at most; give the config.json of a model",
+            ["model_type"],
+        )
     assumptions: list[str] = []
     fields = ConfigFields(language.config)
     model_type, family = find_family(language.config, fields, assumptions)
@@ -68,6 +84,7 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
         said = "the embedding read again" if tied else "a matrix of its own"
         reading.assume(f"tie_word_embeddings is absent: lm_head taken as {said}")
     tensors = outer_tensors(reading, tied)
+    _say_headless(language.config, assumptions)
     streams = fields.needed_integer(family.residual_keys, 1, 64) if family.residual_keys else 1
     extra = fields.first_integer(EXTRA_LAYERS, 0, MAX_LAYERS)
     assumptions.extend(
@@ -101,14 +118,22 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
     )
 
 
+def _say_headless(config: Mapping[str, object], assumptions: list[str]) -> None:
+    """Says of a class that has no lm_head that one is counted all the same."""
+    classes = config.get("architectures")
+    for name in classes if isinstance(classes, list | tuple) else ():
+        if isinstance(name, str) and _HEADLESS.search(name[-MAX_CLASS_NAME:]):
+            assumptions.append(f"architectures has {shown(name)}, which has no lm_head: one is counted")
+            return
+
+
 def _tied(fields: ConfigFields) -> bool | None:
     """Whether lm_head is the embedding, by any of the keys that say it."""
-    said = {key: found for key in TIED if (found := fields.boolean(key)) is not None}
-    if len({*said.values()}) > 1:
-        fields.refuse(
-            TIED[1], f"is {shown(said[TIED[1]])}, but {TIED[0]} is {shown(said[TIED[0]])}; keep one"
-        )
-    return next(iter(said.values()), None)
+    said = [(key, found) for key in TIED if (found := fields.boolean(key)) is not None]
+    for key, found in said[1:]:
+        if found is not said[0][1]:
+            fields.refuse(key, f"is {shown(found)}, but {said[0][0]} is {shown(said[0][1])}; keep one")
+    return said[0][1] if said else None
 
 
 def _layer_count(family: Family, fields: ConfigFields) -> int:

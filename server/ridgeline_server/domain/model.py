@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype
+from ridgeline_server.domain.dtypes import ELEMENT_BITS, GROUP_SCALE_BITS, Dtype
 from ridgeline_server.domain.mixers import Attention, CompressedAttention, LatentAttention, Linear, Mixer
 from ridgeline_server.domain.mlps import Experts, Mlp
 from ridgeline_server.domain.tensors import ModuleClass, TensorKind, WeightTensor
@@ -16,14 +16,20 @@ from ridgeline_server.domain.tensors import ModuleClass, TensorKind, WeightTenso
 class WeightFormat:
     """How a checkpoint stores the matrices of a module class.
 
-    `group_size` weights share a scale (0: one scale per channel, or none). `activation_dtype` is the format
-    in which the checkpoint wants their inputs (None: wide).
+    `group_size` weights share a scale (0: one scale per channel, or none) of `scale_bits`, zero point
+    included. `activation_dtype` is the format in which the checkpoint wants their inputs (None: wide).
     """
 
     module: ModuleClass
     dtype: Dtype
     group_size: int = 0
     activation_dtype: Dtype | None = None
+    scale_bits: float = GROUP_SCALE_BITS
+
+    @property
+    def stored(self) -> tuple[object, ...]:
+        """What is alike in module classes that are stored alike."""
+        return (self.dtype, self.group_size, self.activation_dtype, self.scale_bits)
 
 
 @dataclass(frozen=True)
@@ -104,13 +110,12 @@ class Model:
         for count, tensor in self.layer_tensors():
             if tensor.kind is TensorKind.MATRIX:
                 weights[tensor.module] = weights.get(tensor.module, 0) + count * tensor.parameters
-        by_format: dict[tuple[Dtype, int, Dtype | None], int] = {}
-        chosen: dict[tuple[Dtype, int, Dtype | None], WeightFormat] = {}
+        by_format: dict[tuple[object, ...], int] = {}
+        chosen: dict[tuple[object, ...], WeightFormat] = {}
         for module, number in weights.items():
             found = self.format_of(module)
-            key = (found.dtype, found.group_size, found.activation_dtype)
-            by_format[key] = by_format.get(key, 0) + number
-            chosen.setdefault(key, found)
+            by_format[found.stored] = by_format.get(found.stored, 0) + number
+            chosen.setdefault(found.stored, found)
         return chosen[max(by_format, key=by_format.__getitem__)]
 
     @property
@@ -122,6 +127,11 @@ class Model:
     def weight_group_size(self) -> int:
         """The weights that share a scale in that format."""
         return self.main_format.group_size
+
+    @property
+    def weight_scale_bits(self) -> float:
+        """The bits of such a scale."""
+        return self.main_format.scale_bits
 
     @property
     def activation_dtype(self) -> Dtype | None:

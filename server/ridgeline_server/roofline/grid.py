@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import AttentionKernel, Deployment
-from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits, weight_bits
+from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
 from ridgeline_server.domain.efficiency import (
     EfficiencyProfile,
     Estimate,
@@ -163,8 +163,8 @@ def _figures(scenario: Scenario) -> tuple[float, ...]:
     deployment, hardware = scenario.deployment, scenario.hardware
     element_bits = float(ELEMENT_BITS[deployment.kv_dtype])
     return (
-        weight_bits(deployment.weight_dtype, deployment.weight_group_size),
-        weight_bits(deployment.lm_head_dtype, deployment.weight_group_size),
+        deployment.weight_bits,
+        deployment.lm_head_bits,
         ELEMENT_BITS[deployment.compute_dtype],
         ELEMENT_BITS[deployment.activation_dtype],
         element_bits,
@@ -185,10 +185,11 @@ def _scenario_constants(
     """The constants of a scenario's decode steps and of its prefills, a row for each variant."""
     if scenario.profiles is None:
         return _NO_CONSTANTS, _NO_CONSTANTS
-    formats = _formats(scenario.deployment)
+    profiles, formats = scenario.profiles, _formats(scenario.deployment)
+    device = profiles.known(scenario.hardware.id)
     return (
-        _constants(scenario.profiles, scenario.hardware.id, formats, prefill=False),
-        _constants(scenario.profiles, scenario.hardware.id, formats, prefill=True),
+        _constants(profiles, device, formats, prefill=False),
+        _constants(profiles, device, formats, prefill=True),
     )
 
 
@@ -212,7 +213,8 @@ def all_used_profiles(scenario: Scenario) -> tuple[UsedProfile, ...]:
     """
     if scenario.profiles is None:
         return ()
-    return _all_used_profiles(scenario.profiles, scenario.hardware.id, _formats(scenario.deployment))
+    device = scenario.profiles.known(scenario.hardware.id)
+    return _all_used_profiles(scenario.profiles, device, _formats(scenario.deployment))
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ridgeline_server.domain.deployment import AttentionKernel, Deployment
-from ridgeline_server.domain.dtypes import ELEMENT_BITS, kv_bits, weight_bits
+from ridgeline_server.domain.dtypes import ELEMENT_BITS, kv_bits
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Workload
@@ -64,9 +64,9 @@ def weights_bytes(model: Model, deployment: Deployment) -> float:
     layers, vectors = model.layer_matrix_parameters, model.vector_parameters
     rest = model.parameter_count - layers - vectors
     return (
-        layers * weight_bits(deployment.weight_dtype, deployment.weight_group_size)
+        layers * deployment.weight_bits
         + vectors * ELEMENT_BITS[deployment.compute_dtype]
-        + rest * weight_bits(deployment.lm_head_dtype, deployment.weight_group_size)
+        + rest * deployment.lm_head_bits
     ) / 8
 
 

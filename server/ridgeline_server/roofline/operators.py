@@ -159,13 +159,20 @@ def step_basis(
     return np.stack(rows)
 
 
-@lru_cache(maxsize=1024)
+FEW_KINDS = 4
+
+
 def operator_table(model: Model) -> OperatorTable:
     """The operator table of a model. Matrix shapes come from its weight tensors, so that what is read is what
     the parameter count sums.
 
     Raises UnsupportedArchitectureError for a model with parts that the table has no operators for.
     """
+    # A table's size is quadratic in the kinds of layers: 0.1 MB for four, 20 MB for as many as are costed.
+    return (_small_table if len(model.layer_kinds) <= FEW_KINDS else _large_table)(model)
+
+
+def _table(model: Model) -> OperatorTable:
     check_supported(model)
     rows = list(_rows(model))
     basis = FIRST_KIND + PER_KIND * len(model.layer_kinds)
@@ -186,6 +193,8 @@ def operator_table(model: Model) -> OperatorTable:
         coefficients=coefficients,
     )
 
+
+_small_table, _large_table = lru_cache(maxsize=1024)(_table), lru_cache(maxsize=16)(_table)
 
 Terms = dict[Quantity, dict[int, float]]
 

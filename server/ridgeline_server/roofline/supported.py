@@ -26,9 +26,19 @@ COSTED_OUTSIDE = {"embedding", "position_embedding", "embedding_norm", "final_no
 COSTED_IN_LAYERS = {"q_proj", "k_proj", "v_proj", "qk_norm", "o_proj", "gate_proj", "up_proj", "down_proj"}
 """Operators with weights in the layers that it has, besides norms."""
 
+MAX_KINDS = 64
+"""Kinds of layers that are costed: the operator table grows with their square. Among models of one attention
+and one MLP a layer OpenELM has most, 36.
+"""
+
 
 def check_supported(model: Model) -> None:
     """Raises UnsupportedArchitectureError that names what the model has and the table does not."""
+    if len(model.layer_kinds) > MAX_KINDS:
+        raise UnsupportedArchitectureError(
+            f"{model.name} has {len(model.layer_kinds)} kinds of layers; this release costs models of up to "
+            f"{MAX_KINDS}"
+        )
     found: Counter[str] = Counter()
     for kind in model.layer_kinds:
         for what in dict.fromkeys(_not_costed(kind)):
@@ -122,8 +132,7 @@ def _not_costed_mixer(mixer: Mixer) -> Iterator[str]:
 
 def _mixed_formats(model: Model) -> bool:
     modules = {t.module for _, t in model.layer_tensors() if t.kind is TensorKind.MATRIX}
-    found = {(f.dtype, f.group_size, f.activation_dtype) for f in map(model.format_of, modules)}
-    return len(found) > 1
+    return len({model.format_of(module).stored for module in modules}) > 1
 
 
 def _listed(parts: list[str]) -> str:

@@ -24,8 +24,10 @@ MAX_NAME_LENGTH = 127
 MAX_TEXT_LENGTH = 4000
 """Characters of a remark or a source."""
 
-MAX_CONFIG_LENGTH = 2**20
-"""Characters of a config.json: hundreds of times what real ones have."""
+MAX_CONFIG_LENGTH = 2**18
+"""Characters of a config.json. Most have under 3,000; those that list each module of a quantised checkpoint,
+or each block of an architecture search, have up to 40,000.
+"""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """What no name or remark needs; PostgreSQL cannot even store NUL. Tab and line ends are left out."""

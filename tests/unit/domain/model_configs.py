@@ -23,6 +23,11 @@ def read_json(name: str) -> Any:
 PUBLISHED: dict[str, dict[str, Any]] = {entry["model"]: entry for entry in read_json("model_configs.json.gz")}
 """Published configs with their published counts, and counts made from the modelling code."""
 
+WITH_ALL_KEYS: dict[str, dict[str, Any]] = {
+    entry["model"]: entry for entry in read_json("configs_with_all_keys.json.gz")
+}
+"""Configs of well-known checkpoints with all the keys that their files have, and the parameters published."""
+
 FAMILY_COUNTS: list[dict[str, Any]] = read_json("transformers_family_parameters.json.gz")
 """Small configs of other families than the next list's, with the parameters that transformers allocates, the
 buffers beside them that checkpoints store, the elements that a token adds to its cache, and the number of

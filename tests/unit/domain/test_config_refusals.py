@@ -8,7 +8,7 @@ import pytest
 
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedConfigError
-from tests.unit.domain.model_configs import config, small
+from tests.unit.domain.model_configs import WITH_ALL_KEYS, config, small
 
 
 def unsupported(changed: object) -> UnsupportedConfigError:
@@ -21,6 +21,11 @@ def violations(changed: object) -> dict[str, str]:
     with pytest.raises(InvalidFieldsError) as raised:
         read_config(changed)  # type: ignore[arg-type]
     return {violation.field: violation.description for violation in raised.value.violations}
+
+
+def whole(model: str, **changes: object) -> dict[str, Any]:
+    """A config with all the keys that its file has, some of them changed."""
+    return {**WITH_ALL_KEYS[model]["config"], **changes}
 
 
 # Architectures that are not modelled
@@ -142,6 +147,14 @@ def test_a_key_that_is_not_set_tells_nothing(unset: object) -> None:
         (config("mosaicml/mpt-7b", no_bias=False), "no_bias"),
         (config("bigcode/starcoder2-7b", mlp_type="gated"), "mlp_type"),
         (small(layer_types=["full_attention", "linear_attention", "full_attention"]), "layer_types"),
+        (whole("allenai/OLMo-7B", block_type="parallel"), "block_type"),
+        (whole("CohereLabs/c4ai-command-a-03-2025", use_parallel_block=False), "use_parallel_block"),
+        (
+            whole("CohereLabs/c4ai-command-a-03-2025", position_embedding_type="alibi"),
+            "position_embedding_type",
+        ),
+        (whole("inclusionAI/Ling-mini-2.0", use_rmsnorm=False), "use_rmsnorm"),
+        (whole("tencent/Hunyuan-A13B-Instruct", use_cla=True), "use_cla"),
     ],
 )
 def test_a_variant_of_a_known_family_that_is_not_modelled_is_refused_by_its_key(
@@ -209,7 +222,7 @@ def test_an_unknown_model_type_with_a_window_must_say_which_layers_have_it() -> 
 def test_every_missing_key_is_named() -> None:
     error = unsupported(small(hidden_size=..., vocab_size=None, intermediate_size=...))
     assert error.keys == ("hidden_size", "vocab_size", "intermediate_size")
-    assert "hidden_size (or n_embd, d_model, n_embed, embedding_dim)" in str(error)
+    assert "hidden_size (or n_embd, d_model, n_embed, embedding_dim, model_dim)" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +310,7 @@ def test_all_wrong_values_are_listed_at_once() -> None:
             "hidden_size",
             "is 60, not a multiple of the 8 heads; give a multiple, or head_dim",
         ),
+        ({"weight_tying": True}, "weight_tying", "is true, but tie_word_embeddings is false; keep one"),
         ({"n_embd": 65}, "n_embd", "is 65, but hidden_size is 64; keep the one that holds"),
         ({"rotary_dim": 9}, "rotary_dim", "is 9; give a whole number from 1 to 8"),
         ({"partial_rotary_factor": 1.5}, "partial_rotary_factor", "is 1.5; give a number from 0 to 1"),
@@ -343,3 +357,27 @@ def test_what_is_no_object_is_refused(value: object) -> None:
 
 def test_a_long_value_is_cut_in_messages() -> None:
     assert len(violations(small(hidden_act="x" * 10_000))["hidden_act"]) < 130
+
+
+@pytest.mark.parametrize("key", ["rope_" * 21, "a" * 101])
+def test_a_key_of_over_100_characters_is_one_that_is_not_known(key: str) -> None:
+    assert unsupported(small(**{key: 1})).keys == (key,)
+
+
+def test_a_config_of_over_1000_keys_is_refused_with_the_bound() -> None:
+    error = unsupported(small(**{f"a{n}": 1 for n in range(1000)}))
+    assert "keys, 1000 are read at most" in str(error)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ffn_multipliers": [1.0] * 15},
+        {"ffn_multipliers": [1.0] * 15 + ["wide"]},
+        {"ffn_multipliers": [1.0] * 15 + [float("nan")]},
+        {"ffn_multipliers": 4.0},
+    ],
+)
+def test_widths_of_layers_that_are_no_numbers_are_refused(changes: dict[str, object]) -> None:
+    found = violations(whole("apple/OpenELM-270M", **changes))
+    assert "give a number under 1000 for each of 16 layers" in found["ffn_multipliers"]

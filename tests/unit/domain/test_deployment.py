@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.deployment import DeploymentRequest, compute_dtype_on, resolve_deployment
 from ridgeline_server.domain.dtypes import Dtype, kv_bits, weight_bits
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedDtypeError
+from tests.unit.domain.model_configs import small
 from tests.unit.questions import LLAMA_2_7B, LLAMA_3_8B, W4, W8A8, Stated, device, model
 
 FP8_CHECKPOINT = "Qwen/Qwen3-32B-FP8"
@@ -105,6 +107,18 @@ def test_an_fp8_checkpoint_is_stored_in_fp8_and_computed_in_16_bits_where_there_
 def test_group_sizes(stated: Stated, group: int) -> None:
     found = resolve_deployment(DeploymentRequest(**stated), model(LLAMA_2_7B), device("rtx-a6000"))
     assert found.weight_group_size == group
+
+
+def test_the_checkpoints_own_scales_hold_until_its_weights_are_stored_anew() -> None:
+    # arXiv:2305.14314: NF4 with double quantisation takes 4.127 bits a weight, without it 4.5.
+    nf4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True}
+    checkpoint, hardware = read_config(small(quantization_config=nf4)), device("rtx-a6000")
+    own = resolve_deployment(DeploymentRequest(), checkpoint, hardware)
+    assert (own.weight_group_size, round(own.weight_bits, 3)) == (64, 4.127)
+    for stated in ({**W4, "weight_group_size": 128}, {"weight_dtype": Dtype.INT8, "weight_group_size": 64}):
+        anew = resolve_deployment(DeploymentRequest(**stated), checkpoint, hardware)
+        assert anew.weight_bits == weight_bits(anew.weight_dtype, anew.weight_group_size)
+    assert own.storing(Dtype.INT4, 64, Dtype.BF16).weight_bits == 4.5
 
 
 def test_weights_of_another_format_forget_the_checkpoints_inputs_and_groups() -> None:

@@ -206,9 +206,58 @@ def test_the_scheme_of_a_wrapper_holds_for_its_language_model() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["re:([a-z._]+)+x", "re:.*a.*b.*c.*d", "re:(", "re:" + "a" * 501, "a" * 501]
+    "pattern",
+    [
+        r"re:.*mlp\.(gate|up|down)_proj$",
+        r"re:^model\.layers\.\d+\.mlp\..*",
+        r"re:model.layers.[0-9]+.mlp.(?:gate_proj|up_proj|down_proj)",
+        r"re:.*\.mlp\.\w+_proj\.weight$",
+    ],
 )
-def test_an_expression_that_could_take_for_ever_is_refused(pattern: str) -> None:
+def test_expressions_are_matched_with_the_whole_names_of_modules(pattern: str) -> None:
+    scheme = compressed(FLOAT8, FLOAT8, ignore=["lm_head", pattern])
+    assert formats(read_config(small(quantization_config=scheme))) == {"attention": Dtype.FP8}
+
+
+def test_an_expression_may_tell_layers_apart() -> None:
+    # Layers 1 and 10 of twelve, of whose weights attention has 10,240 of 40,960.
+    scheme = compressed(FLOAT8, FLOAT8, ignore=["lm_head", r"re:model\.layers\.(1|10)\.self_attn.*"])
+    (said,) = exceptions(read_config(small(num_hidden_layers=12, quantization_config=scheme)))
+    assert said == (
+        "4.1% of the matrix weights, in attention, are stored as bf16 in some layers and taken as fp8"
+    )
+
+
+def test_a_star_within_the_number_of_a_layer_means_modules_of_all_layers_that_begin_so() -> None:
+    scheme = compressed(FLOAT8, FLOAT8, ignore=["lm_head", "model.layers.1*.self_attn"])
+    (said,) = exceptions(read_config(small(num_hidden_layers=12, quantization_config=scheme)))
+    # Layers 1, 10 and 11, their attention alone.
+    assert said.startswith("6.2% of the matrix weights, in attention,")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "said"),
+    [
+        (["re:(?!x)"], '"(?!x)", an expression that has a group that begins with "(?"'),
+        (["re:" + "a" * 201], "an expression that has 201 characters, over 200"),
+        (["a" * 501], "of 501 characters; 500 are read at most"),
+        ([f"re:.*mlp{n}" for n in range(40)], "by 40 regular expressions; 32 are read at most"),
+        ([f"mlp.m{n}" for n in range(300)], "by 300 patterns, numbers of layers and experts left out; 256"),
+    ],
+    ids=["unknown", "long", "long name", "many expressions", "many names"],
+)
+def test_patterns_beyond_what_is_read_are_refused_with_the_bound(patterns: list[str], said: str) -> None:
     with pytest.raises(UnsupportedConfigError) as raised:
-        read_config(small(quantization_config=compressed(FLOAT8, FLOAT8, ignore=["lm_head", pattern])))
-    assert "no expression of the simple kind" in str(raised.value)
+        read_config(small(quantization_config=compressed(FLOAT8, FLOAT8, ignore=patterns)))
+    assert said in str(raised.value)
+    assert "state the format of the weights in the deployment" in str(raised.value)
+
+
+def test_names_that_differ_by_layer_or_expert_alone_are_one_pattern() -> None:
+    names = [
+        f"model.layers.{layer}.mlp.{part}_proj" for layer in range(126) for part in ("gate", "up", "down")
+    ]
+    model = read_config(
+        small(num_hidden_layers=126, quantization_config={**FP8, "modules_to_not_convert": names})
+    )
+    assert formats(model) == {"attention": Dtype.FP8}

@@ -88,3 +88,63 @@ def test_a_nested_model_type_without_known_defaults_takes_none_either() -> None:
 )
 def test_what_is_left_out_is_said_of_published_models(model: str, said: str) -> None:
     assert said in read(model).not_modelled
+
+
+MINICPM_V = {
+    "model_type": "minicpmv",
+    "query_num": 64,
+    "patch_size": 14,
+    "slice_config": {"max_slice_nums": 9, "model_type": "minicpmv"},
+    "slice_mode": True,
+    "batch_vision_input": True,
+    "use_image_id": True,
+    "vision_config": {"hidden_size": 1152},
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "family", "changes"),
+    [("2.5", "llama", {}), (2.6, "qwen2", {}), (4.5, "qwen3", {"head_dim": 8})],
+)
+def test_the_language_model_of_minicpm_v_goes_by_its_version(
+    version: object, family: str, changes: dict[str, Any]
+) -> None:
+    model = read_config(small(**MINICPM_V, version=version, **changes))
+    alone = read_config(small(model_type=family, **changes))
+    assert (model.family, model.layer_kinds, model.tensors) == (family, alone.layer_kinds, alone.tensors)
+    assert f"the language model of minicpmv {version} is read as {family}" in model.assumptions
+    assert model.not_modelled == ("a vision tower (vision_config)",)
+
+
+@pytest.mark.parametrize("version", [None, 3.0, "2", [2.6]])
+def test_a_version_of_minicpm_v_that_is_not_known_is_refused(version: object) -> None:
+    with pytest.raises(UnsupportedConfigError) as raised:
+        read_config(small(**MINICPM_V, version=version))
+    assert raised.value.keys == ("version",)
+
+
+@pytest.mark.parametrize(
+    ("name", "family"), [("LlavaQwenForCausalLM", "qwen2"), ("LlavaMistralForCausalLM", "mistral")]
+)
+def test_the_language_model_of_llava_goes_by_its_class(name: str, family: str) -> None:
+    keys = {"architectures": [name], "mm_hidden_size": 1024, "use_mm_proj": True, "sliding_window": None}
+    model = read_config(small(model_type="llava", **keys))
+    assert model.layer_kinds == read_config(small(model_type=family, sliding_window=None)).layer_kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "headless"),
+    [
+        ("MistralModel", True),
+        ("LlamaForSequenceClassification", True),
+        ("Qwen2ForRewardModel", True),
+        ("LlamaForCausalLM", False),
+        ("GPT2LMHeadModel", False),
+        ("ChatGLMModel", False),
+        ("InternVLChatModel", False),
+    ],
+)
+def test_a_class_without_lm_head_is_told_that_one_is_counted(name: str, headless: bool) -> None:
+    model = read_config(small(architectures=[name]))
+    said = f'architectures has "{name}", which has no lm_head: one is counted'
+    assert (said in model.assumptions) is headless

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
@@ -36,7 +34,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
         )
     return quantized_checkpoint(facts) or Proposal(
         facts.workload,
-        replace(deployment, weight_dtype=Dtype.INT8, weight_group_size=0, activation_dtype=Dtype.INT8),
+        deployment.storing(Dtype.INT8, 0, Dtype.INT8),
     )
 
 

@@ -26,6 +26,7 @@ class ConfigFields:
     ) -> None:
         self._config = config
         self._defaults = defaults
+        self._replaced: Mapping[str, object] = MappingProxyType({})
         self._noted: dict[FieldViolation, None] = {}
         self._missing: dict[str, None] = {}
         self.read: set[str] = set()
@@ -35,7 +36,8 @@ class ConfigFields:
 
     def replaced(self, keys: Mapping[str, object]) -> ConfigFields:
         """The same config with some keys replaced; notes go to the same place."""
-        other = ConfigFields({**self._config, **keys}, self._defaults)
+        other = ConfigFields(self._config, self._defaults)
+        other._replaced = {**self._replaced, **keys}
         other._noted, other._missing = self._noted, self._missing
         other.read, other.defaulted = self.read, self.defaulted
         return other
@@ -146,8 +148,9 @@ class ConfigFields:
 
     def _find(self, key: str) -> object:
         self.read.add(key)
-        if key in self._config:
-            return self._config[key]
+        for config in (self._replaced, self._config):
+            if key in config:
+                return config[key]
         outer, dot, inner = key.partition(".")
         nested = self._config.get(outer) if dot else None
         if isinstance(nested, Mapping):

@@ -17,7 +17,7 @@ _IRRELEVANT = re.compile(
     | transformers\.js_config | tokenizer_.* | torchscript | task_specific_params
     | finetuning_task | problem_type | id2label | label2id
     | num_labels | prefix | processor_class | license | language | version | is_llama_config | is_decoder
-    | language_model_only
+    | language_model_only | is_composition
 
     # numerics and training
     | .*(dropout|pdrop|dropout_prob|jitter(_noise|_eps)?|_eps|epsilon|loss|loss_(coef|weight|alpha))
@@ -47,7 +47,7 @@ _IRRELEVANT = re.compile(
     | num_beams | num_beam_groups | diversity_penalty | early_stopping | temperature | top_[kp] | typical_p
     | .*_penalty | (max|min)_length | max_new_tokens | .*no_repeat_ngram_size | num_return_sequences
     | forced_.* | remove_invalid_values | summary_.* | tf_legacy_loss | vision_soft_tokens_per_image
-    | mm_tokens_per_image | image_seq_length | pad_id | .*_(start|end|pad)_id
+    | mm_tokens_per_image | num_image_tokens | image_seq_length | pad_id | .*_(start|end|pad)_id
 
     # positions: what they change is read elsewhere, or moves no weight
     | (.*_)?rope_(theta|scaling|parameters|type|ratio|base|factor|alpha|interleaved?) | .*rope_.*base_freq
@@ -70,6 +70,9 @@ _STRUCTURAL = re.compile(
 )
 """What the names of keys that shape a model have in them."""
 
+MAX_KEY_LENGTH = 100
+"""Characters of a key that is looked at; a longer one is no key of any model."""
+
 _LOOKED_INTO = ("attn_config", "ffn_config", "linear_attn_config", "sparse_attention_config", "ssm_cfg")
 
 
@@ -83,7 +86,7 @@ def check_unread(
     """Refuses a config with a key that may shape the model and was not read; says other unknown keys."""
     known = {*ignored, *fields.read}
     unread = [key for key in set_keys(config) if key not in known and not _irrelevant(key)]
-    structural = [key for key in unread if _STRUCTURAL.search(key.lower())]
+    structural = [key for key in unread if len(key) > MAX_KEY_LENGTH or _STRUCTURAL.search(key.lower())]
     if structural:
         raise UnsupportedConfigError(
             f"the config has {', '.join(map(shown, structural[:8]))}, which may change the layers of a "
@@ -97,7 +100,9 @@ def check_unread(
 
 def _irrelevant(key: str) -> bool:
     lower = key.lower()
-    return any(_IRRELEVANT.fullmatch(name) for name in (lower, lower.rpartition(".")[2]))
+    return len(key) <= MAX_KEY_LENGTH and any(
+        _IRRELEVANT.fullmatch(name) for name in (lower, lower.rpartition(".")[2])
+    )
 
 
 def set_keys(config: Mapping[str, object]) -> list[str]:

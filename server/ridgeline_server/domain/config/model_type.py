@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from ridgeline_server.domain.config.fields import ConfigFields, shown
 from ridgeline_server.domain.config.keys import set_keys
 from ridgeline_server.domain.errors import UnsupportedConfigError
-from ridgeline_server.domain.families import ARCHITECTURES, FAMILIES
+from ridgeline_server.domain.families import ARCHITECTURES, BY_VERSION, CONTRADICTED, FAMILIES
 from ridgeline_server.domain.families.dense import ATTENTION_BIAS, MLP_BIAS
-from ridgeline_server.domain.families.experts import MAYBE_FIRST_DENSE, QWEN_SPARSE
+from ridgeline_server.domain.families.expert_rules import MAYBE_FIRST_DENSE, QWEN_SPARSE
 from ridgeline_server.domain.parts.experts import COUNT, SHARED_COUNT, SHARED_WIDTH, WIDTH, ExpertsFacts
 from ridgeline_server.domain.parts.facts import FULL, MLP_WIDTH, Family, when
 from ridgeline_server.domain.parts.latent import LatentFacts
@@ -63,7 +63,7 @@ def _model_type(config: Mapping[str, object], fields: ConfigFields, assumptions:
     classes = config.get("architectures")
     names = classes if isinstance(classes, list | tuple) else []
     said = next((ARCHITECTURES[c] for c in names if isinstance(c, str) and c in ARCHITECTURES), None)
-    if said is not None and model_type != said and model_type not in (None, *_CONTRADICTED.get(said, ())):
+    if said is not None and model_type != said and model_type not in (None, *CONTRADICTED.get(said, ())):
         said = None
     if said is not None and said != model_type:
         was = "is absent" if model_type is None else f"is {shown(model_type)}"
@@ -73,11 +73,22 @@ def _model_type(config: Mapping[str, object], fields: ConfigFields, assumptions:
         fields.raise_if_wrong("the config")
         _refuse_other_kinds(config)
         raise UnsupportedConfigError("the config lacks model_type, which says how to read it", ["model_type"])
-    return model_type
+    versions = BY_VERSION.get(model_type)
+    return model_type if versions is None else _of_version(versions, model_type, fields, assumptions)
 
 
-_CONTRADICTED: Mapping[str, tuple[str, ...]] = {"grok-1": ("mixtral",)}
-"""model_types that a class under `architectures` overrules: copies of grok-1's config say mixtral."""
+def _of_version(
+    versions: Mapping[str, str], model_type: str, fields: ConfigFields, assumptions: list[str]
+) -> str:
+    version = fields.value("version")
+    found = versions.get(str(version))
+    if found is None:
+        raise UnsupportedConfigError(
+            f"version is {shown(version)}; of model_type {shown(model_type)} {', '.join(versions)} are known",
+            ["version"],
+        )
+    assumptions.append(f"the language model of {model_type} {version} is read as {found}")
+    return found
 
 
 def _refuse_other_kinds(config: Mapping[str, object]) -> None:

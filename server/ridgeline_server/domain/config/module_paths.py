@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from fnmatch import translate
-from functools import lru_cache
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
+
+from ridgeline_server.domain.config.expressions import ACCEPTED, END, Expression
 
 _ATTENTION = ("self_attn", "attn", "self_attention", "attention", "mixer")
 _MLP = ("mlp", "feed_forward", "ffn", "mixer")
@@ -77,6 +76,16 @@ PATHS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Where checkpoints have the matrices of each operator, below the layer; others are named as here."""
 
+_PREFIXES = (
+    "model.",
+    "model.language_model.",
+    "language_model.",
+    "language_model.model.",
+    "backbone.",
+    "transformer.",
+)
+"""What stands before the layers of the decoder in names of modules."""
+
 _EXPERT_NUMBER = re.compile(r"experts\.[0-9]+\b")
 _LAYER = re.compile(r"^.*?\b(?:layers|h|blocks|block)\.([0-9]+|\*)(?=([^0-9]|$))")
 _PREDICTION = re.compile(r"(model\.)?mtp\b")
@@ -88,44 +97,15 @@ _WITHOUT_WEIGHTS_OF_MATRICES = re.compile(
 """Modules outside of the decoder, or in it without a matrix that is quantised."""
 
 
-@dataclass(frozen=True)
-class Pattern:
-    """A pattern with its layer number taken out. `layer` None: all layers."""
+def paths_of(operator: str, *, experts_apart: bool) -> tuple[str, ...]:
+    """Where the matrices of an operator may lie below their layer.
 
-    text: str
-    layer: str | None
-
-    def layers(self, count: int) -> frozenset[int] | None:
-        """The layers that it means; None means all of them."""
-        if self.layer is None:
-            return None
-        if self.layer.endswith("*"):
-            start = self.layer[:-1]
-            return frozenset(n for n in range(count) if str(n).startswith(start))
-        number = int(self.layer[:6])
-        return frozenset([number] if number < count else [])
-
-
-def of_any_expert(pattern: str) -> str:
-    """A pattern with the number of an expert taken out."""
-    return pattern if pattern.startswith("re:") else _EXPERT_NUMBER.sub("experts.0", pattern)
-
-
-@lru_cache(maxsize=4096)
-def parse(pattern: str) -> Pattern:
-    """A pattern of a quantisation scheme: a name, a glob, or a regular expression after `re:`."""
-    if pattern.startswith("re:") or _PREDICTION.match(pattern):
-        return Pattern(pattern, None)  # layers for multi-token prediction have numbers of their own
-    found = _LAYER.match(pattern)
-    if found is None:
-        return Pattern(_PREFIX.sub("", pattern), None)
-    rest = pattern[found.end() :]
-    number = found.group(1)
-    if number == "*":
-        return Pattern(f"layers.{rest.lstrip('.')}", None)
-    if rest.startswith("*"):
-        return Pattern("layers.*", f"{number}*" if len(rest) == 1 else number)
-    return Pattern(f"layers.{rest.lstrip('.')}".rstrip("."), number)
+    `experts_apart`: experts and router stand beside the module `mlp`, not in it.
+    """
+    paths = PATHS.get(operator) or _in(_MIXER, operator)
+    if experts_apart and operator.startswith("moe_"):
+        paths = tuple(path.partition(".")[2] if path.startswith("mlp.") else path for path in paths)
+    return paths
 
 
 def outside_of_layers(pattern: str) -> bool:
@@ -133,49 +113,101 @@ def outside_of_layers(pattern: str) -> bool:
     return bool(_WITHOUT_WEIGHTS_OF_MATRICES.search(pattern.lower()))
 
 
-@lru_cache(maxsize=4096)
-def matches(text: str, operator: str, experts_apart: bool) -> bool:
-    """Whether the text of a pattern means the matrices of an operator.
+class LayerNumbers:
+    """The numbers of a model's layers, by the digits that they begin with."""
 
-    `experts_apart`: experts and router stand beside the module `mlp`, not in it.
-    """
-    paths = PATHS.get(operator) or _in(_MIXER, operator)
-    if experts_apart and operator.startswith("moe_"):
-        paths = tuple(path.partition(".")[2] if path.startswith("mlp.") else path for path in paths)
-    found = _compiled(text)
-    if operator == "lm_head":
-        return any(found.search(f"language_model.{name}.weight") for name in paths)
-    return any(found.search(f"layers.{path}.weight") for path in paths)
+    def __init__(self, count: int) -> None:
+        self.all = range(count)
+        self._beginning: dict[str, list[int]] = {}
+        for number in self.all:
+            digits = str(number)
+            for length in range(1, len(digits) + 1):
+                self._beginning.setdefault(digits[:length], []).append(number)
 
-
-@lru_cache(maxsize=4096)
-def _compiled(text: str) -> re.Pattern[str]:
-    if text.startswith("re:"):
-        return re.compile(rf"\A(?:{text[3:]})")
-    if "*" in text or "?" in text:
-        return re.compile(translate(text).replace(r"\Z", ""))
-    # A plain name means a module and all within, wherever it stands.
-    return re.compile(rf"(?:\A|\.){re.escape(text)}(?:\.|\Z)")
+    def meant(self, digits: str) -> Iterable[int]:
+        """The layer of this number, or with a star behind it all whose number begins so."""
+        if digits.endswith("*"):
+            return self._beginning.get(digits[:-1], ())
+        number = int(digits[:6])
+        return (number,) if number in self.all else ()
 
 
-_REPETITION = re.compile(r"(?<!\\)[*+{]")
-_REPEATED_GROUP = re.compile(r"\)[*+{]")
-MAX_EXPRESSION_LENGTH, MAX_REPETITIONS = 500, 3
+class NamedModule:
+    """A name or a glob, with the number of its layer taken out. `layers` None: it holds in all of them."""
+
+    def __init__(self, text: str) -> None:
+        self.layers: set[int] | None = set()
+        self._text = text
+        self._pieces = text.split("*")
+
+    def layers_of(self, paths: Iterable[str]) -> Collection[int] | None:
+        """The layers where it means a module at one of the paths, below the layer; None means all of them."""
+        return self.layers if any(self._means(f"layers.{path}.weight") for path in paths) else ()
+
+    def is_lm_head(self) -> bool:
+        """Whether it means lm_head."""
+        return any(self._means(f"language_model.{name}.weight") for name in PATHS["lm_head"])
+
+    def _means(self, name: str) -> bool:
+        if len(self._pieces) == 1:  # a plain name means a module and all within, wherever it stands
+            return f".{self._text}." in f".{name}."
+        at = 0
+        for piece in self._pieces:
+            at = name.find(piece, at)
+            if at < 0:
+                return False
+            at += len(piece)
+        return True
 
 
-def is_safe(pattern: str) -> bool:
-    """Whether matching takes a time that is bounded: a regular expression of a stranger's config may not
-    repeat groups, nor repeat often, since matching backtracks.
-    """
-    if not pattern.startswith("re:"):
-        return len(pattern) <= MAX_EXPRESSION_LENGTH
-    expression = pattern[3:]
-    if len(expression) > MAX_EXPRESSION_LENGTH or _REPEATED_GROUP.search(expression):
-        return False
-    if len(_REPETITION.findall(expression)) > MAX_REPETITIONS:
-        return False
-    try:
-        re.compile(expression)
-    except re.error:
-        return False
-    return True
+class MatchedModule:
+    """A regular expression over whole names, with the layers' numbers in them."""
+
+    def __init__(self, source: str, layers: LayerNumbers) -> None:
+        self._expression = Expression(source)
+        self._all = layers.all
+        states: dict[int, set[int]] = {}
+        expression = self._expression
+        for before in {expression.after(expression.start, f"{prefix}layers.") for prefix in _PREFIXES}:
+            for number in layers.all:
+                after = expression.after(before, f"{number}.")
+                if after:
+                    states.setdefault(after, set()).add(number)
+        self._states = states
+
+    def layers_of(self, paths: Iterable[str]) -> Collection[int] | None:
+        """The layers where it means a module at one of the paths, below the layer; None means all of them."""
+        found: set[int] = set()
+        for state, layers in self._states.items():
+            if any(self._accepts(state, path) for path in paths):
+                found |= layers
+        return None if len(found) == len(self._all) else found
+
+    def is_lm_head(self) -> bool:
+        """Whether it means lm_head."""
+        start = self._expression.start
+        return any(self._accepts(start, f"{p}{name}") for p in ("", *_PREFIXES) for name in PATHS["lm_head"])
+
+    def _accepts(self, state: int, name: str) -> bool:
+        after = self._expression.after(state, name)
+        return ACCEPTED in (
+            self._expression.after(after, END),
+            self._expression.after(after, f".weight{END}"),
+        )
+
+
+def named(pattern: str) -> tuple[str, str | None]:
+    """A name or a glob without the number of its layer, and that number; None means all layers."""
+    if _PREDICTION.match(pattern):
+        return pattern, None  # layers for multi-token prediction have numbers of their own
+    text = _EXPERT_NUMBER.sub("experts.0", pattern)
+    found = _LAYER.match(text)
+    if found is None:
+        return _PREFIX.sub("", text), None
+    rest = text[found.end() :]
+    number = found.group(1)
+    if number == "*":
+        return f"layers.{rest.lstrip('.')}", None
+    if rest.startswith("*"):
+        return f"layers.{rest[1:].lstrip('.') or '*'}", f"{number}*"
+    return f"layers.{rest.lstrip('.')}".rstrip("."), number

@@ -15,13 +15,19 @@ KNOWN_METHODS = (
     "fp8, fbgemm_fp8, compressed-tensors, modelopt, quark, mxfp4, awq, gptq, auto-round, bitsandbytes"
 )
 
+WAY_OUT = (
+    "Give the config of the unquantised checkpoint and state the format of the weights in the deployment"
+)
+
 NF4_BLOCK = 64
 """Weights per scale in bitsandbytes' 4-bit formats (arXiv:2305.14314, section 3)."""
-NF4_DOUBLE_QUANT_BITS = 8 / 64 + 32 / (64 * 256)
-"""Scale bits per weight once the scales are quantised too: 0.127 (same place)."""
-NVFP4_BLOCK, MXFP4_BLOCK = 16, 32
-MXFP8_GROUP = 128
-"""MXFP8 has one 8-bit scale for 32 weights: as many bits as 32-bit scales for 128 of them."""
+NF4_DOUBLE_QUANT_SCALE_BITS = 8 + 32 / 256
+"""Bits of such a scale once the scales are quantised too, with one scale for 256 of them (same place)."""
+NVFP4_BLOCK, MXFP4_BLOCK, MXFP8_BLOCK = 16, 32, 32
+MXFP8_SCALE_BITS = 8
+"""An E8M0 scale for each block (OCP Microscaling Formats specification 1.0)."""
+USUAL_GROUP = 128
+"""The default of AutoGPTQ's, AutoAWQ's and AutoRound's own settings, for schemes that leave the group out."""
 
 _SIDE = re.compile("[0-9]{1,5}")
 _EXCEPTIONS = (
@@ -36,11 +42,15 @@ _EXCEPTIONS = (
 
 @dataclass(frozen=True)
 class Format:
-    """How matrices are stored, and in which format the checkpoint wants their inputs (None: wide)."""
+    """How matrices are stored, and in which format the checkpoint wants their inputs (None: wide).
+
+    Each group has a scale of `scale_bits`, zero point included.
+    """
 
     dtype: Dtype
     group_size: int = 0
     activation_dtype: Dtype | None = None
+    scale_bits: float = GROUP_SCALE_BITS
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,9 @@ def read_scheme(config: Mapping[str, object]) -> Scheme | None:
     if method == "mxfp4":
         return Scheme(Format(Dtype.MXFP4, MXFP4_BLOCK), modules, experts_only=True)
     if method in ("awq", "gptq", "auto-round"):
-        return Scheme(_grouped_integers(scheme, method), modules)
+        base, notes = _grouped_integers(scheme, method)
+        own = {"auto-round": _extra_config, "gptq": _dynamic}.get(method, lambda *_: ())(scheme, method)
+        return Scheme(base, (*own, *modules), notes=notes)
     if method == "bitsandbytes":
         base, notes = _bitsandbytes(scheme)
         return Scheme(base, modules, notes=notes)
@@ -112,7 +124,7 @@ def _check_known_parts(scheme: Mapping[str, object], method: str) -> None:
     sparsity = scheme.get("sparsity_config")
     if isinstance(sparsity, Mapping) and sparsity.get("format") not in (None, "dense"):
         raise _refused(method, f"stores sparse weights ({shown(sparsity.get('format'))})")
-    for key in ("dynamic", "modules_in_block_to_quantize", "layer_quant_config"):
+    for key in ("modules_in_block_to_quantize", "layer_quant_config"):
         if scheme.get(key) and method in ("gptq", "quark"):
             raise _refused(method, f"gives modules formats of their own ({key})")
 
@@ -161,7 +173,7 @@ _ALGORITHMS: Mapping[str, Format] = {
     "FP8": Format(Dtype.FP8, 0, Dtype.FP8),
     "FP8_PER_CHANNEL_PER_TOKEN": Format(Dtype.FP8, 0, Dtype.FP8),
     "FP8_PB_WO": Format(Dtype.FP8, 128 * 128, Dtype.FP8),
-    "MXFP8": Format(Dtype.FP8, MXFP8_GROUP, Dtype.FP8),
+    "MXFP8": Format(Dtype.FP8, MXFP8_BLOCK, Dtype.FP8, MXFP8_SCALE_BITS),
     "NVFP4": Format(Dtype.NVFP4, NVFP4_BLOCK, Dtype.NVFP4),
     "NVFP4_AWQ": Format(Dtype.NVFP4, NVFP4_BLOCK, Dtype.NVFP4),
     "W4A16_NVFP4": Format(Dtype.NVFP4, NVFP4_BLOCK),
@@ -170,8 +182,8 @@ _ALGORITHMS: Mapping[str, Format] = {
     "INT8_SQ": Format(Dtype.INT8, 0, Dtype.INT8),
     "W8A8_SQ_PER_CHANNEL": Format(Dtype.INT8, 0, Dtype.INT8),
     "W8A16": Format(Dtype.INT8),
-    "W4A16_AWQ": Format(Dtype.INT4, 128),
-    "INT4_AWQ": Format(Dtype.INT4, 128),
+    "W4A16_AWQ": Format(Dtype.INT4, USUAL_GROUP),
+    "INT4_AWQ": Format(Dtype.INT4, USUAL_GROUP),
 }
 """Formats by the names of TensorRT Model Optimizer."""
 
@@ -226,13 +238,56 @@ def _fp8(scheme: Mapping[str, object]) -> Format:
     return Format(Dtype.FP8, _block(scheme.get("weight_block_size"), "fp8"), Dtype.FP8)
 
 
-def _grouped_integers(scheme: Mapping[str, object], method: str) -> Format:
+def _grouped_integers(scheme: Mapping[str, object], method: str) -> tuple[Format, tuple[str, ...]]:
     bits = scheme.get("bits", scheme.get("w_bit"))
     dtype = {4: Dtype.INT4, 8: Dtype.INT8}.get(whole(bits) or 0)
     if dtype is None:
         raise _refused(method, f"has bits {shown(bits)}; known are 4 and 8")
-    group = scheme.get("group_size", scheme.get("q_group_size", 128))
-    return Format(dtype, _group(group, method))
+    group = scheme.get("group_size", scheme.get("q_group_size"))
+    if group is None:
+        note = f"quantization_config has no group_size: {USUAL_GROUP}, the usual one of {method}"
+        return Format(dtype, USUAL_GROUP), (note,)
+    return Format(dtype, _group(group, method)), ()
+
+
+_EXPRESSION_SIGNS = frozenset("*+?^$()[]{}|\\")
+
+
+def _extra_config(scheme: Mapping[str, object], method: str) -> Iterator[tuple[str, Format | None]]:
+    """AutoRound's formats of single modules, by name or by an expression to be found in the name."""
+    _check_integers(scheme, method)
+    extra = scheme.get("extra_config") or {}
+    if not isinstance(extra, Mapping):
+        raise _refused(method, f"has extra_config {shown(extra)}, not an object")
+    for name, said in extra.items():
+        own = {**scheme, **said} if isinstance(said, Mapping) else {"bits": said}
+        pattern = f"re:.*(?:{name.removeprefix('^')})" if _EXPRESSION_SIGNS & {*name} else name
+        if whole(own.get("bits")) in (16, 32):
+            yield pattern, None
+        else:
+            _check_integers(own, method)
+            yield pattern, _grouped_integers(own, method)[0]
+
+
+def _dynamic(scheme: Mapping[str, object], method: str) -> Iterator[tuple[str, Format | None]]:
+    """GPTQModel's formats of single modules, by expressions; those that begin with `-:` stay wide."""
+    dynamic = scheme.get("dynamic") or {}
+    if not isinstance(dynamic, Mapping):
+        raise _refused(method, f"has dynamic {shown(dynamic)}, not an object")
+    for name, said in dynamic.items():
+        if name.startswith("-:"):
+            yield f"re:{name[2:]}", None
+        elif isinstance(said, Mapping):
+            own = _grouped_integers({**scheme, **said}, method)[0]
+            yield f"re:{name.removeprefix('+:')}", own
+        else:
+            raise _refused(method, f"has dynamic {shown(said)}, not an object")
+
+
+def _check_integers(scheme: Mapping[str, object], method: str) -> None:
+    for key, known in (("data_type", ("int", None)), ("act_bits", (16, 32, None))):
+        if scheme.get(key) not in known:
+            raise _refused(method, f"has {key} {shown(scheme[key])}; known is {shown(known[0])}")
 
 
 def _bitsandbytes(scheme: Mapping[str, object]) -> tuple[Format, tuple[str, ...]]:
@@ -241,7 +296,7 @@ def _bitsandbytes(scheme: Mapping[str, object]) -> tuple[Format, tuple[str, ...]
         return Format(Dtype.INT8, 0, Dtype.INT8), (note,)
     if scheme.get("load_in_4bit") is True:
         if scheme.get("bnb_4bit_use_double_quant") is True:
-            return Format(Dtype.INT4, int(GROUP_SCALE_BITS / NF4_DOUBLE_QUANT_BITS)), ()
+            return Format(Dtype.INT4, NF4_BLOCK, scale_bits=NF4_DOUBLE_QUANT_SCALE_BITS), ()
         return Format(Dtype.INT4, NF4_BLOCK), ()
     raise _refused("bitsandbytes", "has neither load_in_8bit nor load_in_4bit")
 
@@ -324,7 +379,6 @@ def _kv_notes(scheme: Mapping[str, object]) -> tuple[str, ...]:
 
 def _refused(method: str, what: str) -> UnsupportedConfigError:
     return UnsupportedConfigError(
-        f"quantization_config: quant_method {method} {what}. Give the config of the unquantised "
-        "checkpoint and state the format of the weights in the deployment",
+        f"quantization_config: quant_method {method} {what}. {WAY_OUT}",
         ("quantization_config",),
     )

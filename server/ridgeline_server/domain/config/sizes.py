@@ -7,8 +7,14 @@ from collections.abc import Mapping
 from ridgeline_server.domain.config.fields import ConfigFields, shown
 from ridgeline_server.domain.parts.facts import Family, Position
 
-HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model", "n_embed", "embedding_dim")
-TIED = ("tie_word_embeddings", "tie_embedding")
+HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model", "n_embed", "embedding_dim", "model_dim")
+TIED = (
+    "tie_word_embeddings",
+    "tie_embedding",
+    "weight_tying",
+    "use_embedding_sharing",
+    "share_input_output_layers",
+)
 CONTEXT = (
     "max_position_embeddings",
     "n_positions",
@@ -17,9 +23,10 @@ CONTEXT = (
     "seq_length",
     "n_ctx",
     "model_max_length",
+    "max_context_length",
 )
 MAX_HIDDEN_SIZE = 1 << 20
-MAX_LAYERS = 4096
+MAX_LAYERS = 1024
 MAX_HEADS = 1 << 14
 MAX_HEAD_DIM = 1 << 14
 MAX_MLP_WIDTH = 1 << 24

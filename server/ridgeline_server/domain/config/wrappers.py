@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ridgeline_server.domain.config.keys import MAX_KEY_LENGTH
+
 LANGUAGE = (
     "text_config",
     "llm_config",
@@ -28,9 +30,21 @@ _OTHER_PARTS = (
 
 _OTHER_KEYS = re.compile(
     r"(mm|image|img|video|vision|visual|audio|speech|vit|multi_?modal|projector)(_.*)?|.*_projector(_.*)?"
-    r"|(un)?freeze_.*|tune_.*"
+    r"|(un)?freeze_.*|tune_.*|use_mm_proj|perceiver_config|qformer_config"
 )
 """Keys of a wrapper that keeps its language model's keys beside its own."""
+_BESIDE_VISION = frozenset(
+    {
+        "batch_vision_input",
+        "drop_vision_last_layer",
+        "patch_size",
+        "query_num",
+        "slice_config",
+        "slice_mode",
+        "use_image_id",
+    }
+)
+"""More such keys, of a config that has a vision tower."""
 _TOKENS = ("_id", "_ids", "_index", "_token")
 """How keys end that name tokens, which say nothing of weights."""
 
@@ -57,7 +71,7 @@ def find_language(config: Mapping[str, object]) -> Language:
                 parts[f"{what} ({present[0]})"] = None
         key = next((key for key in LANGUAGE if isinstance(config.get(key), Mapping) and config[key]), None)
         if key is None:
-            other = [k for k in config if _OTHER_KEYS.fullmatch(k)]
+            other = [k for k in config if len(k) <= MAX_KEY_LENGTH and _OTHER_KEYS.fullmatch(k)]
             told = [
                 k
                 for k in other
@@ -67,7 +81,8 @@ def find_language(config: Mapping[str, object]) -> Language:
                 parts["what surrounds the language model"] = None
             if told and not nested:
                 parts[f"what is not of the language model ({', '.join(told[:3])})"] = None
-            language = {k: v for k, v in config.items() if k not in other}
+            left_out = {*other, *(_BESIDE_VISION if isinstance(config.get("vision_config"), Mapping) else ())}
+            language = {k: v for k, v in config.items() if k not in left_out}
             return Language(language, nested, tuple(parts))
         inner = config[key]
         assert isinstance(inner, Mapping)

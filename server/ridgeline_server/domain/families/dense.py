@@ -8,9 +8,10 @@ from types import MappingProxyType
 
 from ridgeline_server.domain.config.sizes import MAX_MLP_WIDTH
 from ridgeline_server.domain.parts.attention import OwnAttention
-from ridgeline_server.domain.parts.experts import ExpertsFacts
+from ridgeline_server.domain.parts.experts import SHARED_COUNT, ExpertsFacts
 from ridgeline_server.domain.parts.facts import (
     FULL,
+    HEADS,
     MLP_WIDTH,
     NO_ROPE,
     SLIDING,
@@ -48,7 +49,7 @@ def full_every(n: int) -> tuple[Schedule, ...]:
 
 NO_ROPE_EVERY_FOURTH = (
     LAYER_TYPES_NO_ROPE,
-    EachNth(("sliding_window_pattern", "_sliding_window_pattern"), NO_ROPE, SLIDING, 4),
+    EachNth(("sliding_window_pattern", "_sliding_window_pattern", "layer_switch"), NO_ROPE, SLIDING, 4),
 )
 """All layers slide but each fourth, which knows no positions."""
 
@@ -70,6 +71,7 @@ GEMMA2 = replace(
     GEMMA,
     norms=FOUR_NORMS,
     mixers_by=full_every(2),
+    window_keys=("sliding_window", "sliding_window_size"),
     window_default=4096,
 )
 GEMMA3 = replace(GEMMA2, qk_norm=QkNorm.PER_HEAD, mixers_by=full_every(6), scaled_context=False)
@@ -81,6 +83,16 @@ COHERE = Family(
     tied=True,
     when=(ATTENTION_BIAS, when("use_qk_norm", equals=True, qk_norm=QkNorm.FULL_WIDTH)),
 )
+STABLELM = Family(
+    norm=Norm.LAYER,
+    kv_heads=KvHeads.KEY,
+    rotary_fraction=0.25,
+    when=(
+        when("use_qkv_bias", equals=True, qkv_bias=True),
+        when("qk_layernorm", equals=True, qk_norm=QkNorm.FULL_WIDTH),
+        when("use_parallel_residual", equals=True, parallel=True, norms=("attn_norm",)),
+    ),
+)
 GLM = Family(
     qkv_bias=True,
     kv_heads=KvHeads.KEY,
@@ -88,6 +100,43 @@ GLM = Family(
     rotary_fraction=0.5,
     when=(when("attention_bias", equals=False, qkv_bias=False),),
 )
+
+GLM4V = replace(
+    GLM,
+    norms=FOUR_NORMS,
+    needs_head_dim=False,
+    rotary_fraction=1.0,
+    when=(),
+    ignored=frozenset({"attention_bias"}),
+)
+"""Its queries, keys and values have biases whatever attention_bias says."""
+
+HF_OLMO_ONLY: Mapping[str, object] = MappingProxyType(
+    {
+        "activation_type": "swiglu",
+        "attention_layer_norm": False,
+        "bias_for_layer_norm": False,
+        "block_group_size": 1,
+        "block_type": "sequential",
+        "embedding_layer_norm": False,
+        "include_bias": False,
+        "multi_query_attention": False,
+        "norm_after": False,
+        "rope": True,
+    }
+)
+
+HUNYUAN_ONLY: Mapping[str, object] = MappingProxyType(
+    {
+        "use_cla": False,
+        "use_qk_norm": True,
+        "use_mla": False,
+        "use_rotary_pos_emb": True,
+        "norm_type": "rms",
+        "mlp_bias": False,
+    }
+)
+HUNYUAN_IGNORED = frozenset({"cla_share_factor", "num_media_embeds", "org_vocab_size", "pool_type"})
 
 PHI3 = Family(mixers_by=ALL_SLIDE, ignored=frozenset({"embd_layer", "img_processor"}))
 PHI4_ADDS = ("a vision and an audio tower, and their low-rank adapters of every layer",)
@@ -140,21 +189,45 @@ DENSE: Mapping[str, Family] = MappingProxyType(
         "olmo": Family(norm=Norm.NON_PARAMETRIC, when=(ATTENTION_BIAS,)),
         "olmo2": OLMO2,
         "olmo3": replace(OLMO2, mixers_by=full_every(4), window_default=4096),
+        "hf_olmo": Family(
+            norm=Norm.NON_PARAMETRIC,
+            mlp_keys=("mlp_hidden_size",),
+            mlp_ratio=4,
+            halved_mlp=True,
+            vocab_keys=("embedding_size",),
+            when=(
+                when(
+                    "layer_norm_type",
+                    equals="rms",
+                    norm=Norm.RMS,
+                    only={**HF_OLMO_ONLY, "layer_norm_with_affine": True},
+                ),
+            ),
+            only={**HF_OLMO_ONLY, "layer_norm_type": "default", "layer_norm_with_affine": False},
+            ignored=frozenset({"flash_attention", "mlp_ratio", "rope_full_precision", "vocab_size"}),
+        ),
+        "molmo": Family(
+            kv_heads=KvHeads.KEY,
+            halved_mlp=True,
+            vocab_keys=("embedding_size",),
+            # Tokens of its own beside the table of the language model.
+            extra_embedding_rows=128,
+            when=(
+                when("qkv_bias", equals=True, qkv_bias=True),
+                when("norm_after", equals=True, norms=("attn_post_norm", "mlp_post_norm")),
+                when("attention_layer_norm", equals=True, qk_norm=QkNorm.FULL_WIDTH),
+            ),
+            only={"layer_norm_type": "rms"},
+            ignored=frozenset({"vocab_size", "use_position_ids"}),
+            not_modelled=("a vision tower",),
+        ),
         "internlm": Family(
             qkv_bias=True, o_bias=True, when=(when("bias", equals=False, qkv_bias=False, o_bias=False),)
         ),
         "internlm2": Family(when=(when("bias", equals=True, qkv_bias=True, o_bias=True),)),
         "baichuan": Family(when=(when("hidden_size", equals=5120, position=Position.ALIBI),)),
-        "stablelm": Family(
-            norm=Norm.LAYER,
-            kv_heads=KvHeads.KEY,
-            rotary_fraction=0.25,
-            when=(
-                when("use_qkv_bias", equals=True, qkv_bias=True),
-                when("qk_layernorm", equals=True, qk_norm=QkNorm.FULL_WIDTH),
-                when("use_parallel_residual", equals=True, parallel=True, norms=("attn_norm",)),
-            ),
-        ),
+        "stablelm": STABLELM,
+        "stablelm_epoch": replace(STABLELM, head_keys=(*HEADS, "num_heads")),
         "cohere": COHERE,
         "cohere2": replace(
             COHERE,
@@ -162,6 +235,13 @@ DENSE: Mapping[str, Family] = MappingProxyType(
             rope_without_window=True,
             window_default=4096,
             when=(ATTENTION_BIAS,),
+            only={
+                "order_of_interleaved_layers": "local_attn_first",
+                "position_embedding_type": "rope_gptj",
+                "use_gated_activation": True,
+                "use_parallel_block": True,
+            },
+            ignored=frozenset({"use_parallel_embedding"}),
         ),
         "granite": LLAMA,
         "granite_swa": replace(
@@ -176,7 +256,11 @@ DENSE: Mapping[str, Family] = MappingProxyType(
         "llava_qwen": QWEN2,
         "aquila": LLAMA,
         "aquila3": LLAMA,
-        "xverse": LLAMA,
+        "xverse": replace(
+            LLAMA,
+            optional_experts=ExpertsFacts(width_keys=MLP_WIDTH, shared_count_keys=SHARED_COUNT),
+            ignored=frozenset({"shared_expert"}),
+        ),
         "exaone": LLAMA,
         "internlm3": Family(
             needs_head_dim=True,
@@ -257,7 +341,13 @@ DENSE: Mapping[str, Family] = MappingProxyType(
                 MLP_BIAS,
             ),
         ),
-        "hunyuan_v1_dense": Family(needs_head_dim=True, qk_norm=QkNorm.PER_HEAD, when=(ATTENTION_BIAS,)),
+        "hunyuan_v1_dense": Family(
+            needs_head_dim=True,
+            qk_norm=QkNorm.PER_HEAD,
+            when=(ATTENTION_BIAS,),
+            only={**HUNYUAN_ONLY, "num_experts": 1},
+            ignored=HUNYUAN_IGNORED,
+        ),
         "exaone4": Family(
             norms=("attn_post_norm", "mlp_post_norm"),
             qk_norm=QkNorm.PER_HEAD,
@@ -277,6 +367,9 @@ DENSE: Mapping[str, Family] = MappingProxyType(
         ),
         "glm": GLM,
         "glm4": replace(GLM, norms=FOUR_NORMS),
+        "glm4v": GLM4V,
+        "glm4v_text": GLM4V,
+        "glm_ocr_text": replace(GLM4V, qkv_bias=False),
         "chatglm": Family(
             kv_heads=KvHeads.ALL,
             rotary_fraction=0.5,
@@ -295,6 +388,7 @@ DENSE: Mapping[str, Family] = MappingProxyType(
                 when("rmsnorm", equals=False, norm=Norm.LAYER),
             ),
             only={"post_layer_norm": True},
+            ignored=frozenset({"vocab_size"}),
         ),
         "orion": Family(norm=Norm.LAYER),
         "minicpm": Family(

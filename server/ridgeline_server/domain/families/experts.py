@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from ridgeline_server.domain.config.sizes import MAX_HEADS
 from ridgeline_server.domain.families.dense import (
     ALL_SLIDE,
     ATTENTION_BIAS,
     COHERE,
     FOUR_NORMS,
+    HUNYUAN_IGNORED,
+    HUNYUAN_ONLY,
     LLAMA,
     MLP_BIAS,
     NO_ROPE_EVERY_FOURTH,
@@ -18,6 +21,16 @@ from ridgeline_server.domain.families.dense import (
     QWEN2,
     QWEN3,
     full_every,
+)
+from ridgeline_server.domain.families.expert_rules import (
+    AFTER_FIRST_DENSE,
+    DEEPSEEK,
+    FIRST_DENSE,
+    FIRST_DENSE_NEEDED,
+    IN_MLP_WIDTH,
+    MLP_TYPES,
+    QWEN_DEFAULTS,
+    QWEN_SPARSE,
 )
 from ridgeline_server.domain.parts.expert_attention import ExpertAttention
 from ridgeline_server.domain.parts.experts import SHARED_COUNT, SHARED_WIDTH, ExpertsFacts
@@ -37,6 +50,7 @@ from ridgeline_server.domain.parts.facts import (
     when,
 )
 from ridgeline_server.domain.parts.mlp import OwnMlp
+from ridgeline_server.domain.parts.reading import Reading
 from ridgeline_server.domain.parts.schedules import (
     LAYER_TYPES,
     LAYER_TYPES_NEEDED,
@@ -48,36 +62,7 @@ from ridgeline_server.domain.parts.schedules import (
     Stated,
     Unless,
 )
-from ridgeline_server.domain.tensors import Norm
-
-MLP_TYPES = Stated("mlp_layer_types", MappingProxyType({"dense": DENSE, "sparse": SPARSE}))
-"""transformers' mlp_layer_types."""
-MOE_FREQ_LIST = Stated("moe_layer_freq", MappingProxyType({0: DENSE, 1: SPARSE}))
-MOE_FREQ = EachNth(("moe_layer_freq",), SPARSE, DENSE, offset=0)
-"""DeepSeek's rule: the layers whose number is a multiple of moe_layer_freq have experts."""
-FIRST_DENSE = FirstThen(("first_k_dense_replace",), DENSE, SPARSE)
-FIRST_DENSE_NEEDED = replace(FIRST_DENSE, needed=True)
-"""The same, of families whose default is that of one size of model."""
-AFTER_FIRST_DENSE = (MLP_TYPES, Unless(SPARSE, (FIRST_DENSE_NEEDED, MOE_FREQ)))
-"""DeepSeek's two keys together."""
-MAYBE_FIRST_DENSE = (MLP_TYPES, Unless(SPARSE, (FIRST_DENSE, MOE_FREQ)))
-"""The same, where a config without them has experts in all layers."""
-QWEN_SPARSE = (
-    MLP_TYPES,
-    Unless(
-        SPARSE,
-        (Listed("mlp_only_layers", DENSE, SPARSE), EachNth(("decoder_sparse_step",), SPARSE, DENSE)),
-    ),
-)
-"""Qwen's rule: each decoder_sparse_step-th layer has experts but for those under mlp_only_layers."""
-
-QWEN_DEFAULTS: Mapping[str, object] = MappingProxyType({"decoder_sparse_step": 1})
-
-IN_MLP_WIDTH = ExpertsFacts(width_keys=MLP_WIDTH)
-"""As Mixtral: intermediate_size is the width of one expert."""
-DEEPSEEK = ExpertsFacts(shared_count_keys=SHARED_COUNT, routing_bias=True)
-"""As DeepSeek-V3: shared experts of the routed ones' width, and a routing bias."""
-SHARED_OF_OWN_WIDTH = ExpertsFacts(shared_width_keys=SHARED_WIDTH)
+from ridgeline_server.domain.tensors import ModuleClass, Norm, WeightTensor, vector
 
 MIXTRAL = Family(
     kv_heads=KvHeads.KEY, mixers_by=ALL_SLIDE, experts=IN_MLP_WIDTH, ignored=frozenset({"num_experts"})
@@ -108,7 +93,19 @@ MINIMAX_M2 = Family(
     qk_norm=QkNorm.FULL_WIDTH,
     experts=replace(IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",), routing_bias=True),
     only={"qk_norm_type": "per_layer", "use_qk_norm": True, "use_routing_bias": True},
-    ignored=frozenset({"attn_type_list", "mtp_transformer_layers", "use_mtp", "moe_intermediate_size"}),
+    ignored=frozenset(
+        {
+            "attn_type_list",
+            "mtp_transformer_layers",
+            "use_mtp",
+            "moe_intermediate_size",
+            "mlp_intermediate_size",
+            "shared_moe_mode",
+            "layernorm_full_attention_beta",
+            "layernorm_linear_attention_beta",
+            "layernorm_mlp_beta",
+        }
+    ),
 )
 ERNIE_MOE = Family(
     kv_heads=KvHeads.KEY,
@@ -152,7 +149,8 @@ LLAMA4 = Family(
     ),
     when=(ATTENTION_BIAS, when("use_qk_norm", equals=True, qk_norm=QkNorm.NON_PARAMETRIC)),
     defaults={"attention_chunk_size": 8192, "interleave_moe_layer_step": 1},
-    ignored=frozenset({"attn_temperature_tuning", "for_llm_compressor"}),
+    # Without a sparse layer the width of an expert means nothing.
+    ignored=frozenset({"attn_temperature_tuning", "for_llm_compressor", "intermediate_size"}),
 )
 BAILING = Family(
     kv_heads=KvHeads.KEY,
@@ -166,8 +164,9 @@ BAILING = Family(
         when("use_bias", equals=True, o_bias=True),
         when("use_qk_norm", equals=True, qk_norm=QkNorm.PER_HEAD),
     ),
-    only={"embedding_norm": False, "norm_head": False},
-    ignored=frozenset({"moe_router_enable_expert_bias", "moe_shared_expert_intermediate_size"}),
+    only={"embedding_norm": False, "use_rmsnorm": True},
+    # norm_head normalises the rows of lm_head when they are read.
+    ignored=frozenset({"moe_router_enable_expert_bias", "moe_shared_expert_intermediate_size", "norm_head"}),
 )
 BESIDE = "residual-mlp-and-experts"
 GPT_OSS = Family(
@@ -180,6 +179,13 @@ GPT_OSS = Family(
     experts=replace(IN_MLP_WIDTH, router_bias=True, bias=True),
     when=(when("attention_bias", equals=False, qkv_bias=False, o_bias=False),),
 )
+
+
+def gate_bias_of_heads(reading: Reading) -> list[WeightTensor]:
+    """Beam's bias of the attention gate, one for each head."""
+    heads = reading.fields.needed_integer(reading.family.head_keys, 1, MAX_HEADS)
+    return [vector("attn_gate_proj", heads, ModuleClass.ATTENTION)]
+
 
 EXPERTS: Mapping[str, Family] = MappingProxyType(
     {
@@ -195,6 +201,7 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
             norms=("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm"),
             activation="gelu",
             tied=True,
+            ignored=MIXTRAL.ignored | {"attn_output_multiplier", "max_attn_value"},
         ),
         "dbrx": Family(
             norm=Norm.LAYER_WITHOUT_BIAS,
@@ -238,6 +245,18 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
         "solar_open": replace(GLM4_MOE, rotary_fraction=1.0, mlps_by=(FIRST_DENSE,), mlp_keys=MLP_WIDTH),
         "minimax_m2": MINIMAX_M2,
         "ernie4_5_moe": ERNIE_MOE,
+        "beam": Family(
+            kv_heads=KvHeads.KEY,
+            needs_head_dim=True,
+            norms=FOUR_NORMS,
+            qk_norm=QkNorm.PER_HEAD,
+            output_gate=Gate.PER_ELEMENT,
+            experts=ExpertsFacts(routing_bias=True),
+            mixers_by=(replace(LAYER_TYPES_NO_ROPE, needed=True),),
+            mlps_by=(replace(MLP_TYPES, needed=True),),
+            more_in_layers=gate_bias_of_heads,
+            when=(ATTENTION_BIAS,),
+        ),
         "dots1": Family(
             qk_norm=QkNorm.PER_HEAD,
             experts=DEEPSEEK,
@@ -290,27 +309,14 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
             experts=replace(IN_MLP_WIDTH, shared_count_keys=("num_shared_expert",), shared_count=1),
             listed_keys=("num_experts", "moe_topk", "num_shared_expert"),
             when=(ATTENTION_BIAS,),
-            only={
-                "use_cla": False,
-                "use_mixed_mlp_moe": True,
-                "use_qk_norm": True,
-                "use_mla": False,
-                "use_rotary_pos_emb": True,
-                "norm_type": "rms",
-                "mlp_bias": False,
-                "moe_layer_num_skipped": 0,
+            only={**HUNYUAN_ONLY, "use_mixed_mlp_moe": True, "moe_layer_num_skipped": 0},
+            ignored=HUNYUAN_IGNORED
+            | {
+                "anyres_pooling_size",
+                "moe_drop_tokens",
+                "moe_intermediate_size",
+                "moe_random_routing_dropped_token",
             },
-            ignored=frozenset(
-                {
-                    "anyres_pooling_size",
-                    "cla_share_factor",
-                    "moe_drop_tokens",
-                    "moe_intermediate_size",
-                    "moe_random_routing_dropped_token",
-                    "org_vocab_size",
-                    "pool_type",
-                }
-            ),
         ),
         "hy_v3": Family(
             kv_heads=KvHeads.KEY,
@@ -387,6 +393,7 @@ EXPERTS: Mapping[str, Family] = MappingProxyType(
                     "enable_expert_tensor_parallelism",
                     "moe_min_capacity",
                     "moe_token_dropping",
+                    "enc_index",
                     "quantization",
                 }
             ),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from ridgeline_server.domain.families.experts import (
+from ridgeline_server.domain.families.expert_rules import (
     AFTER_FIRST_DENSE,
     DEEPSEEK,
     FIRST_DENSE_NEEDED,
@@ -42,7 +42,12 @@ DEEPSEEK_V32 = replace(
 
 LATENT: Mapping[str, Family] = MappingProxyType(
     {
-        "deepseek_v2": DEEPSEEK_V2,
+        "deepseek_v2": replace(
+            DEEPSEEK_V2,
+            # DeepSeek-VL2's small language models and DeepSeek-OCR's: softmax attention as Llama's.
+            when=(when("use_mla", equals=False, mixers={}, mixers_by=(), only={}),),
+            ignored=DEEPSEEK_V2.ignored | {"lm_head"},
+        ),
         "deepseek_v3": DEEPSEEK_V3,
         "kimi_k2": DEEPSEEK_V3,
         "deepseek_v32": DEEPSEEK_V32,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ridgeline_server.domain.families.dense import GEMMA, OLMO2
-from ridgeline_server.domain.families.experts import (
+from ridgeline_server.domain.families.expert_rules import (
     AFTER_FIRST_DENSE,
     DEEPSEEK,
     IN_MLP_WIDTH,

@@ -33,6 +33,7 @@ PLAIN = Family(
 )
 """The GPT-2 line: LayerNorm, biases, a plain MLP, no shared key-value heads."""
 GPT2 = replace(PLAIN, activation="gelu_new", mlp_ratio=4, position=Position.LEARNED, tied=True)
+POST_NORMS = ("attn_post_norm", "mlp_post_norm")
 PHI = replace(
     PLAIN,
     activation="gelu_new",
@@ -94,7 +95,7 @@ class GptNeoTypes:
             types, times = entry if isinstance(entry, list | tuple) and len(entry) == 2 else ((), 0)
             known = [GPT_NEO_TYPES.get(str(t)) for t in types] if isinstance(types, list | tuple) else []
             number = whole(times) or 0
-            if 0 < number <= MAX_LAYERS:
+            if 0 < number <= MAX_LAYERS and len(known) * number <= reading.layer_count >= len(names):
                 names.extend(number * [name for name in known if name is not None])
         if len(names) != reading.layer_count:
             if reading.fields.sound:
@@ -120,6 +121,35 @@ PLAIN_LINE: Mapping[str, Family] = MappingProxyType(
             ),
             only={"do_layer_norm_before": True, "_remove_final_layer_norm": False},
             same_as_hidden_size="word_embed_proj_dim",
+        ),
+        "phi3small": replace(
+            PLAIN,
+            gated=True,
+            activation="gegelu",
+            kv_heads=KvHeads.KEY,
+            mlp_keys=("ff_intermediate_size",),
+            tied=True,
+            ignored=frozenset(
+                {
+                    "blocksparse_block_size",
+                    "blocksparse_homo_head_pattern",
+                    "blocksparse_num_local_blocks",
+                    "blocksparse_triton_kernel_block_size",
+                    "blocksparse_vert_stride",
+                    "dense_attention_every_n_layers",
+                    "dummy_token_indices",
+                    "gegelu_limit",
+                    "gegelu_pad_to_256",
+                    "mup_attn_multiplier",
+                    "mup_embedding_multiplier",
+                    "mup_width_multiplier",
+                    "mup_use_scaling",
+                    "pad_sequence_to_multiple_of_64",
+                    "rope_embedding_base",
+                    "rope_position_scale",
+                }
+            ),
+            not_modelled=("block-sparse attention: its layers are taken to read all keys",),
         ),
         "phi": PHI,
         "phi-msft": PHI,
@@ -176,6 +206,14 @@ PLAIN_LINE: Mapping[str, Family] = MappingProxyType(
             when=(when("qk_layernorm", equals=True, qk_norm=QkNorm.PER_HEAD, qk_norm_bias=True),),
             defaults={"qk_layernorm": True},
         ),
+        "biogpt": replace(
+            PLAIN,
+            position=Position.LEARNED,
+            position_offset=2,
+            tied=True,
+            ignored=frozenset({"scale_embedding"}),
+        ),
+        "openai-gpt": replace(GPT2, activation="gelu", final_norm=False, norms=POST_NORMS),
         "xglm": replace(
             PLAIN,
             head_keys=("attention_heads",),
@@ -207,7 +245,14 @@ PLAIN_LINE: Mapping[str, Family] = MappingProxyType(
             when=(when("use_bias", equals=False, qkv_bias=False, o_bias=False, mlp_bias=False),),
             only={"mlp_type": "default", "norm_type": "layer_norm"},
         ),
-        "bloom": replace(PLAIN, mlp_ratio=4, position=Position.ALIBI, embedding_norm=True, tied=True),
+        "bloom": replace(
+            PLAIN,
+            mlp_ratio=4,
+            position=Position.ALIBI,
+            embedding_norm=True,
+            tied=True,
+            ignored=frozenset({"offset_alibi", "skip_bias_add", "skip_bias_add_qkv"}),
+        ),
         "mpt": replace(
             PLAIN,
             norm=Norm.LAYER_WITHOUT_BIAS,

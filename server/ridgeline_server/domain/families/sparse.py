@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from ridgeline_server.domain.families.experts import DEEPSEEK, FIRST_DENSE_NEEDED, MLP_TYPES, MOE_FREQ_LIST
+from ridgeline_server.domain.families.expert_rules import (
+    DEEPSEEK,
+    FIRST_DENSE_NEEDED,
+    MLP_TYPES,
+    MOE_FREQ_LIST,
+)
 from ridgeline_server.domain.parts.attention import OwnAttention
 from ridgeline_server.domain.parts.compressed import CompressedFacts, hyper_connections, hyper_head
 from ridgeline_server.domain.parts.experts import SHARED_WIDTH, ExpertsFacts

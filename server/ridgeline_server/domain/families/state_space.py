@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ridgeline_server.domain.families.dense import ATTENTION_BIAS, MLP_BIAS
-from ridgeline_server.domain.families.experts import IN_MLP_WIDTH
+from ridgeline_server.domain.families.expert_rules import IN_MLP_WIDTH
 from ridgeline_server.domain.parts.attention import OwnAttention
 from ridgeline_server.domain.parts.experts import ExpertsFacts
 from ridgeline_server.domain.parts.facts import (
@@ -327,6 +327,7 @@ NEMOTRON_H = Family(
         "intermediate_size",
         "moe_shared_expert_overlap",
         "mtp_layers_block_type",
+        "num_query_groups",
         "mtp_hybrid_override_pattern",
     },
 )

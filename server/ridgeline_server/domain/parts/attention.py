@@ -22,7 +22,7 @@ from ridgeline_server.domain.parts.indexer import IndexerFacts
 from ridgeline_server.domain.parts.reading import Reading
 from ridgeline_server.domain.tensors import ModuleClass, WeightTensor, linear, vector
 
-ROTARY_FRACTION = ("partial_rotary_factor", "rotary_pct")
+ROTARY_FRACTION = ("partial_rotary_factor", "rotary_pct", "rope_pct", "rotary_percent", "rope_percent")
 HERE = ModuleClass.ATTENTION
 
 

@@ -29,7 +29,13 @@ KV_HEADS = (
 )
 HEAD_DIM = ("head_dim", "kv_channels", "attention_head_dim")
 MLP_WIDTH = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
-ACTIVATION = ("hidden_activation", "hidden_act", "activation_function", "activation")
+ACTIVATION = (
+    "hidden_activation",
+    "hidden_act",
+    "activation_function",
+    "activation",
+    "activation_fn_name",
+)
 
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 NO_ROPE, NOTHING = "no-rope", "nothing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ridgeline_server.domain.config.fields import shown
+from ridgeline_server.domain.config.fields import shown, whole
 from ridgeline_server.domain.config.sizes import MAX_LAYERS
 from ridgeline_server.domain.errors import UnsupportedConfigError
 from ridgeline_server.domain.parts.reading import Reading
@@ -130,14 +130,14 @@ class BothLists:
             if not isinstance(entries, list | tuple):
                 fields.refuse(key, f"is {shown(entries)}; give a list of layers from 1 to {layers}")
                 return [self.first] * layers
-        numbers = [[*lists[0]], [*lists[1]]]  # type: ignore[misc]
-        named: list[object] = [*numbers[0], *numbers[1]]
-        if fields.sound and (len(named) != layers or any(n not in named for n in range(1, layers + 1))):
+        named = [whole(entry) for entries in lists if isinstance(entries, list | tuple) for entry in entries]
+        first = {*named[: len(lists[0])]}  # type: ignore[arg-type]
+        if fields.sound and (len(named) != layers or {*named} != {*range(1, layers + 1)}):
             fields.refuse(
                 self.first_key,
                 f"and {self.second_key} do not name each of the layers 1 to {layers} once",
             )
-        return [self.first if n in numbers[0] else self.second for n in range(1, layers + 1)]
+        return [self.first if n in first else self.second for n in range(1, layers + 1)]
 
 
 @dataclass(frozen=True)

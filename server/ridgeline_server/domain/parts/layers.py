@@ -68,12 +68,13 @@ def read_layers(reading: Reading, plan: Sequence[LayerPlan]) -> tuple[tuple[Laye
     order = list(dict.fromkeys(plan))
     index = {layer: number for number, layer in enumerate(order)}
     sequence = tuple(index[layer] for layer in plan)
+    counts = Counter(sequence)
     made = [_make(reading, layer) for layer in order]
     names = _names([(mixers, mlps) for mixers, mlps, _, _ in made])
     kinds = tuple(
         LayerKind(
             name=name,
-            count=sequence.count(number),
+            count=counts[number],
             mixers=tuple(part.shape for part in mixers),  # type: ignore[misc]
             mlps=tuple(part.shape for part in mlps),  # type: ignore[misc]
             norms=norms,

@@ -49,12 +49,15 @@ def mlp_tensors(hidden: int, width: int, *, gated: bool, bias: bool) -> Iterator
 def _width(reading: Reading) -> int:
     family, fields = reading.family, reading.fields
     if family.mlp_ratio is not None and not fields.has(family.mlp_keys):
-        return (fields.integer(("expansion_ratio",), 1, 64) or family.mlp_ratio) * reading.hidden_size
-    width = fields.needed_integer(family.mlp_keys, 1, MAX_MLP_WIDTH)
+        ratio = fields.integer(("expansion_ratio", "mlp_ratio"), 1, 64) or family.mlp_ratio
+        width = ratio * reading.hidden_size
+    else:
+        width = fields.needed_integer(family.mlp_keys, 1, MAX_MLP_WIDTH)
     if not family.halved_mlp:
         return width
     if fields.sound and width % 2:
         fields.refuse(
-            "intermediate_size", f"is {width}; it is that of gate and up together: give an even number"
+            fields.key_of(family.mlp_keys),
+            f"is {width}; it is that of gate and up together: give an even number",
         )
     return max(width // 2, 1)

@@ -35,7 +35,7 @@ class Stated:
 
     A pattern is a string with a letter per layer. Of a list longer than the layers the rest belongs to
     layers that are not modelled, where `longer` says that the family has such. A `needed` key may not be
-    missing.
+    missing; an empty list says nothing.
     """
 
     key: str
@@ -52,7 +52,7 @@ class Stated:
         """What the key lists."""
         fields, layers = reading.fields, reading.layer_count
         entries = fields.value(self.key)
-        if entries is None:
+        if entries in (None, []):
             if self.needed:
                 fields.lack((self.key,))
             return None
@@ -169,13 +169,15 @@ class Listed:
         layers = reading.layer_count
         if isinstance(entries, str):
             entries = [int(n) if n.strip().isdecimal() and len(n) < 6 else None for n in entries.split(",")]
-        numbers = [whole(entry) for entry in entries] if isinstance(entries, list | tuple) else [None]
+        numbers: set[int | None] = {None}
+        if isinstance(entries, list | tuple) and len(entries) <= layers:
+            numbers = {whole(entry) for entry in entries}
         if any(n is None or not self.base <= n < layers + self.base for n in numbers):
             if reading.fields.sound:
                 reading.fields.refuse(
                     self.key,
                     f"is {shown(entries)}; give a list of layers from {self.base} to "
-                    f"{layers - 1 + self.base}",
+                    f"{layers - 1 + self.base}, {layers} at most",
                 )
             return [self.others] * layers
         return [self.listed if layer + self.base in numbers else self.others for layer in range(layers)]

@@ -43,7 +43,7 @@ class Reused:
         if names is None:
             return None
         blocks = reading.fields.needed_integer((self.blocks_key,), 1, MAX_LAYERS) if self.blocks_key else 1
-        stored = [layer for layer, name in enumerate(names) if name == HYBRID][:blocks]
+        stored = {*[layer for layer, name in enumerate(names) if name == HYBRID][:blocks]}
         return [
             HYBRID_AGAIN if name == HYBRID and layer not in stored else name
             for layer, name in enumerate(names)
