@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -40,6 +40,7 @@ from ridgeline_server.store.errors import DatabaseLockedError, DatabaseReadOnlyE
 from ridgeline_server.store.failures import translated_failures
 from ridgeline_server.store.principals import principal
 from ridgeline_server.store.tables import catalog_state, revisions
+from ridgeline_server.store.turns import Turns
 
 LOCK_TIMEOUT_S = 5.0
 """How long a statement waits for another process's lock before it fails with DatabaseLockedError."""
@@ -253,9 +254,9 @@ class Database:
             # All statements of a read see one state of the catalog, as they do in any SQLite transaction.
             engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._reader = engine
-        # Writers of one process queue here, in their order: SQLite lets those that wait for its own lock try
-        # again and again, and one of many may starve.
-        self._turn = threading.Lock()
+        # Writers of one process queue here: SQLite lets those that wait for its own lock try again and again,
+        # and one of many may starve.
+        self._turns = Turns()
         self._count_lock = threading.Lock()
         self._commit_count = 0
 
@@ -295,14 +296,14 @@ class Database:
 
     @contextmanager
     def _own_turn(self) -> Iterator[None]:
-        if not self._turn.acquire(timeout=self._lock_timeout_s):
-            raise DatabaseLockedError(
-                "other writers hold the catalog", "repeat when they have finished", self.location
-            )
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._turns.own(self._lock_timeout_s))
+            except TimeoutError:
+                raise DatabaseLockedError(
+                    "other writers hold the catalog", "repeat when they have finished", self.location
+                ) from None
             yield
-        finally:
-            self._turn.release()
 
     def close(self) -> None:
         """Close the pooled connections."""
