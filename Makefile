@@ -17,7 +17,7 @@ PACKAGE_INPUTS := pyproject.toml hatch_build.py $(wildcard proto/ridgeline/v1/*.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo dev test lint format proto bench lock clean
+.PHONY: help demo dev test soak lint format proto bench lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -28,8 +28,11 @@ demo: $(VENV)/demo.stamp $(VENV)/package.stamp ## install into .venv and answer 
 
 dev: $(VENV)/dev.stamp $(VENV)/package.stamp ## install all that building, linting and testing need
 
-test: dev ## run the tests, on a PostgreSQL of their own too
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: dev ## run the tests, on a PostgreSQL of their own too, a worker for each core
+	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(PYTEST_ARGS)
+
+soak: dev ## hammer, kill and fuzz the catalog for the better part of an hour, on both databases
+	@$(BIN)/python -m tests.soak
 
 lint: dev ## ruff, mypy --strict, import contracts, buf
 	$(BIN)/ruff check .
@@ -48,7 +51,7 @@ proto: dev ## compile proto/ into client/ridgeline/v1 in place
 	@$(BIN)/python hatch_build.py
 
 bench: dev ## run the benchmarks and print their figures
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script" || exit 1; done
 
 # uv resolves for every supported Python and platform at once; dev.txt constrains the smaller files, so
 # that all environments agree on every version.

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,14 +27,13 @@ MAJOR_VERSION_FOLDER = "pginstall"
 """The wheel's folder with PostgreSQL 16, the version of docker-compose.yml."""
 
 START_LIMIT_S = 60.0
-SETTINGS = {
-    "listen_addresses": "",
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "shared_buffers": "16MB",
-    "max_connections": "50",
-}
+HASTY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "16MB"}
+"""Settings of a database that no test misses when a process of it is killed."""
+
+DURABLE = {"shared_buffers": "128MB"}
+"""PostgreSQL's own settings, which keep whatever was committed."""
+
+SETTINGS = {"listen_addresses": "", "max_connections": "100"}
 ACCESS_RULES = """\
 local all guarded scram-sha-256
 local all all     trust
@@ -43,7 +42,7 @@ local all all     trust
 
 
 @contextmanager
-def private_cluster() -> Iterator[str]:
+def private_cluster(settings: Mapping[str, str] = HASTY) -> Iterator[str]:
     """Start a cluster and give the URL of its database `postgres`. Raises RuntimeError when it does not
     start.
     """
@@ -61,7 +60,11 @@ def private_cluster() -> Iterator[str]:
                 [
                     binaries / "postgres",
                     *("-D", home / "data", "-k", home),
-                    *(word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")),
+                    *(
+                        word
+                        for name, value in {**SETTINGS, **settings}.items()
+                        for word in ("-c", f"{name}={value}")
+                    ),
                 ],
                 cwd=home,
                 stdout=log,

@@ -65,8 +65,7 @@ class NotFoundError(RidgelineError):
     @property
     def nearest(self) -> tuple[str, ...]:
         """The closest names that the catalog has, best first."""
-        names = self.metadata.get("nearest", "")
-        return tuple(names.split(", ")) if names else ()
+        return _names(self.metadata.get("nearest", ""))
 
 
 class AlreadyExistsError(RidgelineError):
@@ -76,9 +75,29 @@ class AlreadyExistsError(RidgelineError):
 
 
 class AbortedError(RidgelineError):
-    """The entry changed since its etag was read; read it again and repeat."""
+    """The entry changed since its etag was read, and `message` tells what; read it again and repeat.
+
+    `metadata["etag"]` is the current one.
+    """
 
     default_code = "ABORTED"
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The names of the fields that changed meanwhile."""
+        return _names(self.metadata.get("changed", ""))
+
+
+class OutOfRangeError(RidgelineError):
+    """The catalog has no such revision, or its history starts later."""
+
+    default_code = "OUT_OF_RANGE"
+
+    @property
+    def revisions(self) -> tuple[int, int] | None:
+        """The first and the last revision that can be read, when the service tells."""
+        first, last = self.metadata.get("first", ""), self.metadata.get("last", "")
+        return (int(first), int(last)) if first.isdecimal() and last.isdecimal() else None
 
 
 class FailedPreconditionError(RidgelineError):
@@ -119,6 +138,7 @@ _BY_CODE: dict[str, type[RidgelineError]] = {
         AlreadyExistsError,
         AbortedError,
         FailedPreconditionError,
+        OutOfRangeError,
         UnavailableError,
         DeadlineExceededError,
         InternalError,
@@ -153,6 +173,10 @@ def of_code(
 ) -> RidgelineError:
     """The exception for a status code's name."""
     return _BY_CODE.get(code, RidgelineError)(message, reason, violations, metadata, code)
+
+
+def _names(joined: str) -> tuple[str, ...]:
+    return tuple(joined.split(", ")) if joined else ()
 
 
 def _code_name(code: int) -> str:

@@ -3,6 +3,7 @@
 - Keys are the fields' own names, in snake_case and in the order of the contract.
 - Fields without presence are printed even at their default; `optional` fields, oneof members and sub-messages
   only when they are set.
+- Maps are objects, their keys in alphabetical order.
 - Numbers are numbers. A double that is not finite, which Ridgeline never sends, is null.
 - Enum values are their names without the enum's prefix: `MEMORY` for `BOUND_MEMORY`, `UNSPECIFIED` when
   unset; a number that this release has no name for stays a number.
@@ -39,13 +40,11 @@ _ABSENT = object()
 
 def to_dict(message: Message) -> dict[str, object]:
     """The message as JSON values, ready for `json.dumps`."""
-    printed: dict[str, object] = {}
-    for name, repeated, presence, write in _writers(message.DESCRIPTOR):
-        if repeated:
-            printed[name] = [write(item) for item in getattr(message, name)]
-        elif not presence or message.HasField(name):
-            printed[name] = write(getattr(message, name))
-    return printed
+    return {
+        name: write(getattr(message, name))
+        for name, presence, write in _writers(message.DESCRIPTOR)
+        if not presence or message.HasField(name)
+    }
 
 
 def to_json(message: Message, indent: int | None = 2) -> str:
@@ -100,11 +99,25 @@ def _enum_numbers(enum: EnumDescriptor) -> dict[str, int]:
 
 
 @cache
-def _writers(descriptor: Descriptor) -> tuple[tuple[str, bool, bool, _Writer], ...]:
-    return tuple((f.name, f.is_repeated, f.has_presence, _writer(f)) for f in descriptor.fields)
+def _writers(descriptor: Descriptor) -> tuple[tuple[str, bool, _Writer], ...]:
+    return tuple((f.name, f.has_presence, _writer(f)) for f in descriptor.fields)
 
 
 def _writer(field: FieldDescriptor) -> _Writer:
+    if _is_map(field):
+        write_value = _item_writer(field.message_type.fields_by_name["value"])
+        return lambda entries: {key: write_value(entries[key]) for key in sorted(entries)}
+    write_item = _item_writer(field)
+    if field.is_repeated:
+        return lambda items: [write_item(item) for item in items]
+    return write_item
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
+def _item_writer(field: FieldDescriptor) -> _Writer:
     if field.message_type is not None:
         return (
             Timestamp.ToJsonString
@@ -125,8 +138,9 @@ def _fill(message: Message, value: object, path: str, violations: list[FieldViol
         return
     fields = message.DESCRIPTOR.fields_by_name
     for key, item in value.items():
-        field = fields.get(key)
-        where = f"{path}.{key}" if path else str(key)
+        name = _key(key)
+        field = fields.get(name)
+        where = f"{path}.{name}" if path else name
         if field is None:
             known = ", ".join(fields)
             violations.append(
@@ -134,6 +148,8 @@ def _fill(message: Message, value: object, path: str, violations: list[FieldViol
             )
         elif item is None:
             continue
+        elif _is_map(field):
+            _fill_map(message, field, item, where, violations)
         elif field.is_repeated:
             _fill_repeated(message, field, item, where, violations)
         elif field.message_type is not None:
@@ -161,6 +177,22 @@ def _fill_repeated(
             scalar = _scalar(field, item, where, violations)
             if scalar is not _ABSENT:
                 items.append(scalar)
+
+
+def _fill_map(
+    message: Message, field: FieldDescriptor, value: object, path: str, violations: list[FieldViolation]
+) -> None:
+    """Fill a map from names to numbers, which is what the contract has."""
+    if not isinstance(value, Mapping):
+        violations.append(FieldViolation(path, f"is {_kind(value)}; give an object"))
+        return
+    key_field, value_field = field.message_type.fields
+    for key, item in value.items():
+        where = f"{path}.{_key(key)}"
+        name = _scalar(key_field, key, where, violations)
+        scalar = _scalar(value_field, item, where, violations)
+        if name is not _ABSENT and scalar is not _ABSENT:
+            getattr(message, field.name)[name] = scalar
 
 
 def _fill_part(part: Message, value: object, path: str, violations: list[FieldViolation]) -> None:
@@ -210,6 +242,11 @@ def fits_int32(value: SupportsIndex) -> bool:
 def is_unicode(value: str) -> bool:
     """Whether a string can be sent: half a surrogate pair cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _key(key: object) -> str:
+    """A key as messages can name it: what is no string of valid Unicode is escaped, and no field's name."""
+    return key if isinstance(key, str) and is_unicode(key) else ascii(key)
 
 
 def _kind(value: object) -> str:

@@ -6,7 +6,6 @@ has no name; everything else is the server's to judge, so that every client gets
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
@@ -16,7 +15,7 @@ from typing import TypeAlias
 from google.protobuf.descriptor import EnumDescriptor
 
 from ridgeline.errors import FieldViolation, InvalidArgumentError
-from ridgeline.files import names_file, read_device, read_model, read_object, read_text
+from ridgeline.files import config_text, names_file, read_config, read_device, read_model, read_object
 from ridgeline.jsonform import INT32_MAX, INT32_MIN, enum_choices, enum_number, fits_int32, is_unicode
 from ridgeline.v1 import common_pb2, recommendation_service_pb2, types_pb2
 from ridgeline.v1.hardware_pb2 import Hardware, PeakRate
@@ -93,7 +92,7 @@ def model_selector(model: object, checks: Checks) -> common_pb2.ModelSelector:
     """Which model a question is about; see ModelSource."""
     try:
         if isinstance(model, Path) or (isinstance(model, str) and names_file(model)):
-            return common_pb2.ModelSelector(config_json=read_text(Path(model), "model"))
+            return common_pb2.ModelSelector(config_json=read_config(Path(model), "model").text)
         if isinstance(model, Mapping):
             return common_pb2.ModelSelector(config_json=config_text(model, "model.config_json"))
     except InvalidArgumentError as error:
@@ -204,16 +203,6 @@ def goal(value: object, checks: Checks) -> recommendation_service_pb2.Goal.Value
     return recommendation_service_pb2.Goal.ValueType(checks.choice("goal", _GOAL, value))
 
 
-def config_text(config: Mapping[str, object], path: str) -> str:
-    """A config as the text of its config.json. Raises InvalidArgumentError when JSON cannot hold it."""
-    try:
-        return json.dumps(config)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgumentError(
-            "The config cannot be sent.", "INVALID_FIELD", [FieldViolation(path, f"is not JSON: {error}")]
-        ) from None
-
-
 def hardware_entry(hardware: object, path: str = "hardware") -> Hardware:
     """A device as a message. Raises InvalidArgumentError with all that is wrong, named below `path`."""
     if isinstance(hardware, Hardware):
@@ -239,11 +228,12 @@ def model_entry(model: object, path: str = "model") -> Model:
 
 
 def model_config(config: object, path: str = "config_json") -> str:
-    """The text of a config.json from its path, its folder's path or its content. Raises
-    InvalidArgumentError.
+    """The text of a config.json from its path, its folder's path or its content.
+
+    Raises InvalidArgumentError.
     """
     if isinstance(config, (str, Path)):
-        return read_text(Path(config), path)
+        return read_config(Path(config), path).text
     if isinstance(config, Mapping):
         return config_text(config, path)
     raise _wrong_type(path, config, "the path of a config.json or its content as a dictionary")

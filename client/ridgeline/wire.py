@@ -17,10 +17,15 @@ R = TypeVar("R", bound=Message)
 MAX_RESPONSE_BYTES = 64 * 2**20
 """gRPC's own limit of 4 MiB would refuse pages that the contract allows."""
 
-_TARGET = re.compile(r"(dns:///)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
+MAX_PORT = 65535
+
+_TARGET = re.compile(r"(dns:///)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,9})")
 
 _UNRESOLVED = ("DNS resolution failed", "Domain name not found", "name resolution")
 """What gRPC's resolvers say of a host without an address."""
+
+_TOO_LARGE = "larger than max"
+"""What a gRPC server says of a message that is over its limit, 4 MiB unless it was told otherwise."""
 
 
 class WireTransport:
@@ -29,16 +34,10 @@ class WireTransport:
     def __init__(self, target: str, timeout_s: float) -> None:
         """Raises InvalidArgumentError for a target that is not HOST:PORT. No connection is made yet."""
         match = _TARGET.fullmatch(target)
-        if match is None or not 1 <= int(match["port"]) <= 65535:
-            raise InvalidArgumentError(
-                "The server's address is wrong.",
-                "INVALID_FIELD",
-                [
-                    FieldViolation(
-                        "server", f"is '{target}'; give HOST:PORT without a scheme, such as localhost:50051"
-                    )
-                ],
-            )
+        if match is None:
+            raise _wrong_target(f"is '{target}'; give HOST:PORT without a scheme, such as localhost:50051")
+        if not 1 <= int(match["port"]) <= MAX_PORT:
+            raise _wrong_target(f"is '{target}'; ports are from 1 to {MAX_PORT}")
         self.target = target
         self._timeout_s = timeout_s
         # A subchannel pool of its own: one shared between channels would make a new client wait out the
@@ -65,14 +64,14 @@ class WireTransport:
         try:
             response: R = send(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
-            raise self._translated(error) from None
+            raise self._translated(error, request) from None
         return response
 
     def close(self) -> None:
         """Close the channel; calls that are under way are cancelled."""
         self._channel.close()
 
-    def _translated(self, error: grpc.RpcError) -> RidgelineError:
+    def _translated(self, error: grpc.RpcError, request: Message) -> RidgelineError:
         # The RpcError of a call is that call.
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
         if status is not None:
@@ -96,6 +95,15 @@ class WireTransport:
                 f"The server at {self.target} does not know this call: it is no Ridgeline server, or of an "
                 "older release; upgrade it."
             )
+        elif code == "RESOURCE_EXHAUSTED" and _TOO_LARGE in details:
+            size = request.ByteSize() / 2**20
+            message = f"{self.target} takes no request of {size:.1f} MiB at once. Send less in one request."
         else:
             message = f"The call to {self.target} failed: {details or code}"
         return of_code(code, message)
+
+
+def _wrong_target(description: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        "The server's address is wrong.", "INVALID_FIELD", [FieldViolation("server", description)]
+    )

@@ -71,7 +71,7 @@ def serve(settings: Settings) -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     with database_errors():
-        store = open_catalog(settings.database_url)
+        store = open_catalog(settings.database_url, threads=settings.threads)
     try:
         server = Server(service_methods(store), settings.listen, settings.threads)
         serve_until_signal(server, settings.grace_s, lambda address: click.echo(f"Listening on {address}"))
@@ -100,38 +100,54 @@ def migrate(settings: Settings) -> None:
 
 
 @main.command()
+@click.option("--dry-run", is_flag=True, help="Tell what would change, field by field, and write nothing.")
+@click.option(
+    "--restore",
+    "restored",
+    multiple=True,
+    metavar="NAME",
+    help="Bring a built-in back as it ships, whatever users made of it; repeatable.",
+)
 @click.pass_obj
-def seed(settings: Settings) -> None:
-    """Write the catalog that ships with this release into the database.
+def seed(settings: Settings, dry_run: bool, restored: tuple[str, ...]) -> None:
+    r"""Write the catalog that ships with this release into the database.
 
     What a user changed or removed stays as it is. May run at any time, and when nothing is new writes
     nothing.
+
+    \b
+    Before an upgrade, see what the new release would change, and which entries of yours it ships otherwise:
+      ridgeline-server seed --dry-run
+    Give up your own version of an entry for the one that ships:
+      ridgeline-server seed --restore rtx-a6000
     """
+    from ridgeline_server import seed_report
+    from ridgeline_server.store.builtin import read_builtin_catalog
     from ridgeline_server.store.seed import seed as seed_catalog
+    from ridgeline_server.store.seed import seed_differences
     from ridgeline_server.store.startup import open_catalog
 
+    builtin = read_builtin_catalog()
+    found = {name: builtin.ids(name) for name in restored}
+    unknown = [name for name, ids in found.items() if not ids]
+    if unknown:
+        fail(f"this release ships nothing named {', '.join(unknown)}; give the id of a built-in", EXIT_USAGE)
     with database_errors():
         store = open_catalog(settings.database_url)
         try:
-            report = seed_catalog(store)
+            if dry_run:
+                for line in seed_report.differences(seed_differences(store, builtin)):
+                    click.echo(line)
+            ids = frozenset().union(*found.values())
+            report = seed_catalog(store, builtin, restored=ids, dry_run=dry_run)
         finally:
             store.close()
-    for name, outcome in (
-        ("hardware", report.hardware),
-        ("models", report.models),
-        ("efficiency profiles", report.profiles),
-    ):
-        counts = {
-            "created": outcome.created,
-            "updated": outcome.updated,
-            "removed": outcome.removed,
-            "kept as users changed them": outcome.kept_user_changes,
-            "kept removed": outcome.kept_deleted,
-            "unchanged": outcome.unchanged,
-        }
-        said = ", ".join(f"{len(ids)} {what}" for what, ids in counts.items() if ids)
-        click.echo(f"{name}: {said or 'none'}")
-    click.echo(f"The catalog is at revision {report.revision}")
+    for line in seed_report.summary(report):
+        click.echo(line)
+    if dry_run:
+        click.echo(f"Dry run: nothing was written; the catalog stays at revision {report.revision}")
+    else:
+        click.echo(f"The catalog is at revision {report.revision}")
 
 
 @main.command()

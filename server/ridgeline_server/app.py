@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 MAX_QUEUED_CALLS = 1000
 """Calls that wait for a thread, health and reflection included; a backstop far above any sensible load."""
 
+MAX_REQUEST_BYTES = 64 * 2**20
+"""Holds an import of a thousand entries, each several times as large as real ones."""
+
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _BIND_PROBLEMS = {
@@ -45,7 +48,7 @@ class Server:
         self._server = grpc.server(
             self._pool,
             # A second server on the same port must fail, not share it by chance.
-            options=[("grpc.so_reuseport", 0)],
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_REQUEST_BYTES)],
             maximum_concurrent_rpcs=threads + MAX_QUEUED_CALLS,
         )
         add_to_server(methods, self._server)

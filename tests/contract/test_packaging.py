@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Callable
 from email.message import Message
@@ -16,6 +17,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+VERSION = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]["version"]
 Tool = Callable[..., subprocess.CompletedProcess[str]]
 
 PACKAGES = ("ridgeline", "ridgeline_server", "ridgeline_migrations", "ridgeline_catalog")
@@ -100,11 +104,11 @@ def run_light(site: Path, program: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_wheel_is_pure_python(wheel: Path) -> None:
-    assert wheel.name == "ridgeline-0.1.0-py3-none-any.whl"
+    assert wheel.name == f"ridgeline-{VERSION}-py3-none-any.whl"
 
 
 def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel_names: set[str]) -> None:
-    assert {name.partition("/")[0] for name in wheel_names} == {*PACKAGES, "ridgeline-0.1.0.dist-info"}
+    assert {name.partition("/")[0] for name in wheel_names} == {*PACKAGES, f"ridgeline-{VERSION}.dist-info"}
 
 
 def test_the_wheel_holds_every_source_and_data_file_of_the_tree(

@@ -12,10 +12,12 @@ from sqlalchemy import update
 import ridgeline
 from ridgeline_server.app import Server
 from ridgeline_server.rpc.dispatch import Method, service_methods
+from ridgeline_server.rpc.embedding import EmbeddedService
+from ridgeline_server.store.builtin import builtin_digest
 from ridgeline_server.store.database import create_database_engine, sqlite_url
-from ridgeline_server.store.seed import builtin_digest
 from ridgeline_server.store.startup import open_catalog, open_embedded_catalog
 from ridgeline_server.store.tables import catalog_state
+from tests.rpc.ask import Ask, asker
 
 Connect = Callable[[str], ridgeline.Client]
 
@@ -75,6 +77,14 @@ def empty_catalog_url(database_url: str) -> str:
         connection.execute(update(catalog_state).values(seeded_digest=builtin_digest()))
     engine.dispose()
     return database_url
+
+
+@pytest.fixture
+def ask(database_url: str) -> Iterator[Ask]:
+    """Calls an rpc of CatalogService on a catalog without entries, on each database in turn."""
+    service = EmbeddedService(open_catalog(database_url))
+    yield asker(service)
+    service.close()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ CONFIG = {
 COMPUTED_OF_MODELS = (
     "family",
     "parameter_count",
+    "active_parameter_count",
+    "active_parameter_count_without_embedding",
     "layer_count",
     "hidden_size",
     "vocab_size",
@@ -30,7 +32,14 @@ COMPUTED_OF_MODELS = (
     "max_context_len",
     "weight_dtype",
     "kv_bytes_per_token",
+    "state_bytes_per_sequence",
+    "expert_count",
+    "experts_per_token",
+    "layer_kinds",
+    "weight_formats",
+    "not_modelled",
     "assumptions",
+    "suspicions",
 )
 """What the service computes from a model's config."""
 
@@ -43,17 +52,21 @@ def device(entry_id: str = "x100", *aliases: str) -> hardware_pb2.Hardware:
         aliases=aliases,
         vendor="Example",
         kind="gpu",
-        release_year=2020,
+        release_year=2021,
         memory_bytes=80 * 2.0**30,
         usable_memory_bytes=79 * 2.0**30,
         bandwidth_bytes_per_s=2e12,
         peaks=[
-            hardware_pb2.PeakRate(dtype=types_pb2.DTYPE_BF16, flops_per_s=312e12),
+            hardware_pb2.PeakRate(
+                dtype=types_pb2.DTYPE_BF16, flops_per_s=312e12, accumulate=types_pb2.DTYPE_FP32
+            ),
             hardware_pb2.PeakRate(dtype=types_pb2.DTYPE_INT8, flops_per_s=624e12),
         ],
-        link=hardware_pb2.Link(kind="ExampleLink", bandwidth_bytes_per_s=300e9),
+        unsupported_dtypes=[types_pb2.DTYPE_FP8, types_pb2.DTYPE_FP4],
+        link=hardware_pb2.Link(kind="ExampleLink", bandwidth_bytes_per_s=300e9, domain_size=8),
         tdp_watts=400,
         price_usd_per_hour=1.75,
+        price_as_of="2026-11-22",
         sources=[
             hardware_pb2.FigureSource(
                 field="bandwidth_bytes_per_s",
@@ -76,6 +89,12 @@ def model(entry_id: str = "example/Tiny-1B", *aliases: str) -> model_pb2.Model:
         config_json=json.dumps(CONFIG, indent=2),
         source="made up",
         notes=["Nobody trained it."],
+        checkpoint=model_pb2.CheckpointTotals(
+            element_count=202_816,
+            bytes=405_632,
+            element_count_by_dtype={"BF16": 202_816},
+            element_count_by_prefix={"model.layers": 74_752, "model.embed_tokens": 64_000, "lm_head": 64_000},
+        ),
     )
 
 

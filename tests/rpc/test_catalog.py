@@ -91,9 +91,11 @@ def test_output_only_fields_of_a_new_entry_are_ignored(client: ridgeline.Client,
 
 
 def test_every_write_raises_the_revision(client: ridgeline.Client, kind: Kind) -> None:
+    changed = kind.sample()
+    setattr(changed, kind.changed_field, kind.other_value)
     revisions = [
         kind.call(client, "create", kind.sample()).catalog_revision,
-        kind.call(client, "update", kind.sample()).catalog_revision,
+        kind.call(client, "update", changed).catalog_revision,
         kind.call(client, "delete", kind.sample().id).catalog_revision,
     ]
     assert revisions == [revisions[0], revisions[0] + 1, revisions[0] + 2]
@@ -140,7 +142,9 @@ def test_a_mask_with_a_path_that_cannot_change_is_refused(
 
 def test_a_stale_etag_aborts_and_a_current_one_does_not(client: ridgeline.Client, kind: Kind) -> None:
     first = kind.entry(kind.call(client, "create", kind.sample()))
-    second = kind.entry(kind.call(client, "update", first))
+    changed = kind.sample()
+    setattr(changed, kind.changed_field, kind.other_value)
+    second = kind.entry(kind.call(client, "update", changed))
     with pytest.raises(errors.AbortedError) as raised:
         kind.call(client, "update", first)
     assert raised.value.reason == "ETAG_MISMATCH"
@@ -224,7 +228,7 @@ def test_part_of_a_sub_message_can_be_masked(client: ridgeline.Client) -> None:
     client.create_hardware(samples.device())
     change = hardware_pb2.Hardware(id="x100", link=hardware_pb2.Link(kind="Renamed"))
     after = client.update_hardware(change, fields=["link.kind"]).hardware
-    assert after.link == hardware_pb2.Link(kind="Renamed", bandwidth_bytes_per_s=300e9)
+    assert after.link == hardware_pb2.Link(kind="Renamed", bandwidth_bytes_per_s=300e9, domain_size=8)
 
 
 def test_a_masked_field_that_is_not_given_is_cleared(client: ridgeline.Client) -> None:
@@ -408,7 +412,7 @@ def test_a_config_that_only_another_release_can_read_does_not_hide_the_others(
     engine = create_database_engine(empty_catalog_url)
     with engine.begin() as connection:
         newer = update(tables.models).where(tables.models.c.id == "b/newer")
-        connection.execute(newer.values(config_json='{"model_type": "unheard-of"}'))
+        connection.execute(newer.values(config_json='{"model_type": "unheard-of"}', etag="newer"))
     engine.dispose()
     listed = client.list_models().models
     assert [model.id for model in listed] == ["a/readable", "b/newer", "c/readable"]

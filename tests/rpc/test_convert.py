@@ -102,7 +102,7 @@ def advice(request: pytest.FixtureRequest, seeded_database_url: str) -> Advice:
 
 TOLD_DIFFERENTLY = {
     "analysis": {"model", "hardware"},
-    "deployment": {"compute_dtype"},
+    "deployment": {"compute_dtype", "weight_scale_bits"},
     "profile_use": {"profile"},
 }
 """Fields of the domain's objects that an answer names by their ids, or leaves out."""
@@ -216,12 +216,13 @@ def test_an_entry_survives_the_way_to_the_domain_and_back(message: Any, module: 
     checks = Checks()
     back = module.entry_message(module.read_entry(checks, message, "entry"))
     checks.raise_if_any()
-    for name in ("origin", "etag", "create_time", "update_time", *samples.COMPUTED_OF_MODELS):
+    for name in ("origin", "etag", "create_time", "update_time", "suspicions", *samples.COMPUTED_OF_MODELS):
         if name in message.DESCRIPTOR.fields_by_name and not (name == "weight_dtype" and module is profiles):
             back.ClearField(name)
     assert back == message
     filled = {field.name for field, _ in message.ListFields()}
-    settable = {f.name for f in message.DESCRIPTOR.fields} - {"origin", "etag", "create_time", "update_time"}
+    computed = {"origin", "etag", "create_time", "update_time", "suspicions"}
+    settable = {field.name for field in message.DESCRIPTOR.fields} - computed
     if module is models:
         settable -= set(samples.COMPUTED_OF_MODELS)
     assert filled == settable, "the sample must show every field"

@@ -17,17 +17,21 @@ from ridgeline.wire import WireTransport
 from ridgeline_server.domain.errors import (
     FieldViolation,
     InvalidFieldsError,
+    MissingProfileError,
+    UnsupportedArchitectureError,
     UnsupportedConfigError,
     UnsupportedDtypeError,
 )
 from ridgeline_server.rpc.dispatch import Method
 from ridgeline_server.rpc.errors import (
     InvalidPageTokenError,
+    StaleEtagError,
     UnsupportedConfigFieldError,
     status_of,
 )
 from ridgeline_server.store import errors as store
 from tests.rpc.conftest import running
+from tests.store.samples import model
 
 HARDWARE, MODEL, PROFILE = store.Resource
 PROTO = Path(__file__).resolve().parents[2] / "proto" / "ridgeline" / "v1" / "errors.proto"
@@ -46,9 +50,17 @@ CASES: dict[str, tuple[Exception, type[errors.RidgelineError]]] = {
     "MODEL_NOT_FOUND": (store.NotFoundError(MODEL, "x", []), errors.NotFoundError),
     "EFFICIENCY_PROFILE_NOT_FOUND": (store.NotFoundError(PROFILE, "x", []), errors.NotFoundError),
     "NAME_TAKEN": (store.NameTakenError(MODEL, "a", "b/c"), errors.AlreadyExistsError),
-    "ETAG_MISMATCH": (store.EtagMismatchError(MODEL, "a"), errors.AbortedError),
+    "ETAG_MISMATCH": (
+        StaleEtagError(store.EtagMismatchError(MODEL, model(), model()), [("notes", "[]", '["n"]')]),
+        errors.AbortedError,
+    ),
+    "CATALOG_REVISION_OUT_OF_RANGE": (store.RevisionOutOfRangeError(9, 2, 7), errors.OutOfRangeError),
     "UNSUPPORTED_DTYPE": (
         UnsupportedDtypeError("A100 has no fp8 unit", "deployment.activation_dtype"),
+        errors.FailedPreconditionError,
+    ),
+    "UNSUPPORTED_ARCHITECTURE": (
+        UnsupportedArchitectureError("deepseek-v3 has latent attention, which is not costed"),
         errors.FailedPreconditionError,
     ),
     "DATABASE_READ_ONLY": (
@@ -126,7 +138,7 @@ def test_a_rule_of_the_database_itself_is_the_callers_to_keep() -> None:
 
 
 def test_a_missing_profile_of_the_estimator_is_no_fault_but_a_wrong_key_is() -> None:
-    missing = errors.from_status(status_of(LookupError("the catalog has no profile for gemm"), "m"))
+    missing = errors.from_status(status_of(MissingProfileError("the catalog has no profile for gemm"), "m"))
     assert missing.reason == "EFFICIENCY_PROFILE_NOT_FOUND"
     assert errors.from_status(status_of(KeyError("gemm"), "m")).reason == "INTERNAL"
     assert errors.from_status(status_of(IndexError("gemm"), "m")).reason == "INTERNAL"
@@ -170,9 +182,23 @@ def test_violations_without_end_still_reach_a_client_over_the_wire() -> None:
 def test_messages_are_sentences() -> None:
     for reason, (error, _) in CASES.items():
         message = status_of(error, "m").message
-        assert message[0] == message[0].upper(), reason
+        assert message[0] == message[0].upper() or message.startswith("deepseek-v3 "), reason
         assert message.endswith("."), reason
         assert not message.endswith(".."), reason
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("it cannot be written", "It cannot be written."),
+        ("x-mllama-11B has attention to images", "x-mllama-11B has attention to images."),
+        ("org/model is odd", "org/model is odd."),
+        ("num_experts is 0", "num_experts is 0."),
+        ("'h100' is taken", "'h100' is taken."),
+    ],
+)
+def test_a_name_at_the_start_of_a_sentence_keeps_its_letters(text: str, sentence: str) -> None:
+    assert status_of(UnsupportedArchitectureError(text), "m").message == sentence
 
 
 def test_error_info_has_the_contracts_domain() -> None:

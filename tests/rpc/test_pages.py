@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import base64
+import json
 
 import pytest
-from google.rpc.status_pb2 import Status
 
-from ridgeline.errors import RidgelineError, from_status
+from ridgeline.errors import RidgelineError
 from ridgeline.v1 import catalog_service_pb2 as pb
-from ridgeline_server.rpc.embedding import EmbeddedService
+from ridgeline_server.rpc.checks import MAX_CONFIG_LENGTH
 from ridgeline_server.rpc.pages import MAX_PAGE_BYTES
-from ridgeline_server.store.startup import open_catalog
 from tests.rpc import samples
-
-Ask = Callable[[str, Any], Any]
-
-
-@pytest.fixture
-def ask(database_url: str) -> Any:
-    """Calls an rpc of CatalogService on a catalog without entries, on each database in turn."""
-    service = EmbeddedService(open_catalog(database_url))
-
-    def ask(method: str, request: Any) -> Any:
-        answer = service.answer(f"ridgeline.v1.CatalogService/{method}", request)
-        if isinstance(answer, Status):
-            raise from_status(answer)
-        return answer
-
-    yield ask
-    service.close()
+from tests.rpc.ask import Ask
 
 
 def add_devices(ask: Ask, count: int) -> list[str]:
@@ -62,13 +44,20 @@ def test_the_page_size_may_change_from_page_to_page(ask: Ask) -> None:
     assert [device.id for device in (*first.hardware, *rest.hardware)] == ids
 
 
-def test_entries_removed_and_added_between_pages_do_not_disturb_the_order(ask: Ask) -> None:
-    add_devices(ask, 4)
+def test_pages_see_the_revision_of_the_first_whatever_is_written_meanwhile(ask: Ask) -> None:
+    ids = add_devices(ask, 4)
     first = ask("ListHardware", pb.ListHardwareRequest(page_size=2))
-    ask("DeleteHardware", pb.DeleteHardwareRequest(id="d001"))
+    ask("DeleteHardware", pb.DeleteHardwareRequest(id="d002"))
     ask("CreateHardware", pb.CreateHardwareRequest(hardware=samples.device("d0015")))
     rest = ask("ListHardware", pb.ListHardwareRequest(page_token=first.next_page_token))
-    assert [device.id for device in rest.hardware] == ["d0015", "d002", "d003"]
+    assert [device.id for device in (*first.hardware, *rest.hardware)] == ids
+    assert rest.catalog_revision == first.catalog_revision == 4
+    assert [device.id for device in ask("ListHardware", pb.ListHardwareRequest()).hardware] == [
+        "d000",
+        "d001",
+        "d0015",
+        "d003",
+    ]
 
 
 def test_an_empty_list_is_one_empty_page(ask: Ask) -> None:
@@ -101,14 +90,30 @@ def test_a_token_of_another_list_is_refused(ask: Ask) -> None:
 
 
 def test_a_page_ends_before_it_grows_too_large_for_grpc(ask: Ask) -> None:
-    ids = ["a/large", "b/large", "c/large"]
+    ids = [f"large/{number:02}" for number in range(10)]
     for entry_id in ids:
         model = samples.model(entry_id)
-        model.config_json += " " * (MAX_PAGE_BYTES // 2 - 10_000)
+        model.config_json += " " * (MAX_CONFIG_LENGTH - 10_000)
         ask("CreateModel", pb.CreateModelRequest(model=model))
     first = ask("ListModels", pb.ListModelsRequest())
-    assert [model.id for model in first.models] == ids[:2]
-    assert first.ByteSize() < 4 * 2**20
+    assert 1 < len(first.models) < 10
+    assert MAX_PAGE_BYTES / 2 < first.ByteSize() < 4 * 2**20
     rest = ask("ListModels", pb.ListModelsRequest(page_token=first.next_page_token))
-    assert [model.id for model in rest.models] == ids[2:]
+    assert [model.id for model in (*first.models, *rest.models)] == ids
     assert not rest.next_page_token
+
+
+@pytest.mark.parametrize("end", ["soon", 7, "2026-13-45", None, True])
+def test_a_forged_end_of_a_page_is_refused(ask: Ask, end: object) -> None:
+    add_devices(ask, 3)
+    request = pb.ListHardwareRequest(order_by="update_time", page_size=1)
+    token = ask("ListHardware", request).next_page_token
+    digest, revision, entry_id, _ = json.loads(base64.urlsafe_b64decode(token))
+    forged = base64.urlsafe_b64encode(json.dumps([digest, revision, entry_id, end]).encode()).decode()
+    request.page_token = forged
+    if end is None:
+        assert ask("ListHardware", request).hardware is not None
+        return
+    with pytest.raises(RidgelineError) as raised:
+        ask("ListHardware", request)
+    assert (raised.value.code, raised.value.reason) == ("INVALID_ARGUMENT", "INVALID_PAGE_TOKEN")

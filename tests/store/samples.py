@@ -42,6 +42,7 @@ def device(entry_id: str = "x100", *aliases: str, bandwidth: float = 1e12) -> Ha
         kind="gpu",
         release_year=2020,
         link_kind="ExampleLink",
+        price_as_of=date(2026, 11, 1),
         sources=(
             FigureSource(
                 "bandwidth_bytes_per_s", "data sheet", date(2026, 11, 22), Confidence.HIGH, "as printed"

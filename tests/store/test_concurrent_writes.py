@@ -6,7 +6,9 @@ import json
 import threading
 
 from ridgeline_server.store.catalog_store import CatalogStore
+from ridgeline_server.store.database import create_database_engine
 from ridgeline_server.store.entries import HardwareEntry
+from ridgeline_server.store.errors import DatabaseLockedError
 from tests.processes import run_at_once
 from tests.store.samples import device
 
@@ -144,3 +146,23 @@ def test_a_reader_sees_one_state_while_others_write(store: CatalogStore, other_s
         other_store.hardware.delete("first")
         assert store.hardware.load(connection) == before
     assert [entry.id for entry in store.hardware.page().entries] == ["second"]
+
+
+def test_a_writer_does_not_wait_for_ever_for_another_of_its_process(database_url: str) -> None:
+    store = CatalogStore(create_database_engine(database_url), lock_timeout_s=0.2)
+    failures: list[Exception] = []
+
+    def write() -> None:
+        try:
+            store.hardware.create(device("late"))
+        except DatabaseLockedError as error:
+            failures.append(error)
+
+    with store.database.writing() as transaction:
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join(timeout=30)
+        transaction.cancel()
+    assert len(failures) == 1
+    assert store.revision() == 0
+    store.close()

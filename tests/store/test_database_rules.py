@@ -99,7 +99,14 @@ def test_a_text_that_a_database_cannot_hold_is_refused_or_kept_whole(store: Cata
 
 
 def test_no_name_exists_without_its_entry(store: CatalogStore) -> None:
-    orphan = {"name_key": "ghost", "name": "ghost", "hardware_id": "nobody", "position": 0}
+    orphan = {
+        "name_key": "ghost",
+        "since_revision": 1,
+        "loose_key": "ghost",
+        "name": "ghost",
+        "hardware_id": "nobody",
+        "position": 0,
+    }
     with pytest.raises(InvalidEntryError), store.database.writing() as transaction:
         transaction.connection.execute(insert(hardware_names), [orphan])
     assert store.revision() == 0

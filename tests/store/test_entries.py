@@ -19,6 +19,8 @@ from tests.store.samples import LLAMA_CONFIG
         pytest.param("[1, 2]", "is JSON, but not an object", id="a list"),
         pytest.param("[" * 100_000, "is nested too deeply", id="a hundred thousand brackets"),
         pytest.param(f'{{"hidden_size": {"9" * 5000}}}', "number of thousands of digits", id="a huge number"),
+        pytest.param('{"a": 1, "a": 2}', 'gives the key "a" two values', id="a key with two values"),
+        pytest.param('{"b": {"a": 1, "a": 2}}', 'gives the key "a" two values', id="the same further in"),
         pytest.param('{"a":' * 100_000, "is nested too deeply", id="a hundred thousand braces"),
     ],
 )
@@ -26,6 +28,10 @@ def test_a_text_that_is_no_config_is_told_as_the_field_that_is_wrong(text: str, 
     with pytest.raises(InvalidFieldsError, match=complaint) as caught:
         parse_config(text)
     assert [violation.field for violation in caught.value.violations] == ["config_json"]
+
+
+def test_a_key_that_says_the_same_twice_says_it() -> None:
+    assert parse_config('{"a": [1], "a": [1]}') == {"a": [1]}
 
 
 def test_the_architecture_comes_from_the_config_and_the_names_from_the_entry() -> None:

@@ -377,7 +377,7 @@ def test_a_connection_that_breaks_in_a_transaction_is_told(
             pid = transaction.connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
             with other_store.database.reading() as connection:
                 connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid})")
-            store.hardware.insert(transaction.connection, [device()])
+            store.hardware.insert(transaction, [device()])
 
     with pytest.raises(DatabaseUnavailableError):
         write_while_the_server_ends_the_connection()

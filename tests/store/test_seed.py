@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 import ridgeline_catalog
-from ridgeline_server.store import seed as seed_module
-from ridgeline_server.store.catalog_store import CatalogStore
-from ridgeline_server.store.entries import Confidence, HardwareEntry, ModelEntry, Origin, ProfileEntry
-from ridgeline_server.store.errors import NotFoundError
-from ridgeline_server.store.seed import (
+from ridgeline_server.domain.dtypes import Dtype
+from ridgeline_server.store import builtin as builtin_module
+from ridgeline_server.store.builtin import (
     BuiltinCatalog,
     BuiltinCatalogError,
-    SeedOutcome,
     builtin_digest,
     hardware_entry,
     model_entry,
     profile_entry,
     read_builtin_catalog,
-    seed,
 )
+from ridgeline_server.store.catalog_store import CatalogStore
+from ridgeline_server.store.entries import Confidence, HardwareEntry, ModelEntry, Origin, ProfileEntry
+from ridgeline_server.store.errors import NotFoundError
+from ridgeline_server.store.listing import Listing, ModelFilter
+from ridgeline_server.store.seed import SeedOutcome, seed, seed_differences
+from ridgeline_server.store.tables import models
 from tests.processes import run_at_once
 from tests.store.samples import device, model, profile
 
@@ -89,7 +93,7 @@ def test_what_a_user_changed_is_never_overwritten(store: CatalogStore) -> None:
     seed(store, release(device("a"), model("o/m"), profile("p")))
     store.hardware.update("a", lambda entry: replace(entry, notes=("mine",)))
     store.models.update("o/m", lambda entry: replace(entry, notes=("mine",)))
-    store.profiles.update("p", lambda entry: entry)
+    store.profiles.update("p", lambda entry: profile("p", launch_us=5.0))
     report = seed(
         store,
         release(device("a", bandwidth=5e12), model("o/m", layers=3), profile("p", launch_us=4.0), digest="2"),
@@ -172,7 +176,7 @@ def test_aliases_may_change_hands_between_built_ins(store: CatalogStore) -> None
 
 def test_a_built_in_that_a_release_no_longer_ships_goes_unless_a_user_changed_it(store: CatalogStore) -> None:
     seed(store, release(device("old", "Old Name"), device("changed")))
-    store.hardware.update("changed", lambda entry: entry)
+    store.hardware.update("changed", lambda entry: device("changed", bandwidth=3e12))
     report = seed(store, release(device("new", "Old Name"), digest="2"))
     assert report.hardware == SeedOutcome(created=("new",), removed=("old",))
     assert [entry.id for entry in store.hardware.page().entries] == ["changed", "new"]
@@ -210,7 +214,82 @@ def test_four_processes_may_seed_the_whole_catalog_at_once(store: CatalogStore, 
     outputs = run_at_once(code, [[database_url]] * 4)
     devices = len(list(ridgeline_catalog.hardware_documents()))
     assert sorted(outputs) == [f"0 {devices}\n"] * 3 + [f"{devices} 0\n"]
-    assert len(store.hardware.page(limit=1000).entries) == devices
+    assert len(store.hardware.page(Listing(limit=1000)).entries) == devices
+
+
+def test_a_dry_run_tells_what_a_newer_release_would_change_and_writes_nothing(store: CatalogStore) -> None:
+    seed(store, release(device("same"), device("old"), device("mine"), device("gone"), model("o/m")))
+    store.hardware.update("mine", lambda entry: replace(entry, notes=("mine",)))
+    store.hardware.delete("gone")
+    newer = release(
+        device("same"), device("new"), device("mine", bandwidth=5e12), device("gone"),
+        model("o/m", layers=3), digest="2",
+    )  # fmt: skip
+    before = store.revision()
+    found = {(d.entry_id, d.action): d for d in seed_differences(store, newer)}
+    assert set(found) == {
+        ("new", "created"),
+        ("old", "removed"),
+        ("mine", "kept_user_changes"),
+        ("gone", "kept_deleted"),
+        ("o/m", "updated"),
+    }
+    mine, updated = found["mine", "kept_user_changes"], found["o/m", "updated"]
+    assert mine.before is not None
+    assert mine.after is not None
+    assert (mine.before.notes, mine.after.hardware.bandwidth_bytes_per_s) == (("mine",), 5e12)
+    assert [entry.model.layer_count for entry in (updated.before, updated.after) if entry] == [2, 3]
+    assert seed(store, newer, dry_run=True).hardware.created == ("new",)
+    assert store.revision() == before
+    assert store.models.get("o/m").entry.model.layer_count == 2
+
+
+def test_a_built_in_that_a_user_changed_or_removed_comes_back_on_request(store: CatalogStore) -> None:
+    shipped = release(device("changed"), device("removed"), device("mine"))
+    seed(store, shipped)
+    store.hardware.update("changed", lambda entry: device("changed", bandwidth=3e12))
+    store.hardware.update("mine", lambda entry: device("mine", bandwidth=3e12))
+    store.hardware.delete("removed")
+    report = seed(store, shipped, restored=["changed", "removed"])
+    assert report.hardware == SeedOutcome(
+        created=("removed",), updated=("changed",), kept_user_changes=("mine",)
+    )
+    for entry_id in ("changed", "removed"):
+        entry = store.hardware.get(entry_id).entry
+        assert (entry.hardware.bandwidth_bytes_per_s, entry.origin) == (1e12, Origin.BUILTIN)
+    assert seed(store, release(device("changed", bandwidth=5e12), digest="2")).hardware.updated == (
+        "changed",
+    )
+
+
+def test_a_config_that_this_release_cannot_read_stops_no_seed_and_no_report(store: CatalogStore) -> None:
+    seed(store, release(model("o/m")))
+    with store.database.writing() as transaction:
+        newer = update(models).values(config_json='{"model_type": "unheard-of"}', etag="newer", origin="user")
+        transaction.connection.execute(newer)
+    assert [found.action for found in seed_differences(store, release(model("o/m"), digest="2"))] == [
+        "kept_user_changes"
+    ]
+    assert seed(store, release(model("o/m"), digest="2")).models == SeedOutcome(kept_user_changes=("o/m",))
+
+
+def test_a_users_copy_of_what_ships_is_no_difference(store: CatalogStore) -> None:
+    store.hardware.create(device("a"))
+    assert list(seed_differences(store, release(device("a")))) == []
+
+
+def test_computed_columns_of_users_models_follow_the_release_that_reads_them(store: CatalogStore) -> None:
+    """As if another release had counted otherwise: a filter must not go on with its count."""
+    store.models.create(model("o/mine"))
+    entry = store.models.get("o/mine").entry
+    with store.database.writing() as transaction:
+        transaction.connection.execute(update(models).values(parameter_count=1.0, family="unheard-of"))
+    revision = store.revision()
+    seed(store, release(digest="2"))
+    listing = Listing(filter=ModelFilter(family="llama", min_parameter_count=entry.model.parameter_count))
+    assert [found.id for found in store.models.page(listing).entries] == ["o/mine"]
+    assert store.models.get("o/mine").entry == entry
+    assert store.revision() == revision + 1
 
 
 # The catalog that ships
@@ -235,7 +314,7 @@ def test_every_file_that_ships_becomes_an_entry_that_any_of_its_names_finds(
     for model_in_catalog in shipped.models:
         for name in (model_in_catalog.id, *model_in_catalog.aliases):
             assert store.models.get(name).entry.config_json == model_in_catalog.config_json
-    stored_profiles = [entry.profile for entry in store.profiles.page(limit=1000).entries]
+    stored_profiles = [entry.profile for entry in store.profiles.page(Listing(limit=1000)).entries]
     assert stored_profiles == sorted((entry.profile for entry in shipped.profiles), key=lambda p: p.id)
 
 
@@ -249,6 +328,10 @@ def test_every_stored_figure_of_a_device_has_its_source(shipped: BuiltinCatalog)
                 figures.add(field)
         if hardware.link_bandwidth_bytes_per_s is not None:
             figures.add("link.bandwidth_bytes_per_s")
+        if hardware.link_domain_size is not None:
+            figures.add("link.domain_size")
+        if hardware.unsupported_dtypes:
+            figures.add("unsupported_dtypes")
         assert {source.field for source in entry.sources} == figures
         assert all(source.source and source.read_on and source.confidence for source in entry.sources)
 
@@ -264,12 +347,12 @@ def test_a_devices_file_becomes_its_entry() -> None:
     assert source.note == stated["note"]
 
 
-def test_the_accumulator_of_a_peak_is_told_in_its_note() -> None:
-    document = dict(ridgeline_catalog.hardware_documents())["rtx-4090.json"]
-    noted = {source.field: source.note for source in hardware_entry(document).sources}
-    for dtype, figure in document["peak_flops_per_s"].items():
-        if "accumulate" in figure:
-            assert noted[f"peaks.{dtype}"].startswith(f"{figure['accumulate']} accumulation")
+def test_a_devices_file_tells_sums_lacks_links_and_the_day_of_a_price() -> None:
+    entry = hardware_entry(dict(ridgeline_catalog.hardware_documents())["h100-sxm.json"])
+    assert entry.hardware.accumulate[Dtype.FP16] is Dtype.FP32
+    assert entry.hardware.unsupported_dtypes == {Dtype.FP6, Dtype.FP4, Dtype.INT4}
+    assert entry.hardware.link_domain_size == 8
+    assert entry.price_as_of == date(2026, 11, 27)
 
 
 def test_a_models_file_becomes_its_entry_with_the_published_count_as_a_note() -> None:
@@ -308,5 +391,5 @@ def test_a_wrong_file_is_named(
 def test_the_digest_is_that_of_the_release_and_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
     before = builtin_digest()
     assert builtin_digest() == before
-    monkeypatch.setattr(seed_module, "version", lambda name: "99.0")
+    monkeypatch.setattr(builtin_module, "version", lambda name: "99.0")
     assert builtin_digest() != before

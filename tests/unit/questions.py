@@ -27,7 +27,7 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.roofline.results import Analysis, OperatorAnalysis, StageAnalysis
-from ridgeline_server.store.seed import hardware_entry, profile_entry
+from ridgeline_server.store.builtin import hardware_entry, profile_entry
 
 CONFIGS: Mapping[str, Mapping[str, Any]] = {
     document["id"]: document["config"] for _, document in ridgeline_catalog.model_documents()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO, cast
+from contextlib import suppress
+from typing import TextIO
 
 INTERRUPTED = 130
 """What shells give to programs ended by SIGINT; click's own 1 means a "no" here."""
@@ -13,15 +14,21 @@ def main() -> None:
     """Run the command that `sys.argv` names and exit with its code."""
     import click
 
+    from ridgeline.cli.commands import UnwritableError
     from ridgeline.cli.root import root
 
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal without a character shows `?` in its place; that is no reason to fail.
-        cast("TextIO", stream).reconfigure(errors="replace")  # type: ignore[attr-defined]
+    streams: tuple[TextIO | None, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
+        if stream is not None:
+            # A terminal without a character shows `?` in its place; that is no reason to fail.
+            stream.reconfigure(errors="replace")  # type: ignore[attr-defined]
     try:
+        if streams[0] is None:
+            raise UnwritableError("it is closed")
         code = root.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):  # When stderr is full too, the code is all that can be told.
+            error.show()
         code = error.exit_code
     except click.Abort:
         code = INTERRUPTED

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ridgeline.cli import options, output, question, session
+from ridgeline.cli import aliases, options, output, question, session
 from ridgeline.cli.commands import SectionCommand
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ CSV_COLUMNS = (
 @options.formats()
 @options.device
 @options.basis
+@options.catalog_revision
 @options.output
 @options.connection
 @click.pass_context
@@ -58,9 +59,14 @@ def analyze(ctx: click.Context, /, **given: Any) -> None:
     Exit code 1 says that the deployment does not fit or misses an SLO that was given.
     """
     arguments = question.load(given) | question.deployment(given, given["deployment_file"])
-    arguments |= {"ideal": given["ideal"], "overrides": question.overrides(given["overrides"])}
+    arguments |= question.circumstances(given)
     with session.client(given["server"], given["timeout"]) as client:
         response = client.analyze(given["model"], given["hardware"], **arguments)
+        taken = ""
+        if given["output"] == "table":
+            taken = aliases.answered(
+                client, given["hardware"], response.hardware_id, response.catalog_revision
+            )
     if given["output"] == "json":
         output.write_json(response)
     elif given["output"] == "csv":
@@ -68,7 +74,7 @@ def analyze(ctx: click.Context, /, **given: Any) -> None:
     else:
         from ridgeline.cli import analyze_screen
 
-        analyze_screen.show(response, output.console())
+        analyze_screen.show(response, taken, output.console())
     ctx.exit(session.NO if says_no(response) else session.ANSWER)
 
 

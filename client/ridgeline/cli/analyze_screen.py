@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse, StageAnalysis
 
 
-def show(response: AnalyzeResponse, console: Console) -> None:
-    """Notices, the request's figures, memory, and each stage with its operators."""
+def show(response: AnalyzeResponse, taken: str, console: Console) -> None:
+    """Notices, the request's figures, memory, and each stage with its operators.
+
+    `taken` tells what the device's name was taken as.
+    """
     parts.show_notices(response.notices, console)
-    parts.show_question(response, console)
+    parts.show_question(response, taken, console)
     console.print()
     console.print(parts.metric_table(response))
     console.print()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import IO, Any
 
 import click
+
+from ridgeline.cli import printable
 
 
 class ReaderLeftError(click.ClickException):
@@ -22,6 +25,46 @@ class ReaderLeftError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Say nothing."""
+
+
+class UnwritableError(click.ClickException):
+    """Stdout does not take the answer: the disk is full, or stdout is closed."""
+
+    exit_code = 74
+    """EX_IOERR of sysexits.h."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The answer cannot be written to stdout: {problem}.")
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Runs a command until all of its answer is written: a stdout that does not take it has its own code.
+
+    What errors quote is made fit for a terminal.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        _drop_unwritten()
+        raise ReaderLeftError from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _drop_unwritten()
+        raise UnwritableError(error.strerror or str(error)) from error
+    except click.ClickException as error:
+        # click declares it final; usage errors and failures have no other text in common.
+        error.message = printable.text(error.message)  # type: ignore[misc]
+        raise
+
+
+def _drop_unwritten() -> None:
+    """What is still buffered must not be written, and fail again, when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 KEPT = "\b\n"
@@ -67,16 +110,15 @@ class LazyGroup(HelpGroup):
         assert isinstance(command, click.Command)
         return command
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the command line; --help and --version answer here."""
+        with answering():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a reader that left gets an exit code of its own instead of click's 1."""
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError as error:
-            # What is still buffered must not be flushed into the closed pipe when the interpreter ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise ReaderLeftError from error
-        return result
+        """Run the command."""
+        with answering():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands' names with their first sentences."""

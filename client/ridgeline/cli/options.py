@@ -13,6 +13,10 @@ from ridgeline.cli.commands import SectionOption
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+LARGEST = 2**31 - 1
+"""The largest whole number that a request can carry."""
+REVISION = click.IntRange(1, LARGEST)
+
 STORAGE_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "nvfp4", "mxfp4")
 OPERAND_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8")
 KV_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
@@ -30,7 +34,7 @@ def _choice(values: tuple[str, ...]) -> click.Choice[str]:
     return click.Choice(values, case_sensitive=False)
 
 
-def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     """The decorators from top to bottom as one."""
 
     def decorate(function: F) -> F:
@@ -43,12 +47,12 @@ def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 def model_and_hardware(function: F) -> F:
     """The arguments MODEL and HARDWARE."""
-    return _all(click.argument("model"), click.argument("hardware"))(function)
+    return together(click.argument("model"), click.argument("hardware"))(function)
 
 
 def load(*, input_len_required: bool) -> Callable[[F], F]:
     """The options of a load."""
-    return _all(
+    return together(
         _load(
             "--batch",
             type=int,
@@ -82,7 +86,7 @@ def load(*, input_len_required: bool) -> Callable[[F], F]:
 def formats(*, many_files: bool = False) -> Callable[[F], F]:
     """The options of a deployment; `many_files` lets --deployment be repeated."""
     more = " Repeat it to compare." if many_files else ""
-    return _all(
+    return together(
         _deployment(
             "--weights", type=_choice(STORAGE_DTYPES), help="Storage of the layers' weight matrices."
         ),
@@ -137,6 +141,16 @@ def basis(function: F) -> F:
     )(function)
 
 
+def catalog_revision(function: F) -> F:
+    """The option that repeats an answer on the catalog that it was given on."""
+    return _answer(
+        "--catalog-revision",
+        type=REVISION,
+        metavar="N",
+        help="Answer on the catalog as it was at this revision, to repeat an answer that names it.",
+    )(function)
+
+
 def output(function: F) -> F:
     """The option for the form of the answer."""
     return _answer(
@@ -151,7 +165,7 @@ def output(function: F) -> F:
 
 def connection(function: F) -> F:
     """The options that say whom to ask."""
-    return _all(
+    return together(
         _connection(
             "--server",
             metavar="HOST:PORT",

@@ -10,16 +10,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ridgeline.cli import printable
+
 if TYPE_CHECKING:
     from google.protobuf.message import Message
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
 
 def console() -> Console:
-    """Standard output for rich text: colours only at a terminal, lines no longer than it is wide."""
+    """Standard output for rich text: colours only at a terminal, lines no longer than it is wide, and no
+    control characters but its own.
+    """
     from rich.console import Console
 
     class Screen(Console):
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else segment._replace(text=printable.text(segment.text))
+
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
@@ -30,7 +41,7 @@ def write_json(message: Message) -> None:
     """The message as JSON, alone on stdout."""
     from ridgeline import jsonform
 
-    click.echo(jsonform.to_json(message))
+    click.echo(printable.json_text(jsonform.to_json(message)))
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -39,4 +50,6 @@ def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> N
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    click.echo(text.getvalue(), nl=False)
+    written = text.getvalue()
+    # In a file or a pipe values are kept as they are; click would take escape sequences out of them.
+    click.echo(printable.text(written) if sys.stdout.isatty() else written, nl=False, color=True)

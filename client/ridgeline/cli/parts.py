@@ -56,12 +56,14 @@ def plain_table() -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=styles.QUIET, show_edge=False)
 
 
-def show_question(response: AnalyzeResponse, console: Console) -> None:
-    """Model, device, load and deployment in two lines."""
+def show_question(response: AnalyzeResponse, taken: str, console: Console) -> None:
+    """Model, device, load and deployment in two lines; `taken` tells what the device's name was taken as."""
     console.print(Text(f"{response.model_id or 'the given model'} on {response.hardware_id}", styles.HEADING))
     console.print(
         Text(f"{words.load(response.workload)}; {words.formats(response.deployment)}", styles.QUIET)
     )
+    if taken:
+        paragraph(console, taken, left=0)
 
 
 def metric_table(response: AnalyzeResponse) -> Table:

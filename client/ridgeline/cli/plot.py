@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ridgeline.cli import deployment_file, options, output, question, session
+from ridgeline.cli import aliases, deployment_file, options, output, question, session, styles
 from ridgeline.cli.commands import HelpGroup, SectionCommand, SectionOption
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ridgeline.client import Client
     from ridgeline.plots.curve import Run, Variable
+    from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse
 
 SUFFIXES = (".svg", ".png")
 MOST_POINTS = 200
@@ -52,6 +53,7 @@ def plot() -> None:
 @options.formats()
 @options.device
 @options.basis
+@options.catalog_revision
 @_save
 @options.connection
 def roofline(**given: Any) -> None:
@@ -70,9 +72,10 @@ def roofline(**given: Any) -> None:
     """
     check_path(given["save"])
     arguments = question.load(given) | question.deployment(given, given["deployment_file"])
-    arguments |= {"ideal": given["ideal"], "overrides": question.overrides(given["overrides"])}
+    arguments |= question.circumstances(given)
     with session.client(given["server"], given["timeout"]) as client:
         response = client.analyze(given["model"], given["hardware"], **arguments)
+        taken = aliases.answered(client, given["hardware"], response.hardware_id, response.catalog_revision)
     from ridgeline.plots import roofline as figures
 
     figure = figures.build(response)
@@ -87,7 +90,7 @@ def roofline(**given: Any) -> None:
 
         return terminal_roofline.draw(figure, width, height)
 
-    put_out(given["save"], drawn, text)
+    put_out(given["save"], drawn, text, taken, response.catalog_revision)
 
 
 @plot.command(cls=SectionCommand)
@@ -131,6 +134,7 @@ def roofline(**given: Any) -> None:
 @options.formats(many_files=True)
 @options.device
 @options.basis
+@options.catalog_revision
 @_save
 @options.connection
 def curve(**given: Any) -> None:
@@ -159,11 +163,13 @@ def curve(**given: Any) -> None:
     if variable.argument != "input_len" and load["input_len"] is None:
         raise click.UsageError("Missing option '--input-len': the prompt length, tokens.")
     deployments = compared(given)
-    fixed = load | {"ideal": given["ideal"], "overrides": question.overrides(given["overrides"])}
+    fixed = load | question.circumstances(given)
     with session.client(given["server"], given["timeout"]) as client:
-        ask = partial(client.analyze, given["model"], given["hardware"])
+        ask = on_one_revision(partial(client.analyze, given["model"], given["hardware"]))
         chosen = values or within_context(client, given["model"], variable, fixed)
         runs = [_run(ask, label, variable, chosen, fixed | stated) for label, stated in deployments.items()]
+        first = runs[0].answers[0]
+        taken = aliases.answered(client, given["hardware"], first.hardware_id, first.catalog_revision)
     figure = figures.build(variable, runs)
 
     def drawn() -> Figure:
@@ -176,17 +182,35 @@ def curve(**given: Any) -> None:
 
         return terminal_curve.draw(figure, width, height)
 
-    put_out(given["save"], drawn, text)
+    put_out(given["save"], drawn, text, taken, first.catalog_revision)
 
 
 def _run(
-    ask: Callable[..., Any], label: str, variable: Variable, values: Sequence[int], arguments: dict[str, Any]
+    ask: Callable[..., AnalyzeResponse],
+    label: str,
+    variable: Variable,
+    values: Sequence[int],
+    arguments: dict[str, Any],
 ) -> Run:
     from ridgeline.plots.curve import Run
 
     return Run(
         label, tuple(values), tuple(ask(**{**arguments, variable.argument: value}) for value in values)
     )
+
+
+def on_one_revision(ask: Callable[..., AnalyzeResponse]) -> Callable[..., AnalyzeResponse]:
+    """Asks all questions on the catalog that the first one was answered on, whatever is written meanwhile."""
+    answered: list[int] = []
+
+    def asked(**arguments: Any) -> AnalyzeResponse:
+        if answered:
+            arguments["catalog_revision"] = answered[0]
+        answer = ask(**arguments)
+        answered.append(answer.catalog_revision)
+        return answer
+
+    return asked
 
 
 def points(listed: str | None, first: int | None, last: int | None) -> list[int]:
@@ -219,7 +243,7 @@ def within_context(client: Client, model: str, variable: Variable, load: dict[st
     values = variable.default_points
     if variable.argument == "batch" or names_file(model):
         return values
-    entry = client.get_model(model).model
+    entry = client.get_model(model, catalog_revision=load["catalog_revision"]).model
     if not entry.HasField("max_context_len"):
         return values
     other = load["output_len"] if variable.argument == "input_len" else load["input_len"]
@@ -271,12 +295,25 @@ def check_path(path: Path | None) -> None:
         raise click.UsageError(f"{error}.") from error
 
 
-def put_out(path: Path | None, drawn: Callable[[], Figure], text: Callable[[int, int], list[Text]]) -> None:
-    """Saves the picture, or draws it in the terminal."""
+def put_out(
+    path: Path | None,
+    drawn: Callable[[], Figure],
+    text: Callable[[int, int], list[Text]],
+    taken: str,
+    revision: int,
+) -> None:
+    """Saves the picture, or draws it in the terminal, and names the catalog's revision and what the device's
+    name was taken as.
+    """
     if path is None:
+        from ridgeline.cli import parts
+
         console = output.console()
-        for line in text(console.width, console.height - 1):
+        for line in text(console.width, console.height - 2):
             console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+        if taken:
+            parts.paragraph(console, taken, left=0)
+        console.print(f"Catalog revision {revision}", style=styles.QUIET)
         return
     from ridgeline.plots import files
 
@@ -284,4 +321,4 @@ def put_out(path: Path | None, drawn: Callable[[], Figure], text: Callable[[int,
         files.save(drawn(), path)
     except OSError as error:
         raise click.UsageError(f"{path} cannot be written: {error.strerror}.") from error
-    click.echo(f"Saved {path}.")
+    click.echo(f"Saved {path} (catalog revision {revision}). {taken}".rstrip())

@@ -25,6 +25,15 @@ def deployment(options: Mapping[str, Any], file: Path | None) -> dict[str, Any]:
     return stated
 
 
+def circumstances(options: Mapping[str, Any]) -> dict[str, Any]:
+    """On what the answer rests, as keyword arguments: the basis, figures replaced, the catalog's revision."""
+    return {
+        "ideal": options["ideal"],
+        "overrides": overrides(options["overrides"]),
+        "catalog_revision": options["catalog_revision"] or 0,
+    }
+
+
 def overrides(pairs: Sequence[str]) -> dict[str, str]:
     """The figures that --set replaces, values as text. Raises click.UsageError."""
     return dict(map(split_pair, pairs))

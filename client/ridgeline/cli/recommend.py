@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ridgeline.cli import options, output, question, session
+from ridgeline.cli import aliases, options, output, question, session
 from ridgeline.cli.commands import SectionCommand, SectionOption
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ CSV_COLUMNS = (
     help="Let plans change the batch. Batching is judged anyway.",
 )
 @options.basis
+@options.catalog_revision
 @options.output
 @options.connection
 @click.pass_context
@@ -72,10 +73,15 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
     Exit code 1 says that neither today's deployment nor a plan fits and meets the SLOs that were given.
     """
     arguments = question.load(given) | question.deployment(given, given["deployment_file"])
-    arguments |= {"ideal": given["ideal"], "overrides": question.overrides(given["overrides"])}
+    arguments |= question.circumstances(given)
     arguments |= {"goal": given["goal"], "allow_load_change": given["allow_load_change"]}
     with session.client(given["server"], given["timeout"]) as client:
         response = client.recommend(given["model"], given["hardware"], **arguments)
+        taken = ""
+        if given["output"] == "table":
+            taken = aliases.answered(
+                client, given["hardware"], response.baseline.hardware_id, response.catalog_revision
+            )
     if given["output"] == "json":
         output.write_json(response)
     elif given["output"] == "csv":
@@ -83,7 +89,7 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
     else:
         from ridgeline.cli import recommend_screen
 
-        recommend_screen.show(response, output.console())
+        recommend_screen.show(response, taken, output.console())
     ctx.exit(session.NO if says_no(response) else session.ANSWER)
 
 

@@ -54,18 +54,23 @@ VERDICT_COLUMNS = 10
 COMPACT_COLUMNS = 16
 
 
-def show(response: RecommendResponse, console: Console) -> None:
-    """Notices, then three blocks: the answer, what to change and why, what was assumed."""
+def show(response: RecommendResponse, taken: str, console: Console) -> None:
+    """Notices, then three blocks: the answer, what to change and why, what was assumed.
+
+    `taken` tells what the device's name was taken as.
+    """
     parts.show_notices(response.baseline.notices, console)
-    _show_answer(response, console)
+    _show_answer(response, taken, console)
     _show_changes(response, console)
     _show_assumptions(response, console)
 
 
-def _show_answer(response: RecommendResponse, console: Console) -> None:
+def _show_answer(response: RecommendResponse, taken: str, console: Console) -> None:
     baseline = response.baseline
     model = baseline.model_id or "the given model"
     console.print(Text(f"{model} on {baseline.hardware_id}: {words.load(baseline.workload)}", styles.HEADING))
+    if taken:
+        parts.paragraph(console, taken, left=0)
     console.print()
     parts.paragraph(console, _today(baseline), left=0)
     parts.paragraph(console, _best(response), styles.HEADING, left=0)

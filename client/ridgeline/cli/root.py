@@ -15,6 +15,7 @@ Exit codes:
   3  no model, device or profile of that name
   4  the server or the database does not answer, or cannot be written
   5  a fault of Ridgeline's own
+  74 stdout does not take the answer: the disk is full, or stdout is closed
 """
 
 COMMANDS = {

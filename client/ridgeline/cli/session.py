@@ -48,6 +48,22 @@ _SPELLINGS = {
     "deployment.kv_dtype": "--kv",
     "deployment.attention": "--attention",
     "goal": "--goal",
+    "catalog_revision": "the catalog's revision",
+    "filter.vendor": "--vendor",
+    "filter.kind": "--kind",
+    "filter.dtypes": "--dtype",
+    "filter.min_memory_bytes": "--min-memory-gib",
+    "filter.min_bandwidth_bytes_per_s": "--min-bandwidth-gb-s",
+    "filter.origin": "--origin",
+    "filter.family": "--family",
+    "filter.min_parameter_count": "--min-params",
+    "filter.max_parameter_count": "--max-params",
+    "filter.min_context_len": "--min-context",
+    "filter.weight_dtype": "--weights",
+    "order_by": "--order-by",
+    "after_revision": "--since",
+    "principal": "--by",
+    "etag": "--etag",
     "timeout_s": "--timeout",
     "server": "--server",
 }
@@ -90,10 +106,21 @@ _KINDS: dict[str, type[Failure]] = {
     "ALREADY_EXISTS": Refused,
     "ABORTED": Refused,
     "FAILED_PRECONDITION": Refused,
+    "OUT_OF_RANGE": Refused,
+    "RESOURCE_EXHAUSTED": Refused,
     "NOT_FOUND": Unknown,
     "UNAVAILABLE": Unreachable,
     "DEADLINE_EXCEEDED": Unreachable,
 }
+
+
+def refusal_code(reason: str) -> int:
+    """The exit code for the reason of an entry's refusal."""
+    if reason in _DATABASE_REASONS:
+        return UNAVAILABLE
+    if reason == "INTERNAL":
+        return FAULT
+    return NOT_FOUND if reason.endswith("_NOT_FOUND") else USAGE
 
 
 @contextmanager

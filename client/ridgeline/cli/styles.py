@@ -22,3 +22,11 @@ VERDICTS = {
     "NOT APPLICABLE": "dim",
 }
 MEMORY = {"weights": "blue", "KV cache": "yellow", "activations": "green", "overhead": "bright_black"}
+ACTIONS = {
+    "created": "green",
+    "updated": "yellow",
+    "deleted": "red",
+    "unchanged": "dim",
+    "refused": "bold red",
+    "not written": "dim",
+}

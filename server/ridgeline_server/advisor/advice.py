@@ -40,8 +40,8 @@ def recommend(
 ) -> Advice:
     """Judges every technique and searches plans.
 
-    Raises InvalidFieldsError for the goal COST on a device without a price, LookupError on the expected basis
-    when the catalog lacks a needed profile.
+    Raises InvalidFieldsError for the goal COST on a device without a price, MissingProfileError on the
+    expected basis when the catalog lacks a needed profile.
     """
     if goal is Goal.COST and hardware.price_usd_per_hour is None:
         raise InvalidFieldsError(

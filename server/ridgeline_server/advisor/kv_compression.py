@@ -33,7 +33,9 @@ def propose_format(dtype: Dtype) -> Callable[[Facts], Proposal | NotApplicable]:
 def explain(facts: Facts, outcome: Outcome) -> Explanation:
     """KV bytes against everything else that a decode step moves."""
     step, memory = facts.step, facts.memory
-    head_dim = facts.model.layer_kinds[0].head_dim
+    attention = facts.model.attention
+    assert attention is not None  # a model without a cache is not costed
+    head_dim = attention.head_dim
     before, after = facts.deployment.kv_dtype, outcome.proposal.deployment.kv_dtype
     kv = (step.bytes_by_class.kv_read + step.bytes_by_class.kv_written) / step.bytes
     load = f"at batch {step.batch:,} with {step.keys:,} keys"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.flips import first_gaining, first_without_gain, larger_batches, smaller_batches
@@ -18,7 +17,7 @@ from ridgeline_server.roofline.wording import share
 
 def bits(deployment: Deployment) -> float:
     """Bits per layer weight, scales included."""
-    return weight_bits(deployment.weight_dtype, deployment.weight_group_size)
+    return deployment.weight_bits
 
 
 def quantized_checkpoint(facts: Facts) -> NotApplicable | None:
@@ -54,15 +53,7 @@ def propose_format(dtype: Dtype) -> Callable[[Facts], Proposal | NotApplicable]:
         if refused:
             return refused
         deployment = facts.deployment
-        return Proposal(
-            facts.workload,
-            replace(
-                deployment,
-                weight_dtype=dtype,
-                weight_group_size=group,
-                activation_dtype=deployment.compute_dtype,
-            ),
-        )
+        return Proposal(facts.workload, deployment.storing(dtype, group, deployment.compute_dtype))
 
     return propose
 

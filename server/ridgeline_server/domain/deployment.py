@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ridgeline_server.domain.dtypes import (
     ACTIVATION_DTYPES,
     DEFAULT_GROUP_SIZE,
+    GROUP_SCALE_BITS,
     KV_DTYPES,
     SIXTEEN_BIT,
     WEIGHT_DTYPES,
     Dtype,
+    weight_bits,
 )
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError, UnsupportedDtypeError
 from ridgeline_server.domain.hardware import Hardware
@@ -36,7 +38,8 @@ class CostBasis(StrEnum):
 class Deployment:
     """A complete statement of the number formats and kernels of a deployment.
 
-    `weight_dtype` is the storage of the layers' matrices, `lm_head_dtype` that of lm_head and the input
+    `weight_dtype` is the storage of the layers' matrices, in groups of `weight_group_size` with
+    `weight_scale_bits` each, `lm_head_dtype` that of lm_head and the input
     embedding, `activation_dtype` the operands that enter the layers' weight GEMMs; all other activations stay
     in `compute_dtype`, the 16-bit (or fp32) format of the model.
     """
@@ -48,6 +51,27 @@ class Deployment:
     kv_dtype: Dtype
     compute_dtype: Dtype
     attention: AttentionKernel = AttentionKernel.FUSED
+    weight_scale_bits: float = GROUP_SCALE_BITS
+
+    def storing(self, dtype: Dtype, group_size: int, activation_dtype: Dtype) -> Deployment:
+        """The same with the layers' matrices in another format, made anew: with scales of the usual bits."""
+        return replace(
+            self,
+            weight_dtype=dtype,
+            weight_group_size=group_size,
+            weight_scale_bits=GROUP_SCALE_BITS,
+            activation_dtype=activation_dtype,
+        )
+
+    @property
+    def weight_bits(self) -> float:
+        """Bits of one weight of the layers' matrices, scales included."""
+        return weight_bits(self.weight_dtype, self.weight_group_size, self.weight_scale_bits)
+
+    @property
+    def lm_head_bits(self) -> float:
+        """Bits of one weight of lm_head and of the input embedding, scales included."""
+        return weight_bits(self.lm_head_dtype, self.weight_group_size, self.weight_scale_bits)
 
     @property
     def gemm_dtype(self) -> Dtype:
@@ -93,10 +117,13 @@ def resolve_deployment(request: DeploymentRequest, model: Model, hardware: Hardw
     if group is None:
         from_checkpoint = weight == model.weight_dtype
         group = model.weight_group_size if from_checkpoint else DEFAULT_GROUP_SIZE.get(weight, 0)
+    own_groups = (weight, group) == (model.weight_dtype, model.weight_group_size)
+    scale_bits = model.weight_scale_bits if own_groups else GROUP_SCALE_BITS
     activation = request.activation_dtype
     if activation is None:
         own = model.activation_dtype if weight == model.weight_dtype else None
-        activation = own if own is not None and own in hardware.peak_flops_per_s else compute
+        usable = own in ACTIVATION_DTYPES and own in hardware.peak_flops_per_s
+        activation = own if own is not None and usable else compute
     lm_head = request.lm_head_dtype or model.dtype
     kv = request.kv_dtype or compute
 
@@ -126,7 +153,7 @@ def resolve_deployment(request: DeploymentRequest, model: Model, hardware: Hardw
         raise InvalidFieldsError(violations)
     if low_bit and activation not in hardware.peak_flops_per_s:
         raise _no_unit(activation, hardware)
-    return Deployment(weight, group, lm_head, activation, kv, compute, request.attention)
+    return Deployment(weight, group, lm_head, activation, kv, compute, request.attention, scale_bits)
 
 
 def _compute_dtype(request: DeploymentRequest, model: Model, hardware: Hardware) -> Dtype:
@@ -141,11 +168,11 @@ def _compute_dtype(request: DeploymentRequest, model: Model, hardware: Hardware)
 
 def _no_unit(dtype: Dtype, hardware: Hardware) -> UnsupportedDtypeError:
     units = ", ".join(sorted(hardware.peak_flops_per_s))
-    return UnsupportedDtypeError(
-        f"{hardware.name} has no {dtype} unit, so it cannot compute with {dtype} activations; it computes "
-        f"in {units}",
-        "deployment.activation_dtype",
-    )
+    if dtype in hardware.unsupported_dtypes:
+        problem = f"{hardware.lack_of(dtype)}, so it cannot compute with {dtype} activations"
+    else:
+        problem = f"{hardware.lack_of(dtype)}; if it has the unit, give one with --set peaks.{dtype}=..."
+    return UnsupportedDtypeError(f"{problem}; it computes in {units}", "deployment.activation_dtype")
 
 
 def _storable(field: str, dtype: Dtype, allowed: tuple[Dtype, ...]) -> list[FieldViolation]:

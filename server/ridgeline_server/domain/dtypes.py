@@ -55,13 +55,13 @@ TurboMind (docs/en/quantization/kv_quant.md: per-head, per-token asymmetric quan
 """
 
 
-def weight_bits(dtype: Dtype, group_size: int) -> float:
-    """Bits per stored weight, scales included. `group_size` 0 means one scale per output channel, which is
-    under 0.01 bit per weight and left out.
+def weight_bits(dtype: Dtype, group_size: int, scale_bits: float = GROUP_SCALE_BITS) -> float:
+    """Bits per stored weight, scales included; `scale_bits` belong to each group. `group_size` 0 means one
+    scale per output channel, which is under 0.01 bit per weight and left out.
     """
     bits = ELEMENT_BITS[dtype] + BLOCK_SCALE_BITS.get(dtype, 0.0)
     if dtype in (Dtype.INT4, Dtype.INT8, Dtype.FP8) and group_size > 0:
-        bits += GROUP_SCALE_BITS / group_size
+        bits += scale_bits / group_size
     return bits
 
 

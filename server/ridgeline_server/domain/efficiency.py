@@ -70,7 +70,14 @@ class ProfileSet:
 
     def __init__(self, profiles: Iterable[EfficiencyProfile]) -> None:
         self.profiles = tuple(profiles)
+        self._hardware_ids = {profile.hardware_id for profile in self.profiles}
         self._found: dict[tuple[str, OperatorClass, Dtype, Dtype], EfficiencyProfile | None] = {}
+
+    def known(self, hardware_id: str) -> str:
+        """The device's id where one of the profiles was fitted for it, else empty: then none but the generic
+        ones hold. Ids that callers make up so come to one, and what is kept for each id stays bounded.
+        """
+        return hardware_id if hardware_id in self._hardware_ids else ""
 
     def find(
         self, hardware_id: str, operator_class: OperatorClass, dtype: Dtype, weight_dtype: Dtype
@@ -81,6 +88,7 @@ class ProfileSet:
         One fitted for the device goes before a generic one, then one fitted for the weights' storage format,
         then one fitted for the compute format, before those for any.
         """
+        hardware_id = self.known(hardware_id)
         key = (hardware_id, operator_class, dtype, weight_dtype)
         if key not in self._found:
             matching = [

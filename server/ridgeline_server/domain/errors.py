@@ -34,9 +34,17 @@ class UnsupportedConfigError(ValueError):
         super().__init__(message)
 
 
+class UnsupportedArchitectureError(ValueError):
+    """A model is known, but has parts that the estimator does not cost."""
+
+
 class UnsupportedDtypeError(ValueError):
     """The device has no unit for the format that a deployment computes in."""
 
     def __init__(self, message: str, field: str) -> None:
         self.field = field
         super().__init__(message)
+
+
+class MissingProfileError(LookupError):
+    """The catalog has no efficiency profile for what a question needs."""

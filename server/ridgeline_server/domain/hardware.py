@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -13,7 +13,11 @@ KINDS = ("gpu", "tpu", "npu", "cpu", "apple")
 
 @dataclass(frozen=True)
 class Hardware:
-    """One accelerator. Rates are dense; a dtype without a peak has no unit on the device."""
+    """One accelerator. Rates are dense.
+
+    A dtype of `peak_flops_per_s` has a unit, one of `unsupported_dtypes` is known to have none, and nobody
+    knows about the others. `accumulate` tells the format of the sum at a dtype's rate, where a source says.
+    """
 
     id: str
     memory_bytes: float
@@ -21,13 +25,17 @@ class Hardware:
     peak_flops_per_s: Mapping[Dtype, float]
     usable_memory_bytes: float | None = None
     link_bandwidth_bytes_per_s: float | None = None
+    link_domain_size: int | None = None
     tdp_watts: float | None = None
     price_usd_per_hour: float | None = None
+    unsupported_dtypes: frozenset[Dtype] = frozenset()
+    accumulate: Mapping[Dtype, Dtype] = field(default_factory=dict)
     display_name: str = field(default="", compare=False)
     vendor: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "peak_flops_per_s", MappingProxyType(dict(self.peak_flops_per_s)))
+        object.__setattr__(self, "accumulate", MappingProxyType(dict(self.accumulate)))
 
     def __hash__(self) -> int:
         return hash(
@@ -38,6 +46,14 @@ class Hardware:
     def name(self) -> str:
         """Name for messages."""
         return self.display_name or self.id
+
+    def lack_of(self, dtype: Dtype, units: Collection[Dtype] = ()) -> str:
+        """Why nothing is computed in a format that has no peak, as a clause: the device is known to have no
+        unit, or nobody knows. `units` are further formats whose units would do.
+        """
+        if not self.unsupported_dtypes.isdisjoint((dtype, *units)):
+            return f"{self.name} has no {dtype} unit"
+        return f"no {dtype} rate of {self.name} is known"
 
     @property
     def allocatable_bytes(self) -> float:

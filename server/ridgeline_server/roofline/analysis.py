@@ -28,7 +28,7 @@ def analyze(
 ) -> Analysis:
     """Analyses both stages operator by operator, the request's metrics and the memory.
 
-    Raises LookupError on the expected basis when the catalog lacks a needed profile.
+    Raises MissingProfileError on the expected basis when the catalog lacks a needed profile.
     """
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     simulated = simulate(model, [Candidate(scenario, workload)])
@@ -104,9 +104,9 @@ def _notices(
         if dtype in _FLOAT_UNITS and not _FLOAT_UNITS[dtype] & set(hardware.peak_flops_per_s):
             yield Notice(
                 NoticeCode.STORAGE_ONLY_DTYPE,
-                f"{hardware.name} has no {dtype} unit: the {what} are taken to be stored in {dtype} and "
-                f"widened to {deployment.compute_dtype} by the kernels that read them, which the engine "
-                "must have.",
+                f"{hardware.lack_of(dtype, _FLOAT_UNITS[dtype])}: the {what} are taken to be stored in "
+                f"{dtype} and widened to {deployment.compute_dtype} by the kernels that read them, which the "
+                "engine must have.",
             )
     for text in model.assumptions:
         yield Notice(NoticeCode.MODEL_ASSUMPTION, text)

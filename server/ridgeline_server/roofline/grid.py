@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import AttentionKernel, Deployment
-from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits, weight_bits
+from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
 from ridgeline_server.domain.efficiency import (
     EfficiencyProfile,
     Estimate,
@@ -20,6 +20,7 @@ from ridgeline_server.domain.efficiency import (
     ProfileLevel,
     ProfileSet,
 )
+from ridgeline_server.domain.errors import MissingProfileError
 from ridgeline_server.domain.hardware import Hardware
 
 Array = NDArray[np.float64]
@@ -162,8 +163,8 @@ def _figures(scenario: Scenario) -> tuple[float, ...]:
     deployment, hardware = scenario.deployment, scenario.hardware
     element_bits = float(ELEMENT_BITS[deployment.kv_dtype])
     return (
-        weight_bits(deployment.weight_dtype, deployment.weight_group_size),
-        weight_bits(deployment.lm_head_dtype, deployment.weight_group_size),
+        deployment.weight_bits,
+        deployment.lm_head_bits,
         ELEMENT_BITS[deployment.compute_dtype],
         ELEMENT_BITS[deployment.activation_dtype],
         element_bits,
@@ -184,10 +185,11 @@ def _scenario_constants(
     """The constants of a scenario's decode steps and of its prefills, a row for each variant."""
     if scenario.profiles is None:
         return _NO_CONSTANTS, _NO_CONSTANTS
-    formats = _formats(scenario.deployment)
+    profiles, formats = scenario.profiles, _formats(scenario.deployment)
+    device = profiles.known(scenario.hardware.id)
     return (
-        _constants(scenario.profiles, scenario.hardware.id, formats, prefill=False),
-        _constants(scenario.profiles, scenario.hardware.id, formats, prefill=True),
+        _constants(profiles, device, formats, prefill=False),
+        _constants(profiles, device, formats, prefill=True),
     )
 
 
@@ -207,11 +209,12 @@ def _formats(deployment: Deployment) -> Formats:
 def all_used_profiles(scenario: Scenario) -> tuple[UsedProfile, ...]:
     """The profiles that prefill and decode use, each once; none for a scenario without profiles.
 
-    Raises LookupError when the catalog lacks a profile that fits.
+    Raises MissingProfileError when the catalog lacks a profile that fits.
     """
     if scenario.profiles is None:
         return ()
-    return _all_used_profiles(scenario.profiles, scenario.hardware.id, _formats(scenario.deployment))
+    device = scenario.profiles.known(scenario.hardware.id)
+    return _all_used_profiles(scenario.profiles, device, _formats(scenario.deployment))
 
 
 @lru_cache(maxsize=4096)
@@ -240,7 +243,7 @@ def _used_profiles(
     for operator_class, dtype, stored in wanted:
         profile = profiles.find(hardware_id, operator_class, dtype, stored)
         if profile is None:
-            raise LookupError(
+            raise MissingProfileError(
                 f"the catalog has no efficiency profile for {operator_class} operators, so nothing can be "
                 "predicted; seed it again, or ask for the ideal roofline"
             )

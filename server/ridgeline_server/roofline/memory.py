@@ -10,13 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ridgeline_server.domain.deployment import AttentionKernel, Deployment
-from ridgeline_server.domain.dtypes import ELEMENT_BITS, kv_bits, weight_bits
+from ridgeline_server.domain.dtypes import ELEMENT_BITS, kv_bits
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Workload
 from ridgeline_server.roofline.cost import live_bytes
 from ridgeline_server.roofline.grid import Step
 from ridgeline_server.roofline.operators import operator_table, step_basis
+from ridgeline_server.roofline.supported import attention_of
 from ridgeline_server.roofline.wording import GIB
 
 PREFILL_CHUNK_TOKENS = 8192
@@ -63,9 +64,9 @@ def weights_bytes(model: Model, deployment: Deployment) -> float:
     layers, vectors = model.layer_matrix_parameters, model.vector_parameters
     rest = model.parameter_count - layers - vectors
     return (
-        layers * weight_bits(deployment.weight_dtype, deployment.weight_group_size)
+        layers * deployment.weight_bits
         + vectors * ELEMENT_BITS[deployment.compute_dtype]
-        + rest * weight_bits(deployment.lm_head_dtype, deployment.weight_group_size)
+        + rest * deployment.lm_head_bits
     ) / 8
 
 
@@ -73,11 +74,12 @@ def kv_cache_bytes_per_sequence(model: Model, deployment: Deployment, length: fl
     """KV cache bytes of one sequence of `length` tokens; layers with a window keep its keys only."""
     return sum(
         kind.count
-        * kind.kv_width
-        * min(length, kind.window or inf)
-        * kv_bits(deployment.kv_dtype, kind.head_dim)
+        * attention.kv_elements_per_token
+        * min(length, attention.window or inf)
+        * kv_bits(deployment.kv_dtype, attention.head_dim)
         / 8
         for kind in model.layer_kinds
+        for attention in (attention_of(kind),)
     )
 
 
@@ -226,8 +228,15 @@ def _max_cached(model: Model, deployment: Deployment, room: float) -> int:
     The cache grows linearly between the lengths at which a layer kind's window fills up and stops growing.
     """
     growth = sorted(
-        (kind.window or inf, kind.count * kind.kv_width * kv_bits(deployment.kv_dtype, kind.head_dim) / 8)
+        (
+            attention.window or inf,
+            kind.count
+            * attention.kv_elements_per_token
+            * kv_bits(deployment.kv_dtype, attention.head_dim)
+            / 8,
+        )
         for kind in model.layer_kinds
+        for attention in (attention_of(kind),)
     )
     length, slope = 0.0, sum(rate for _, rate in growth)
     for window, rate in growth:

@@ -22,7 +22,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgeline_server.domain.model import LayerKind, Model, TensorKind, WeightTensor
+from ridgeline_server.domain.model import LayerKind, Model
+from ridgeline_server.domain.tensors import TensorKind, WeightTensor
+from ridgeline_server.roofline.supported import attention_of, check_supported, mlp_of
 
 NORM_FLOPS_PER_ELEMENT = 7
 """Square, mean, root, divide, scale...: Table 1 of arXiv:2402.16363 prints 59M for 2048 x 4096 elements."""
@@ -157,11 +159,21 @@ def step_basis(
     return np.stack(rows)
 
 
-@lru_cache(maxsize=1024)
+FEW_KINDS = 4
+
+
 def operator_table(model: Model) -> OperatorTable:
     """The operator table of a model. Matrix shapes come from its weight tensors, so that what is read is what
     the parameter count sums.
+
+    Raises UnsupportedArchitectureError for a model with parts that the table has no operators for.
     """
+    # A table's size is quadratic in the kinds of layers: 0.1 MB for four, 20 MB for as many as are costed.
+    return (_small_table if len(model.layer_kinds) <= FEW_KINDS else _large_table)(model)
+
+
+def _table(model: Model) -> OperatorTable:
+    check_supported(model)
     rows = list(_rows(model))
     basis = FIRST_KIND + PER_KIND * len(model.layer_kinds)
     coefficients = np.zeros((len(Quantity), len(rows), basis))
@@ -173,7 +185,7 @@ def operator_table(model: Model) -> OperatorTable:
     return OperatorTable(
         names=tuple(row.name for row in rows),
         layer_kinds=tuple(row.layer_kind for row in rows),
-        windows=tuple(kind.window for kind in model.layer_kinds),
+        windows=tuple(attention_of(kind).window for kind in model.layer_kinds),
         count=np.array([row.count for row in rows], dtype=np.float64),
         peak_class=np.array([row.peak_class for row in rows], dtype=np.intp),
         cost_class=np.array([row.cost_class for row in rows], dtype=np.intp),
@@ -181,6 +193,8 @@ def operator_table(model: Model) -> OperatorTable:
         coefficients=coefficients,
     )
 
+
+_small_table, _large_table = lru_cache(maxsize=1024)(_table), lru_cache(maxsize=16)(_table)
 
 Terms = dict[Quantity, dict[int, float]]
 
@@ -255,14 +269,15 @@ class _LayerRows:
         self.scores = self.first + SCORES
         self.pairs = self.first + PAIRS
         self.hidden = self.model.hidden_size
-        self.q_width = self.kind.head_count * self.kind.head_dim
-        self.k_width = self.kind.kv_head_count * self.kind.head_dim
+        self.attention, self.mlp = attention_of(self.kind), mlp_of(self.kind)
+        self.q_width = self.attention.q_width
+        self.k_width = self.attention.kv_head_count * self.attention.head_dim
 
     def rows(self) -> Iterator[_Row]:
         yield from self._attention_input()
-        yield from self._attention()
+        yield from self._scores()
         yield from self._attention_output()
-        yield from self._mlp()
+        yield from self._feed_forward()
 
     def _row(self, name: str, terms: Terms, kernel: Kernel = Kernel.ANY) -> _Row:
         return _Row(name, self.kind.name, self.kind.count, terms, kernel=kernel)
@@ -280,7 +295,7 @@ class _LayerRows:
         }
         if to_cache:
             terms[Quantity.KV_WRITTEN] = {TOKENS: out}
-            terms[Quantity.KV_WRITTEN_VECTORS] = {TOKENS: self.kind.kv_head_count}
+            terms[Quantity.KV_WRITTEN_VECTORS] = {TOKENS: self.attention.kv_head_count}
         else:
             terms[Quantity.OUT_WIDE] = {TOKENS: out}
         return _Row(name, self.kind.name, self.kind.count, terms, PeakClass.LAYER_GEMM, CostClass.LAYER_GEMM)
@@ -305,19 +320,19 @@ class _LayerRows:
         yield self._gemm("k_proj", self.hidden + self.q_width, to_cache=True)
         yield self._gemm("v_proj", self.hidden + self.q_width, to_cache=True)
         width = self.q_width + self.k_width
-        if "qk_norm" in self.kind.norms:
+        if self.attention.qk_norm:
             yield self._row(
                 "qk_norm", {**_norm(width, Quantity.OUT_WIDE), Quantity.HELD_WIDE: {TOKENS: self.hidden}}
             )
-        if self.kind.rotary_dim:
-            rotated = self.kind.rotary_dim * (self.kind.head_count + self.kind.kv_head_count)
+        if self.attention.rotary_dim:
+            rotated = self.attention.rotary_dim * (self.attention.head_count + self.attention.kv_head_count)
             flops = {TOKENS: float(ROPE_FLOPS_PER_ELEMENT * rotated)}
             # A fused attention kernel rotates q and k as it loads them (FlashAttention's
             # rotary_cos/rotary_sin
             # arguments), so that only the cosines and sines are read; else a pass of its own moves q and k.
             yield self._row(
                 "rope",
-                {Quantity.FLOPS: flops, Quantity.IN_WIDE: {TOKENS: self.kind.rotary_dim}},
+                {Quantity.FLOPS: flops, Quantity.IN_WIDE: {TOKENS: self.attention.rotary_dim}},
                 Kernel.FUSED,
             )
             yield self._row(
@@ -331,9 +346,9 @@ class _LayerRows:
                 Kernel.UNFUSED,
             )
 
-    def _attention(self) -> Iterator[_Row]:
-        heads, head_dim = self.kind.head_count, self.kind.head_dim
-        kv_heads = self.kind.kv_head_count
+    def _scores(self) -> Iterator[_Row]:
+        heads, head_dim = self.attention.head_count, self.attention.head_dim
+        kv_heads = self.attention.kv_head_count
         held = {TOKENS: float(self.hidden)}
         product = 2 * heads * head_dim
 
@@ -394,16 +409,16 @@ class _LayerRows:
         yield from self._norm("attn_post_norm", Quantity.OUT_WIDE)
         yield self._add("attn_add")
 
-    def _mlp(self) -> Iterator[_Row]:
-        width = self.kind.intermediate_size
-        flops = ACTIVATION_FLOPS_PER_ELEMENT.get(self.kind.activation, OTHER_ACTIVATION_FLOPS)
+    def _feed_forward(self) -> Iterator[_Row]:
+        width = self.mlp.intermediate_size
+        flops = ACTIVATION_FLOPS_PER_ELEMENT.get(self.mlp.activation, OTHER_ACTIVATION_FLOPS)
         yield from self._norm("mlp_norm", Quantity.OUT_GEMM)
-        if self.kind.gated:
+        if self.mlp.gated:
             yield self._gemm("gate_proj", self.hidden)
             yield self._gemm("up_proj", self.hidden + width)
         else:
             yield self._gemm("up_proj", self.hidden)
-        inputs = 2 if self.kind.gated else 1
+        inputs = 2 if self.mlp.gated else 1
         yield self._row(
             "mlp_act",
             {

@@ -6,7 +6,7 @@ from ridgeline.v1.analysis_service_pb2 import AnalyzeRequest, AnalyzeResponse
 from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.answers import analyze_response
-from ridgeline_server.rpc.questions import read_question
+from ridgeline_server.rpc.questions import read_question, read_snapshot
 from ridgeline_server.store.catalog import CatalogCache
 
 
@@ -18,8 +18,9 @@ class AnalysisServicer:
 
     def analyze(self, request: AnalyzeRequest) -> AnalyzeResponse:
         """Costs one model on one device under one load."""
-        snapshot = self._cache.snapshot()
-        question = read_question(request, snapshot, Checks())
+        checks = Checks()
+        snapshot = read_snapshot(request, self._cache, checks)
+        question = read_question(request, snapshot, checks)
         analysis = analyze(
             question.model,
             question.hardware,

@@ -24,8 +24,10 @@ MAX_NAME_LENGTH = 127
 MAX_TEXT_LENGTH = 4000
 """Characters of a remark or a source."""
 
-MAX_CONFIG_LENGTH = 2**20
-"""Characters of a config.json: hundreds of times what real ones have."""
+MAX_CONFIG_LENGTH = 2**18
+"""Characters of a config.json. Most have under 3,000; those that list each module of a quantised checkpoint,
+or each block of an architecture search, have up to 40,000.
+"""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """What no name or remark needs; PostgreSQL cannot even store NUL. Tab and line ends are left out."""
@@ -55,8 +57,12 @@ class Checks:
     def raise_if_any(self) -> None:
         """Raise InvalidFieldsError with all that was noted."""
         if self.violations:
-            only_unsupported = len(self.violations) == self._unsupported
-            raise (UnsupportedConfigFieldError if only_unsupported else InvalidFieldsError)(self.violations)
+            raise self.error()
+
+    def error(self) -> InvalidFieldsError:
+        """All that was noted, as an error."""
+        only_unsupported = len(self.violations) == self._unsupported
+        return (UnsupportedConfigFieldError if only_unsupported else InvalidFieldsError)(self.violations)
 
     def whole(self, field: str, value: int, low: int, high: int) -> None:
         """A whole number from `low` to `high`."""

@@ -5,6 +5,7 @@ embedded.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +16,8 @@ from ridgeline.v1.errors_pb2 import ErrorReason
 from ridgeline_server.domain.errors import (
     FieldViolation,
     InvalidFieldsError,
+    MissingProfileError,
+    UnsupportedArchitectureError,
     UnsupportedConfigError,
     UnsupportedDtypeError,
 )
@@ -31,6 +34,12 @@ message."""
 
 MAX_TEXT_LENGTH = 600
 """Characters of a message or of a violation."""
+
+_WORD = re.compile(r"[a-z]+[,:;]?(?=\s|$)")
+"""A word of the language at the start of a text, and no name."""
+
+MAX_TOLD_CHANGES = 6
+"""Fields that the message of a stale etag tells."""
 
 _NOT_FOUND = {
     store.Resource.HARDWARE: ErrorReason.ERROR_REASON_HARDWARE_NOT_FOUND,
@@ -61,6 +70,24 @@ class UnsupportedConfigFieldError(InvalidFieldsError):
     """Nothing is wrong with a request but that a config in it cannot be modelled."""
 
 
+class StaleEtagError(Exception):
+    """An entry changed since its etag was read; `changes` are triples of a field, its value before and after,
+    as JSON.
+    """
+
+    def __init__(self, error: store.EtagMismatchError, changes: Sequence[tuple[str, str, str]]) -> None:
+        self.etag: str = error.current.etag
+        self.fields = tuple(field for field, _, _ in changes)
+        said = ", ".join(
+            f"{field} {_cut(before, 60) or 'nothing'} -> {_cut(after, 60) or 'nothing'}"
+            for field, before, after in changes[:MAX_TOLD_CHANGES]
+        )
+        more = f" and {len(changes) - MAX_TOLD_CHANGES} more" if len(changes) > MAX_TOLD_CHANGES else ""
+        wrote = f"{error.principal} wrote it at {error.time:%Y-%m-%d %H:%M:%S} UTC" if error.time else ""
+        what = f": {said}{more}" if said else ", with the content it had"
+        super().__init__(f"{error}. {wrote}{what}" if error.stale is not None else str(error))
+
+
 class InvalidPageTokenError(ValueError):
     """A page token does not belong to the query that it came with."""
 
@@ -79,6 +106,10 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
             return _with_violations(ErrorReason.ERROR_REASON_INVALID_PAGE_TOKEN, [violation])
         case UnsupportedConfigError():
             return _status(code_pb2.INVALID_ARGUMENT, str(error), ErrorReason.ERROR_REASON_UNSUPPORTED_CONFIG)
+        case UnsupportedArchitectureError():
+            return _status(
+                code_pb2.FAILED_PRECONDITION, str(error), ErrorReason.ERROR_REASON_UNSUPPORTED_ARCHITECTURE
+            )
         case UnsupportedDtypeError():
             return _status(
                 code_pb2.FAILED_PRECONDITION,
@@ -86,8 +117,7 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
                 ErrorReason.ERROR_REASON_UNSUPPORTED_DTYPE,
                 {"field": error.field},
             )
-        case LookupError() if type(error) is LookupError:
-            # The estimator's word for a missing efficiency profile; KeyError and IndexError are faults.
+        case MissingProfileError():
             return _status(
                 code_pb2.NOT_FOUND, str(error), ErrorReason.ERROR_REASON_EFFICIENCY_PROFILE_NOT_FOUND
             )
@@ -105,8 +135,23 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
                 ErrorReason.ERROR_REASON_NAME_TAKEN,
                 {"holder": error.holder},
             )
-        case store.EtagMismatchError():
-            return _status(code_pb2.ABORTED, str(error), ErrorReason.ERROR_REASON_ETAG_MISMATCH)
+        case StaleEtagError():
+            return _status(
+                code_pb2.ABORTED,
+                str(error),
+                ErrorReason.ERROR_REASON_ETAG_MISMATCH,
+                {"etag": error.etag, "changed": _cut(", ".join(error.fields), MAX_TEXT_LENGTH)},
+            )
+        case store.InvalidCursorError():
+            violation = FieldViolation("page_token", f"{error}; give the next_page_token of its page before")
+            return _with_violations(ErrorReason.ERROR_REASON_INVALID_PAGE_TOKEN, [violation])
+        case store.RevisionOutOfRangeError():
+            return _status(
+                code_pb2.OUT_OF_RANGE,
+                str(error),
+                ErrorReason.ERROR_REASON_CATALOG_REVISION_OUT_OF_RANGE,
+                {"first": str(error.first), "last": str(error.last)},
+            )
         case store.InvalidEntryError():
             return _status(code_pb2.INVALID_ARGUMENT, str(error), ErrorReason.ERROR_REASON_INVALID_FIELD)
         case store.DatabaseError():
@@ -172,7 +217,10 @@ def _status(
 
 def _sentence(text: str) -> str:
     text = _cut(text, MAX_TEXT_LENGTH)
-    return f"{text[:1].upper()}{text[1:]}." if not text.endswith(".") else f"{text[:1].upper()}{text[1:]}"
+    # An id or a field that begins the sentence would be another in capitals.
+    if _WORD.match(text):
+        text = f"{text[:1].upper()}{text[1:]}"
+    return text if text.endswith(".") else f"{text}."
 
 
 def _cut(text: str, length: int) -> str:

@@ -12,7 +12,7 @@ from ridgeline_server.rpc.checks import Checks, shown
 
 M = TypeVar("M", bound=Message)
 
-OUTPUT_ONLY = frozenset({"origin", "create_time", "update_time"})
+OUTPUT_ONLY = frozenset({"origin", "create_time", "update_time", "suspicions"})
 """Fields that the service alone sets, in every resource."""
 
 KEYS = frozenset({"id", "etag"})

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
 
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.errors import InvalidPageTokenError
+from ridgeline_server.store.entries import Cursor
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
@@ -14,34 +20,57 @@ MAX_PAGE_SIZE = 1000
 MAX_PAGE_BYTES = 2 * 2**20
 """A page ends early at this size: gRPC clients refuse messages over 4 MiB unless told otherwise."""
 
-_TOKEN_PROBLEM = "does not belong to this query; give the next_page_token of its page before, or none"
+TOKEN_PROBLEM = "does not belong to this query; give the next_page_token of its page before, or none"
+
+MAX_REVISION = 2**31 - 1
 
 
-def read_page(page_size: int, page_token: str, query: str) -> tuple[int, str]:
-    """How many entries to give, and the id after which they start.
+@dataclass(frozen=True)
+class PageToken:
+    """Where a page starts: after which entry, and in which revision of the catalog."""
 
-    `query` names what is listed; a token of another query raises InvalidPageTokenError, a wrong size
-    InvalidFieldsError.
+    after: Cursor
+    revision: int
+
+
+def query_digest(request: Message) -> str:
+    """What a token must belong to: the request without its page fields."""
+    query = type(request)()
+    query.CopyFrom(request)
+    for field in ("page_size", "page_token"):
+        query.ClearField(field)
+    text = query.DESCRIPTOR.full_name.encode() + b"\0" + query.SerializeToString(deterministic=True)
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def read_page(checks: Checks, page_size: int, page_token: str, digest: str) -> tuple[int, PageToken | None]:
+    """How many entries to give, and where they start; None at the beginning.
+
+    A token of another query raises InvalidPageTokenError when nothing else is wrong, which `checks` then
+    holds with it.
     """
-    checks = Checks()
     checks.whole("page_size", page_size, 0, MAX_PAGE_SIZE)
-    after_id = "" if not page_token else _id_in_token(page_token, query)
-    if after_id is None:
+    token = _decoded(page_token, digest) if page_token else None
+    if page_token and token is None:
         if not checks.violations:
-            raise InvalidPageTokenError(_TOKEN_PROBLEM)
-        checks.add("page_token", _TOKEN_PROBLEM)
-    checks.raise_if_any()
-    return page_size or DEFAULT_PAGE_SIZE, after_id or ""
+            raise InvalidPageTokenError(TOKEN_PROBLEM)
+        checks.add("page_token", TOKEN_PROBLEM)
+    return page_size or DEFAULT_PAGE_SIZE, token
 
 
-def page_token(query: str, after_id: str) -> str:
-    """The token of the page that starts after an id."""
-    return base64.urlsafe_b64encode(f"{query}\n{after_id}".encode()).decode()
+def page_token(digest: str, token: PageToken) -> str:
+    """The text of a token."""
+    content = [digest, token.revision, token.after.id, token.after.value]
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
 
 
-def _id_in_token(token: str, query: str) -> str | None:
+def _decoded(text: str, digest: str) -> PageToken | None:
     try:
-        of_query, newline, after_id = base64.b64decode(token, b"-_", validate=True).decode().partition("\n")
-    except (binascii.Error, ValueError):
+        content = json.loads(base64.b64decode(text, b"-_", validate=True))
+        of_query, revision, entry_id, value = content
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         return None
-    return after_id if of_query == query and newline and after_id else None
+    known = of_query == digest and type(revision) is int and 0 <= revision <= MAX_REVISION
+    if known and isinstance(entry_id, str) and isinstance(value, float | int | str | None):
+        return PageToken(Cursor(entry_id, value), revision)
+    return None

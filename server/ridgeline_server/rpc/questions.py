@@ -19,7 +19,8 @@ from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Slo, Workload
 from ridgeline_server.rpc.checks import Checks, Range
 from ridgeline_server.rpc.convert.enums import ATTENTION, BASIS, DTYPE
 from ridgeline_server.rpc.convert.hardware import override, read_hardware
-from ridgeline_server.store.catalog import CatalogSnapshot
+from ridgeline_server.rpc.entry_kinds import read_revision
+from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
 from ridgeline_server.store.errors import NotFoundError
 
 SLO_MS = Range(1e-6, 1e9, "milliseconds from 1e-6 to 1e9")
@@ -37,6 +38,15 @@ class Question:
     workload: Workload
     deployment: Deployment
     basis: CostBasis
+
+
+def read_snapshot(request: Request, cache: CatalogCache, checks: Checks) -> CatalogSnapshot:
+    """The catalog that a request is to be answered on: the current one, or that of the revision it names.
+
+    Raises RevisionOutOfRangeError; a number that is no revision at all is noted.
+    """
+    revision = read_revision(checks, request.catalog_revision)
+    return cache.snapshot(None if checks.violations else revision)
 
 
 def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -> Question:

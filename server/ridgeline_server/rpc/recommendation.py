@@ -8,7 +8,7 @@ from ridgeline_server.advisor.results import Goal
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.answers import recommend_response
 from ridgeline_server.rpc.convert.enums import GOAL
-from ridgeline_server.rpc.questions import read_question
+from ridgeline_server.rpc.questions import read_question, read_snapshot
 from ridgeline_server.store.catalog import CatalogCache
 
 
@@ -20,8 +20,8 @@ class RecommendationServicer:
 
     def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """Judges every technique against one deployment, and combines the best into plans."""
-        snapshot = self._cache.snapshot()
         checks = Checks()
+        snapshot = read_snapshot(request, self._cache, checks)
         goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
         question = read_question(request, snapshot, checks)
         advice = recommend(

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 from ridgeline_server.rpc.dispatch import Method
 from ridgeline_server.rpc.errors import StatusError
 from ridgeline_server.store.errors import DatabaseError
+from ridgeline_server.store.principals import ANONYMOUS, acting_as
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ def add_to_server(methods: Mapping[str, Method], server: grpc.Server) -> None:
 def _behaviour(method: Method) -> Callable[[Message, grpc.ServicerContext], Message]:
     def answer(request: Message, context: grpc.ServicerContext) -> Message:
         try:
-            return method.answer(request)
+            with acting_as(_caller(context)):
+                return method.answer(request)
         except StatusError as error:
             if isinstance(error.__cause__, DatabaseError):
                 # Where the database is, which callers are not told.
@@ -45,3 +47,9 @@ def _behaviour(method: Method) -> Callable[[Message, grpc.ServicerContext], Mess
             context.abort_with_status(rpc_status.to_status(error.status))
 
     return answer
+
+
+def _caller(context: grpc.ServicerContext) -> str:
+    """The name that the transport vouches for: the first identity of a client certificate."""
+    identities = context.peer_identities()
+    return next(iter(identities)).decode(errors="replace") if identities else ANONYMOUS

@@ -1,58 +1,59 @@
-"""The catalog in memory: names resolved to domain objects, kept until the catalog's revision changes."""
+"""The catalog as questions see it: one revision, in which names are looked up as domain objects."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from sqlalchemy import Connection, Row, select
+from functools import lru_cache
 
 from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
-from ridgeline_server.store import tables
 from ridgeline_server.store.catalog_store import CatalogStore
-from ridgeline_server.store.entries import ModelEntry
-from ridgeline_server.store.hardware import hardware_from_rows
-from ridgeline_server.store.names import NameIndex
-from ridgeline_server.store.profiles import profile_from_row
-from ridgeline_server.store.repository import current_revision
+from ridgeline_server.store.revisions import as_of, current_revision
 
 MAX_STALENESS_S = 1.0
 """For how long another process's write may go unseen."""
 
+PAST_SNAPSHOTS = 8
+"""Snapshots of past revisions that are kept for the next question about them."""
+
+NAMES_PER_SNAPSHOT = 1024
+"""Names that a snapshot remembers the entries of."""
+
 
 class CatalogSnapshot:
-    """One revision of the catalog. It never changes, so a whole answer can rest on it."""
+    """One revision of the catalog. It never changes, so a whole answer can rest on it.
 
-    def __init__(
-        self,
-        revision: int,
-        hardware: Mapping[str, Hardware],
-        hardware_names: NameIndex,
-        models: Mapping[str, ModelEntry],
-        model_names: NameIndex,
-        profiles: ProfileSet,
-    ) -> None:
+    Entries are looked up when they are asked for: the store reads any revision, so what is written meanwhile
+    makes no difference, and a catalog of any size costs only what a question names.
+    """
+
+    def __init__(self, store: CatalogStore, revision: int, profiles: ProfileSet) -> None:
         self.revision = revision
         self.profiles = profiles
-        self._hardware = hardware
-        self._hardware_names = hardware_names
-        self._models = models
-        self._model_names = model_names
+        self._store = store
+        self._found_hardware = lru_cache(NAMES_PER_SNAPSHOT)(self._find_hardware)
+        self._found_model = lru_cache(NAMES_PER_SNAPSHOT)(self._find_model)
 
     def hardware(self, name: str) -> Hardware:
         """The device with this id or alias. Raises NotFoundError with the nearest names."""
-        return self._hardware[self._hardware_names.resolve(name)]
+        return self._found_hardware(name)
 
     def model(self, name: str) -> Model:
         """The model with this id or alias; its config is read once. Raises NotFoundError with the nearest
         names, and UnsupportedConfigError where this release cannot read a config that another one stored.
         """
-        return self._models[self._model_names.resolve(name)].model
+        return self._found_model(name)
+
+    def _find_hardware(self, name: str) -> Hardware:
+        return self._store.hardware.get(name, revision=self.revision).entry.hardware
+
+    def _find_model(self, name: str) -> Model:
+        return self._store.models.get(name, revision=self.revision).entry.model
 
 
 class CatalogCache:
@@ -71,9 +72,17 @@ class CatalogCache:
         self._clock = clock
         self._lock = threading.Lock()
         self._checked: _Checked | None = None
+        self._past_lock = threading.Lock()
+        self._past: OrderedDict[int, CatalogSnapshot] = OrderedDict()
 
-    def snapshot(self) -> CatalogSnapshot:
-        """The catalog of at most `max_staleness_s` ago. Raises DatabaseError when that cannot be told."""
+    def snapshot(self, revision: int | None = None) -> CatalogSnapshot:
+        """The catalog at a revision, or of at most `max_staleness_s` ago.
+
+        Raises RevisionOutOfRangeError, and DatabaseError when the current revision cannot be told.
+        """
+        return self._current() if revision is None else self._at(revision)
+
+    def _current(self) -> CatalogSnapshot:
         checked = self._checked
         if checked is not None and self._is_fresh(checked):
             return checked.snapshot
@@ -88,31 +97,32 @@ class CatalogCache:
                 if checked is not None and checked.snapshot.revision == revision:
                     snapshot = checked.snapshot
                 else:
-                    snapshot = self._load(connection, revision, checked.snapshot._models if checked else {})
+                    profiles = ProfileSet(self._store.profiles.all_at(connection, as_of(connection)))
+                    snapshot = CatalogSnapshot(self._store, revision, profiles)
             self._checked = _Checked(snapshot, now, commit_count)
             return snapshot
+
+    def _at(self, revision: int) -> CatalogSnapshot:
+        checked = self._checked
+        if checked is not None and checked.snapshot.revision == revision:
+            return checked.snapshot
+        with self._past_lock:
+            known = self._past.get(revision)
+        if known is None:
+            with self._store.database.reading() as connection:
+                at = as_of(connection, revision)
+                profiles = ProfileSet(self._store.profiles.all_at(connection, at))
+            known = CatalogSnapshot(self._store, at.revision, profiles)
+        with self._past_lock:
+            self._past[revision] = known
+            self._past.move_to_end(revision)
+            while len(self._past) > PAST_SNAPSHOTS:
+                self._past.popitem(last=False)
+        return known
 
     def _is_fresh(self, checked: _Checked) -> bool:
         age_s = self._clock() - checked.checked_at
         return age_s <= self._max_staleness_s and checked.commit_count == self._store.database.commit_count
-
-    def _load(
-        self, connection: Connection, revision: int, known: Mapping[str, ModelEntry]
-    ) -> CatalogSnapshot:
-        peaks: dict[str, list[Row[Any]]] = {}
-        for peak in connection.execute(select(tables.hardware_peaks)):
-            peaks.setdefault(peak.hardware_id, []).append(peak)
-        devices = connection.execute(select(tables.hardware)).all()
-        return CatalogSnapshot(
-            revision,
-            {row.id: hardware_from_rows(row, peaks.get(row.id, [])) for row in devices},
-            self._store.hardware.name_index(connection),
-            _models(connection, known),
-            self._store.models.name_index(connection),
-            ProfileSet(
-                profile_from_row(row) for row in connection.execute(select(tables.efficiency_profiles))
-            ),
-        )
 
 
 @dataclass(frozen=True)
@@ -122,20 +132,3 @@ class _Checked:
     snapshot: CatalogSnapshot
     checked_at: float
     commit_count: int
-
-
-def _models(connection: Connection, known: Mapping[str, ModelEntry]) -> dict[str, ModelEntry]:
-    """All models. Those that did not change are taken from `known`, with what was already read from their
-    configs.
-    """
-    columns = tables.models.c
-    etags = {row.id: row.etag for row in connection.execute(select(columns.id, columns.etag))}
-    models = {id_: entry for id_, entry in known.items() if etags.get(id_) == entry.etag}
-    query = select(columns.id, columns.etag, columns.display_name, columns.config_json)
-    if models:
-        query = query.where(columns.id.in_(etags.keys() - models.keys()))
-    for row in connection.execute(query):
-        models[row.id] = ModelEntry(
-            id=row.id, config_json=row.config_json, display_name=row.display_name, etag=row.etag
-        )
-    return models

@@ -6,19 +6,20 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from ridgeline_server.store.database import Database
+from ridgeline_server.store.database import LOCK_TIMEOUT_S, Database
 from ridgeline_server.store.hardware import HardwareRepository
 from ridgeline_server.store.models import ModelRepository
 from ridgeline_server.store.profiles import ProfileRepository
-from ridgeline_server.store.repository import Repository, current_revision
+from ridgeline_server.store.repository import Repository
+from ridgeline_server.store.revisions import current_revision
 
 
 class CatalogStore:
     """The catalog in one database. Threads may share it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         """The database must have the schema of this release; `startup.open_catalog` sees to that."""
-        self.database = Database(engine)
+        self.database = Database(engine, lock_timeout_s=lock_timeout_s)
         self.hardware = HardwareRepository(self.database)
         self.models = ModelRepository(self.database)
         self.profiles = ProfileRepository(self.database)

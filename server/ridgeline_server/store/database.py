@@ -13,8 +13,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from sqlalchemy import (
     QueuePool,
     create_engine,
     event,
+    insert,
     make_url,
     select,
     update,
@@ -34,9 +36,11 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from ridgeline_server.store.errors import DatabaseReadOnlyError, DatabaseUrlError
+from ridgeline_server.store.errors import DatabaseLockedError, DatabaseReadOnlyError, DatabaseUrlError
 from ridgeline_server.store.failures import translated_failures
-from ridgeline_server.store.tables import catalog_state
+from ridgeline_server.store.principals import principal
+from ridgeline_server.store.tables import catalog_state, revisions
+from ridgeline_server.store.turns import Turns
 
 LOCK_TIMEOUT_S = 5.0
 """How long a statement waits for another process's lock before it fails with DatabaseLockedError."""
@@ -45,6 +49,9 @@ STATEMENT_TIMEOUT_S = 30.0
 """How long PostgreSQL may work on one statement; the catalog's take milliseconds."""
 
 CONNECT_TIMEOUT_S = 5
+
+POOL_SIZE = 20
+"""Connections of a process, unless it answers more calls at a time: each holds one at most."""
 
 ANOTHER_PLACE = "make it writable for this user, or set RIDGELINE_HOME or the database URL to another place"
 
@@ -105,13 +112,17 @@ def location(url: URL) -> str:
     return f"PostgreSQL database {url.database or 'of the default name'} at {host}{port}"
 
 
-def create_database_engine(url: str | URL, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> Engine:
-    """An engine for the database. It connects lazily and never creates a database file; migrations do."""
+def create_database_engine(
+    url: str | URL, *, lock_timeout_s: float = LOCK_TIMEOUT_S, pool_size: int = POOL_SIZE
+) -> Engine:
+    """An engine for the database with up to `pool_size` connections. It connects lazily and never creates a
+    database file; migrations do.
+    """
     url = database_url(url.render_as_string(hide_password=False) if isinstance(url, URL) else url)
     path = sqlite_path(url)
     if path is not None:
-        return _sqlite_engine(url, path, lock_timeout_s)
-    return _postgresql_engine(url, lock_timeout_s)
+        return _sqlite_engine(url, path, lock_timeout_s, pool_size)
+    return _postgresql_engine(url, lock_timeout_s, pool_size)
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -120,8 +131,15 @@ class SqliteConnection(sqlite3.Connection):
     immutable = False
 
 
-def _sqlite_engine(url: URL, path: Path, lock_timeout_s: float) -> Engine:
-    engine = create_engine(url, creator=lambda: connect_sqlite(path, lock_timeout_s), poolclass=QueuePool)
+def _sqlite_engine(url: URL, path: Path, lock_timeout_s: float, pool_size: int) -> Engine:
+    engine = create_engine(
+        url,
+        creator=lambda: connect_sqlite(path, lock_timeout_s),
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=LOCK_TIMEOUT_S,
+    )
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -183,11 +201,13 @@ def _has_pending_writes(path: Path) -> bool:
         return False
 
 
-def _postgresql_engine(url: URL, lock_timeout_s: float) -> Engine:
+def _postgresql_engine(url: URL, lock_timeout_s: float, pool_size: int) -> Engine:
     engine = create_engine(
         url,
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
         pool_pre_ping=True,
+        pool_size=pool_size,
+        max_overflow=0,
         pool_timeout=LOCK_TIMEOUT_S,
     )
 
@@ -201,25 +221,42 @@ def _postgresql_engine(url: URL, lock_timeout_s: float) -> Engine:
     return engine
 
 
-@dataclass(frozen=True)
+@dataclass
 class WriteTransaction:
-    """An open transaction that holds the catalog's write lock. `revision` is the one that it makes."""
+    """An open transaction that holds the catalog's write lock. `revision` is the one that it makes, at
+    `time`; one that is cancelled makes none.
+    """
 
     connection: Connection
     revision: int
+    time: datetime
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Undo everything at the end of the block: the catalog stays at the revision before."""
+        self.cancelled = True
+
+    @property
+    def final_revision(self) -> int:
+        """The catalog's revision once the block has ended."""
+        return self.revision - 1 if self.cancelled else self.revision
 
 
 class Database:
     """Read and write transactions on the catalog; failures leave it as errors of the store."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         self.engine = engine
+        self._lock_timeout_s = lock_timeout_s
         self.location = location(engine.url)
         self._writer = engine.execution_options(**{WRITES: True})
         if engine.dialect.name == "postgresql":
             # All statements of a read see one state of the catalog, as they do in any SQLite transaction.
             engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._reader = engine
+        # Writers of one process queue here: SQLite lets those that wait for its own lock try again and again,
+        # and one of many may starve.
+        self._turns = Turns()
         self._count_lock = threading.Lock()
         self._commit_count = 0
 
@@ -236,22 +273,37 @@ class Database:
 
     @contextmanager
     def writing(self, *, dry_run: bool = False) -> Iterator[WriteTransaction]:
-        """A transaction that raises the revision, committed at the end of the block unless it is a dry run.
+        """A transaction that raises the revision in the name of the current principal, committed at the end
+        of the block unless it is a dry run or was cancelled.
 
         Writers follow one another from start to commit: SQLite by BEGIN IMMEDIATE, PostgreSQL by the row lock
         on catalog_state. What the block reads is therefore current, and a change that it derives from that
         loses nobody else's. Catalog writes are rare and short, so this costs nothing that matters.
         """
-        with translated_failures(self.location), self._writer.connect() as connection:
+        with translated_failures(self.location), self._own_turn(), self._writer.connect() as connection:
             with connection.begin() as transaction:
                 connection.execute(update(catalog_state).values(revision=catalog_state.c.revision + 1))
                 revision: int = connection.execute(select(catalog_state.c.revision)).scalar_one()
-                yield WriteTransaction(connection, revision)
-                if dry_run:
+                write = WriteTransaction(connection, revision, datetime.now(UTC), cancelled=dry_run)
+                author = {"revision": revision, "principal": principal(), "write_time": write.time}
+                connection.execute(insert(revisions), author)
+                yield write
+                if write.cancelled:
                     transaction.rollback()
                     return
             with self._count_lock:
                 self._commit_count += 1
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._turns.own(self._lock_timeout_s))
+            except TimeoutError:
+                raise DatabaseLockedError(
+                    "other writers hold the catalog", "repeat when they have finished", self.location
+                ) from None
+            yield
 
     def close(self) -> None:
         """Close the pooled connections."""

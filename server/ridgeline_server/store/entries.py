@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Generic, TypeVar
 
 from ridgeline_server.domain.config_reader import read_config
@@ -35,7 +35,7 @@ class Confidence(StrEnum):
 @dataclass(frozen=True)
 class FigureSource:
     """Where one figure comes from. `field` is its path in the contract's Hardware message, such as
-    `peaks.bf16`.
+    `peaks.bf16`, `link.domain_size` or `unsupported_dtypes`.
     """
 
     field: str
@@ -64,6 +64,7 @@ class HardwareEntry(CatalogEntry):
     kind: str
     release_year: int | None = None
     link_kind: str = ""
+    price_as_of: date | None = None
     sources: tuple[FigureSource, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -71,6 +72,18 @@ class HardwareEntry(CatalogEntry):
     def id(self) -> str:
         """The device's id."""
         return self.hardware.id
+
+
+@dataclass(frozen=True)
+class CheckpointTotals:
+    """What the headers of a checkpoint's safetensors files say: elements and bytes of all tensors, and the
+    elements by safetensors dtype and by what a tensor's name begins with.
+    """
+
+    element_count: float
+    bytes: float
+    element_count_by_dtype: Mapping[str, float]
+    element_count_by_prefix: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,7 @@ class ModelEntry(CatalogEntry):
     display_name: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
+    checkpoint: CheckpointTotals | None = None
 
     @cached_property
     def model(self) -> Model:
@@ -89,8 +103,13 @@ class ModelEntry(CatalogEntry):
 
         Raises InvalidFieldsError and UnsupportedConfigError for a config that Ridgeline cannot read.
         """
-        model = read_config(parse_config(self.config_json), self.id)
-        return replace(model, display_name=self.display_name)
+        return replace(_read(self.config_json, self.id), display_name=self.display_name)
+
+
+@lru_cache(maxsize=256)
+def _read(config_json: str, entry_id: str) -> Model:
+    """What was just checked is read again when it is written, under the lock of writers."""
+    return read_config(parse_config(config_json), entry_id)
 
 
 @dataclass(frozen=True)
@@ -106,11 +125,15 @@ class ProfileEntry(CatalogEntry):
 
 
 def parse_config(config_json: str) -> Mapping[str, object]:
-    """The object in the text of a config.json. Raises InvalidFieldsError when there is none."""
+    """The object in the text of a config.json. Raises InvalidFieldsError when there is none, or when a key in
+    it has two values.
+    """
     try:
-        config = json.loads(config_json)
+        config = json.loads(config_json, object_pairs_hook=_with_one_value_each)
     except json.JSONDecodeError as error:
         problem = f"is not JSON (line {error.lineno}, column {error.colno}: {error.msg})"
+    except _TwoValuesError as error:
+        problem = f"gives the key {error} two values; keep the one that holds"
     except ValueError:
         problem = "holds a number of thousands of digits"
     except RecursionError:
@@ -120,6 +143,19 @@ def parse_config(config_json: str) -> Mapping[str, object]:
             return config
         problem = "is JSON, but not an object"
     raise InvalidFieldsError([FieldViolation("config_json", f"{problem}; give the text of a config.json")])
+
+
+class _TwoValuesError(ValueError):
+    """A key that stands twice in an object, which readers of JSON take one way or the other."""
+
+
+def _with_one_value_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for key, value in pairs:
+            if found[key] != value:
+                raise _TwoValuesError(json.dumps(key[:60]))
+    return found
 
 
 E = TypeVar("E", bound=HardwareEntry | ModelEntry | ProfileEntry)
@@ -134,9 +170,17 @@ class Versioned(Generic[E]):
 
 
 @dataclass(frozen=True)
+class Cursor:
+    """Where a page ended: the last entry's id, and its value in the order that was asked for."""
+
+    id: str
+    value: float | str | None = None
+
+
+@dataclass(frozen=True)
 class Page(Generic[E]):
-    """Entries in the order of their ids. `next_after_id` starts the next page and is empty on the last."""
+    """Entries in the order that was asked for. `after` starts the next page; None on the last."""
 
     entries: tuple[E, ...]
-    next_after_id: str
+    after: Cursor | None
     revision: int

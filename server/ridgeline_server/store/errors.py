@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class Resource(StrEnum):
@@ -30,6 +32,14 @@ class NotFoundError(StoreError):
         super().__init__(f"no {resource} is named {shown!r}; {hint}")
 
 
+class AliasGivenError(NotFoundError):
+    """A write names an entry by an alias, where only the id will do."""
+
+    def __init__(self, resource: Resource, name: str, entry_id: str) -> None:
+        super().__init__(resource, name, [entry_id])
+        self.args = (f"{name!r} is an alias of the {resource} {entry_id!r}; to write it, give its id",)
+
+
 class NameTakenError(StoreError):
     """The id or an alias of an entry belongs to another entry, whose id is `holder`."""
 
@@ -43,13 +53,42 @@ class NameTakenError(StoreError):
 
 
 class EtagMismatchError(StoreError):
-    """The entry changed since the caller read it."""
+    """The entry changed since the caller read it.
 
-    def __init__(self, resource: Resource, entry_id: str) -> None:
+    `stale` is the entry as the caller read it, None when its etag is of no version of the entry; `current` is
+    as it is now, since `principal` wrote it at `time`.
+    """
+
+    def __init__(
+        self, resource: Resource, stale: Any, current: Any, principal: str = "", time: datetime | None = None
+    ) -> None:
         self.resource = resource
-        self.entry_id = entry_id
+        self.entry_id: str = current.id
+        self.stale = stale
+        self.current = current
+        self.principal = principal
+        self.time = time
         super().__init__(
-            f"the {resource} {entry_id!r} changed since its etag was read; read it again and repeat"
+            f"the {resource} {self.entry_id!r} changed since its etag was read; read it again and repeat"
+            if stale is not None
+            else f"the etag is of no version of the {resource} {self.entry_id!r}; read it again and repeat"
+        )
+
+
+class InvalidCursorError(StoreError):
+    """A list cannot go on from where a caller says that a page ended."""
+
+
+class RevisionOutOfRangeError(StoreError):
+    """The catalog has no such revision, or its history starts later."""
+
+    def __init__(self, revision: int, first: int, last: int) -> None:
+        self.revision = revision
+        self.first = first
+        self.last = last
+        super().__init__(
+            f"the catalog cannot be read at revision {revision}: its history has revisions {first} to "
+            f"{last}; give one of them, or none for the current one"
         )
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from difflib import SequenceMatcher
-
-from ridgeline_server.store.errors import NotFoundError, Resource
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import nsmallest
+from itertools import chain
 
 NEAREST_COUNT = 3
 """How many near names a miss tells."""
 
 NEAR_ENOUGH = 0.6
-"""Similarity from which a name counts as near; difflib's own default for close matches."""
+"""Similarity from which a name counts as near."""
+
+RANKED = 100
+"""Names of which the nearest are chosen: one entry may have many that are alike."""
 
 COMPARED_LENGTH = 200
 """Characters of a wanted name that are compared: no id is longer, and matching takes quadratic time."""
+
+SHORTEST_PART = 3
+"""Characters that a name must have to be looked for inside of others."""
 
 _SEPARATORS = re.compile(r"[-_\s]+")
 
@@ -28,48 +33,45 @@ def name_key(name: str) -> str:
     return _SEPARATORS.sub("-", name.strip()).casefold().replace("\0", "\ufffd")
 
 
-class NameIndex:
-    """The names of all entries of one resource, for finding and for telling what comes near a miss."""
-
-    def __init__(self, resource: Resource, names: Iterable[tuple[str, str]]) -> None:
-        """`names` are pairs of a name (an id or an alias, as written) and its entry's id."""
-        self.resource = resource
-        self._names = tuple(names)
-        self._ids = {name_key(name): entry_id for name, entry_id in self._names}
-
-    def resolve(self, name: str) -> str:
-        """The id of the entry with this id or alias. Raises NotFoundError with the nearest names."""
-        try:
-            return self._ids[name_key(name)]
-        except KeyError:
-            raise NotFoundError(self.resource, name, self.nearest(name)) from None
-
-    def nearest(self, name: str) -> tuple[str, ...]:
-        """Up to three names, each of another entry, best first. Names that hold the wanted one, or are held
-        by it, come near at any length: `h100` is near `h100-sxm`.
-        """
-        wanted = name_key(name)[:COMPARED_LENGTH]
-        matcher: SequenceMatcher[str] = SequenceMatcher(autojunk=False)
-        matcher.set_seq2(wanted)
-        best: dict[str, tuple[float, str]] = {}
-        for candidate, entry_id in self._names:
-            similarity = _similarity(matcher, wanted, name_key(candidate))
-            if similarity >= NEAR_ENOUGH and similarity > best.get(entry_id, (0.0, ""))[0]:
-                best[entry_id] = (similarity, candidate)
-        ranked = sorted(best.values(), key=lambda scored: (-scored[0], scored[1]))
-        return tuple(candidate for _, candidate in ranked[:NEAREST_COUNT])
+def loose_key(name: str) -> str:
+    """The form without any separators, under which a name that is not found as it is may be meant: `RTX4090`
+    for `rtx-4090`. Two entries may share it; then it finds neither.
+    """
+    return _SEPARATORS.sub("", name_key(name))
 
 
-def _similarity(matcher: SequenceMatcher[str], wanted: str, candidate: str) -> float:
-    """0 to 1, for a candidate as a whole or for its part after the organisation, whichever is closer."""
-    best = 0.0
-    for part in {candidate, candidate.rpartition("/")[2]}:
-        matcher.set_seq1(part)
-        ratio = 0.0
-        if matcher.real_quick_ratio() >= NEAR_ENOUGH and matcher.quick_ratio() >= NEAR_ENOUGH:
-            ratio = matcher.ratio()
-        if len(wanted) >= 3 and len(part) >= 3 and (wanted in part or part in wanted):
+def nearest_keys(name: str, keys: Sequence[str]) -> list[str]:
+    """Those of the keys that come near a name which is not found, best first, `RANKED` at most.
+
+    A key is compared as a whole and by its part after the organisation; the closer one counts. Keys that hold
+    the wanted one, or are held by it, come near at any length: `h100` is near `h100-sxm`.
+    """
+    wanted = name_key(name)[:COMPARED_LENGTH]
+    tails = {key: key.rpartition("/")[2] for key in keys if "/" in key}
+    parts = {key: key for key in keys}
+    scores: dict[str, float] = {}
+    for key, score in chain(_alike(wanted, parts), _alike(wanted, tails), _held(wanted, parts, tails)):
+        scores[key] = max(score, scores.get(key, 0.0))
+    return nsmallest(RANKED, scores, key=lambda key: (-scores[key], key))
+
+
+def _alike(wanted: str, parts: Mapping[str, str]) -> Iterable[tuple[str, float]]:
+    """Keys whose parts share most of their characters with the wanted name, in its order."""
+    # Only a miss needs it, and it takes as long to import as the rest of a command.
+    from rapidfuzz import process
+    from rapidfuzz.distance import Indel
+
+    found = process.extract(
+        wanted, parts, scorer=Indel.normalized_similarity, score_cutoff=NEAR_ENOUGH, limit=RANKED
+    )
+    return ((key, score) for _, score, key in found)
+
+
+def _held(wanted: str, *parts: Mapping[str, str]) -> Iterable[tuple[str, float]]:
+    """Keys with parts that hold the wanted name, or are held by it."""
+    if len(wanted) < SHORTEST_PART:
+        return
+    for key, part in chain.from_iterable(each.items() for each in parts):
+        if wanted in part or (part in wanted and len(part) >= SHORTEST_PART):
             overlap = min(len(wanted), len(part)) / max(len(wanted), len(part))
-            ratio = max(ratio, NEAR_ENOUGH + (1.0 - NEAR_ENOUGH) * overlap)
-        best = max(best, ratio)
-    return best
+            yield key, NEAR_ENOUGH + (1.0 - NEAR_ENOUGH) * overlap

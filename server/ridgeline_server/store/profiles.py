@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Table
+from sqlalchemy import Connection, Row, Table, select
 
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, OperatorClass
@@ -13,6 +13,7 @@ from ridgeline_server.store import tables
 from ridgeline_server.store.entries import Origin, ProfileEntry
 from ridgeline_server.store.errors import Resource
 from ridgeline_server.store.repository import Repository
+from ridgeline_server.store.revisions import AsOf
 
 _ESTIMATES = ("launch_time_us", "compute_efficiency", "memory_efficiency")
 
@@ -23,6 +24,7 @@ class ProfileRepository(Repository[ProfileEntry]):
     resource = Resource.EFFICIENCY_PROFILE
     table = tables.efficiency_profiles
     names = tables.efficiency_profile_names
+    orders = ("update_time",)
 
     def to_row(self, entry: ProfileEntry) -> dict[str, object]:
         """The profile's constants."""
@@ -58,6 +60,13 @@ class ProfileRepository(Repository[ProfileEntry]):
             create_time=row.create_time,
             update_time=row.update_time,
         )
+
+    def all_at(self, connection: Connection, at: AsOf) -> Iterator[EfficiencyProfile]:
+        """The catalog's profiles at a revision."""
+        for row in connection.execute(
+            select(self.table).where(at.holds(self.table)).order_by(self.table.c.id)
+        ):
+            yield profile_from_row(row)
 
 
 def profile_from_row(row: Row[Any]) -> EfficiencyProfile:

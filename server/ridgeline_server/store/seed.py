@@ -5,70 +5,32 @@ the entry itself this tells everything. An entry that is still a built-in, with 
 and gets updated; an entry that belongs to a user was changed and is kept; a hash without an entry means that
 a user removed it, and it stays removed. A built-in that the release no longer ships goes, unless a user
 changed it: the catalog follows the release that seeded last.
+
+What is computed from the configs of models and kept in columns, for filters, is brought up to how this
+release reads them; that changes no entry.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any, Generic
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-import ridgeline_catalog
-from ridgeline_server.domain.dtypes import Dtype
-from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, OperatorClass
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedConfigError
-from ridgeline_server.domain.hardware import Hardware
+from ridgeline_server.store.builtin import BuiltinCatalog, BuiltinCatalogError, read_builtin_catalog
 from ridgeline_server.store.catalog_store import CatalogStore
-from ridgeline_server.store.entries import (
-    Confidence,
-    E,
-    FigureSource,
-    HardwareEntry,
-    ModelEntry,
-    Origin,
-    ProfileEntry,
-)
+from ridgeline_server.store.database import WriteTransaction
+from ridgeline_server.store.entries import E, ModelEntry, Origin
+from ridgeline_server.store.errors import Resource
+from ridgeline_server.store.models import computed_columns
 from ridgeline_server.store.names import name_key
+from ridgeline_server.store.principals import acting_as
 from ridgeline_server.store.repository import Repository, stamped
-from ridgeline_server.store.tables import catalog_state, seeded_entries
-
-Document = Mapping[str, Any]
-
-FOLDERS = ("hardware", "models", "efficiency")
-"""Folders of ridgeline_catalog that are seeded."""
-
-
-class BuiltinCatalogError(ValueError):
-    """A document of the built-in catalog is wrong: a fault of the release, not of its user."""
-
-
-@dataclass(frozen=True)
-class BuiltinCatalog:
-    """The entries that ship with a release. `digest` is that of the release and its files.
-
-    Raises BuiltinCatalogError when two entries share a name.
-    """
-
-    hardware: tuple[HardwareEntry, ...]
-    models: tuple[ModelEntry, ...]
-    profiles: tuple[ProfileEntry, ...]
-    digest: str
-
-    def __post_init__(self) -> None:
-        for entries in (self.hardware, self.models, self.profiles):
-            owners: dict[str, str] = {}
-            for entry in entries:
-                for name in (entry.id, *entry.aliases):
-                    owner = owners.setdefault(name_key(name), entry.id)
-                    if owner != entry.id:
-                        raise BuiltinCatalogError(f"{name!r} names both {owner!r} and {entry.id!r}")
+from ridgeline_server.store.tables import catalog_state, models, seeded_entries
 
 
 @dataclass(frozen=True)
@@ -85,7 +47,7 @@ class SeedOutcome:
 
 @dataclass(frozen=True)
 class SeedReport:
-    """What seeding did. `revision` is the catalog's after it."""
+    """What seeding did, or would do. `revision` is the catalog's after it."""
 
     hardware: SeedOutcome
     models: SeedOutcome
@@ -93,187 +55,108 @@ class SeedReport:
     revision: int
 
 
-class _SeededMeanwhileError(Exception):
-    """Another process seeded while this one waited to write; this undoes its rise of the revision."""
+@dataclass(frozen=True)
+class SeedDifference(Generic[E]):
+    """One entry that a release has otherwise than the database. `action` is the field of SeedOutcome that it
+    is listed in; `before` is what the database holds, `after` what the release ships.
+    """
 
-    def __init__(self, revision: int) -> None:
-        super().__init__(revision)
-        self.revision = revision
+    resource: Resource
+    entry_id: str
+    action: str
+    before: E | None
+    after: E | None
 
 
-def seed(store: CatalogStore, builtin: BuiltinCatalog | None = None) -> SeedReport:
+def seed(
+    store: CatalogStore,
+    builtin: BuiltinCatalog | None = None,
+    *,
+    restored: Collection[str] = (),
+    dry_run: bool = False,
+) -> SeedReport:
     """Bring the database's built-ins up to those of this release. It writes nothing when all is as it should
-    be.
+    be, or in a dry run. Built-ins whose ids are among `restored` come back as they ship, whatever users made
+    of them.
 
     Everything is written in one transaction. Several processes may seed at once.
     """
     builtin = builtin or read_builtin_catalog()
-    hardware = _Seeding(store.hardware, builtin.hardware)
-    models = _Seeding(store.models, builtin.models)
-    profiles = _Seeding(store.profiles, builtin.profiles)
-
-    def plan(connection: Connection) -> tuple[_Plan[HardwareEntry], _Plan[ModelEntry], _Plan[ProfileEntry]]:
-        return hardware.plan(connection), models.plan(connection), profiles.plan(connection)
-
+    seedings = _seedings(store, builtin, restored)
     with store.database.reading() as connection:
-        plans = plan(connection)
+        plans = [seeding.plan(connection) for seeding in seedings]
         state = connection.execute(select(catalog_state)).one()
     revision: int = state.revision
-    if any(p.writes for p in plans) or state.seeded_digest != builtin.digest:
-        try:
-            with store.database.writing() as transaction:
-                connection = transaction.connection
-                plans = plan(connection)
-                seeded_digest = connection.execute(select(catalog_state.c.seeded_digest)).scalar_one()
-                if not any(p.writes for p in plans) and seeded_digest == builtin.digest:
-                    raise _SeededMeanwhileError(transaction.revision - 1)
-                hardware.carry_out(plans[0], connection)
-                models.carry_out(plans[1], connection)
-                profiles.carry_out(plans[2], connection)
-                connection.execute(update(catalog_state).values(seeded_digest=builtin.digest))
-                revision = transaction.revision
-        except _SeededMeanwhileError as error:
-            revision = error.revision
-    return SeedReport(plans[0].outcome, plans[1].outcome, plans[2].outcome, revision)
+    stale = state.seeded_digest != builtin.digest
+    if not dry_run and (stale or any(plan.writes for plan in plans)):
+        recomputed = _recomputed_columns(store) if stale else []
+        with acting_as(f"release {version('ridgeline')}"), store.database.writing() as transaction:
+            connection = transaction.connection
+            plans = [seeding.plan(connection) for seeding in seedings]
+            seeded_digest = connection.execute(select(catalog_state.c.seeded_digest)).scalar_one()
+            if seeded_digest == builtin.digest and not any(plan.writes for plan in plans):
+                # Another process seeded while this one waited.
+                transaction.cancel()
+            for seeding, plan in zip(seedings, plans, strict=True):
+                seeding.carry_out(plan, transaction)
+            if recomputed:
+                of_version = (
+                    models.c.id == bindparam("version_id"),
+                    models.c.since_revision == bindparam("version_since"),
+                )
+                connection.execute(update(models).where(*of_version), recomputed)
+            connection.execute(update(catalog_state).values(seeded_digest=builtin.digest))
+        revision = transaction.final_revision
+    devices, architectures, profiles = (plan.outcome for plan in plans)
+    return SeedReport(devices, architectures, profiles, revision)
 
 
-def builtin_digest() -> str:
-    """A digest of the release and of its catalog files, made without parsing them."""
-    digest = hashlib.sha256(version("ridgeline").encode())
-    for folder in FOLDERS:
-        for file in sorted((files(ridgeline_catalog) / folder).iterdir(), key=lambda file: file.name):
-            digest.update(f"{folder}/{file.name}\0".encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def read_builtin_catalog() -> BuiltinCatalog:
-    """The entries in ridgeline_catalog's files. Raises BuiltinCatalogError when a file is wrong."""
-    return BuiltinCatalog(
-        tuple(_read(hardware_entry, ridgeline_catalog.hardware_documents())),
-        tuple(_read(model_entry, ridgeline_catalog.model_documents())),
-        tuple(_read(profile_entry, ridgeline_catalog.efficiency_documents())),
-        builtin_digest(),
-    )
-
-
-def hardware_entry(document: Document) -> HardwareEntry:
-    """The device in a file of hardware/."""
-    figures: dict[str, Document] = {
-        name: document[name]
-        for name in (
-            "memory_bytes",
-            "usable_memory_bytes",
-            "bandwidth_bytes_per_s",
-            "tdp_watts",
-            "price_usd_per_hour",
-        )
-        if name in document
-    }
-    peaks = {Dtype(dtype): figure for dtype, figure in document["peak_flops_per_s"].items()}
-    figures |= {f"peaks.{dtype}": figure for dtype, figure in peaks.items()}
-    link: Document = document.get("link", {})
-    if "bandwidth_bytes_per_s" in link:
-        figures["link.bandwidth_bytes_per_s"] = link["bandwidth_bytes_per_s"]
-
-    def value(name: str) -> float | None:
-        return float(figures[name]["value"]) if name in figures else None
-
-    return HardwareEntry(
-        hardware=Hardware(
-            id=document["id"],
-            memory_bytes=float(figures["memory_bytes"]["value"]),
-            bandwidth_bytes_per_s=float(figures["bandwidth_bytes_per_s"]["value"]),
-            peak_flops_per_s={dtype: float(figure["value"]) for dtype, figure in peaks.items()},
-            usable_memory_bytes=value("usable_memory_bytes"),
-            link_bandwidth_bytes_per_s=value("link.bandwidth_bytes_per_s"),
-            tdp_watts=value("tdp_watts"),
-            price_usd_per_hour=value("price_usd_per_hour"),
-            display_name=document["display_name"],
-            vendor=document["vendor"],
-        ),
-        kind=document["kind"],
-        release_year=document.get("release_year"),
-        link_kind=link.get("kind", ""),
-        sources=tuple(_figure_source(name, figure) for name, figure in figures.items()),
-        notes=tuple(document["notes"]),
-        aliases=tuple(document["aliases"]),
-    )
-
-
-def _figure_source(name: str, figure: Document) -> FigureSource:
-    accumulate = [f"{figure['accumulate']} accumulation"] if "accumulate" in figure else []
-    return FigureSource(
-        field=name,
-        source=figure["source"],
-        read_on=date.fromisoformat(figure["read_on"]),
-        confidence=Confidence(figure["confidence"]),
-        note="; ".join([*accumulate, *([figure["note"]] if "note" in figure else [])]),
-    )
-
-
-def model_entry(document: Document) -> ModelEntry:
-    """The model in a file of models/. Its published parameter count, which nothing computes with, becomes a
-    note.
+def seed_differences(
+    store: CatalogStore, builtin: BuiltinCatalog | None = None
+) -> Iterator[SeedDifference[Any]]:
+    """What seeding would do entry by entry, and where a user's entry stands in for another one of the
+    release's.
     """
-    notes = list(document["notes"])
-    if "published_parameters" in document:
-        published = document["published_parameters"]
-        notes.append(
-            f"Published parameters: {published['value']:,} ({published['source']}): {published['note']}"
-        )
-    return ModelEntry(
-        id=document["id"],
-        config_json=json.dumps(document["config"], indent=2, ensure_ascii=False),
-        display_name=document["display_name"],
-        source=f"{document['source']} ({document['config_kind']}, read {document['read_on']})",
-        notes=tuple(notes),
-        aliases=tuple(document["aliases"]),
+    builtin = builtin or read_builtin_catalog()
+    with store.database.reading() as connection:
+        for seeding in _seedings(store, builtin, ()):
+            yield from seeding.differences(connection)
+
+
+def _seedings(
+    store: CatalogStore, builtin: BuiltinCatalog, restored: Collection[str]
+) -> tuple[_Seeding[Any], ...]:
+    return (
+        _Seeding(store.hardware, builtin.hardware, restored),
+        _Seeding(store.models, builtin.models, restored),
+        _Seeding(store.profiles, builtin.profiles, restored),
     )
 
 
-def profile_entry(document: Document) -> ProfileEntry:
-    """The profile in a file of efficiency/."""
-
-    def estimate(name: str) -> Estimate:
-        return Estimate(**{end: float(document[name][end]) for end in ("value", "low", "high")})
-
-    return ProfileEntry(
-        profile=EfficiencyProfile(
-            id=document["id"],
-            operator_class=OperatorClass(document["operator_class"]),
-            launch_time_us=estimate("launch_time_us"),
-            compute_efficiency=estimate("compute_efficiency"),
-            memory_efficiency=estimate("memory_efficiency"),
-            overlap_exponent=float(document["overlap_exponent"]),
-            evidence_count=document["evidence_count"],
-            source=document["source"],
-            hardware_id=document["hardware_id"],
-            dtype=Dtype(document["dtype"]) if document["dtype"] else None,
-            weight_dtype=Dtype(document["weight_dtype"]) if document["weight_dtype"] else None,
-            engine=document["engine"],
-        )
-    )
-
-
-def _read(to_entry: Callable[[Document], E], documents: Iterable[tuple[str, Document]]) -> Iterator[E]:
-    for file_name, document in documents:
-        try:
-            yield to_entry(document)
-        except KeyError as error:
-            raise BuiltinCatalogError(f"{file_name} has no {error}") from error
-        except (TypeError, ValueError) as error:
-            raise BuiltinCatalogError(f"{file_name}: {error}") from error
+def _recomputed_columns(store: CatalogStore) -> list[dict[str, object]]:
+    """The computed columns of current models that this release reads otherwise than the one that wrote them,
+    with their versions.
+    """
+    columns = models.c
+    found: list[dict[str, object]] = []
+    with store.database.reading() as connection:
+        for row in connection.execute(select(models).where(columns.until_revision.is_(None))):
+            try:
+                computed = computed_columns(ModelEntry(id=row.id, config_json=row.config_json))
+            except (InvalidFieldsError, UnsupportedConfigError):
+                continue  # The columns stay as the release that could read it left them.
+            if any(getattr(row, name) != value for name, value in computed.items()):
+                found.append({**computed, "version_id": row.id, "version_since": row.since_revision})
+    return found
 
 
 @dataclass(frozen=True)
 class _Plan(Generic[E]):
-    """What is to be done with the built-ins of one resource. Entries are stamped, their taken aliases left
-    out.
-    """
+    """What is to be done with the built-ins of one resource; their taken aliases are left out."""
 
     created: tuple[E, ...]
     updated: tuple[E, ...]
+    create_times: Mapping[str, datetime]
     outcome: SeedOutcome
 
     @property
@@ -285,25 +168,28 @@ class _Plan(Generic[E]):
 class _Seeding(Generic[E]):
     """The seeding of one resource."""
 
-    def __init__(self, repository: Repository[E], entries: Iterable[E]) -> None:
+    def __init__(self, repository: Repository[E], entries: Iterable[E], restored: Collection[str]) -> None:
         self._repository: Repository[E] = repository
         self._entries: dict[str, E] = {entry.id: entry for entry in entries}
+        self._restored = frozenset(restored)
         self._hashes: dict[str, str] = {
-            entry.id: _content_hash(repository, entry) for entry in self._entries.values()
+            entry.id: repository.fingerprint(entry) for entry in self._entries.values()
         }
 
     def plan(self, connection: Connection) -> _Plan[E]:
         """Compare the built-ins with what the transaction sees."""
-        table = self._repository.table
-        rows = connection.execute(select(table.c.id, table.c.origin, table.c.create_time))
-        present = {row.id: row for row in rows}
+        columns = self._repository.table.c
+        query = select(columns.id, columns.origin, columns.create_time)
+        present = {row.id: row for row in connection.execute(query.where(columns.until_revision.is_(None)))}
         remembered = self._remembered(connection)
         ids: dict[str, list[str]] = {name: [] for name in SeedOutcome.__dataclass_fields__}
         for entry_id in self._entries:
+            restored = entry_id in self._restored
             if entry_id not in present:
-                ids["kept_deleted" if entry_id in remembered else "created"].append(entry_id)
+                removed = entry_id in remembered and not restored
+                ids["kept_deleted" if removed else "created"].append(entry_id)
             elif present[entry_id].origin != Origin.BUILTIN:
-                ids["kept_user_changes"].append(entry_id)
+                ids["updated" if restored else "kept_user_changes"].append(entry_id)
             elif remembered.get(entry_id) == self._hashes[entry_id]:
                 ids["unchanged"].append(entry_id)
             else:
@@ -318,21 +204,28 @@ class _Seeding(Generic[E]):
             ids["created"].remove(entry_id)
             ids["kept_user_changes"].append(entry_id)
         return _Plan(
-            tuple(self._stamped(entry_id, taken, None) for entry_id in ids["created"]),
-            tuple(
-                self._stamped(entry_id, taken, present[entry_id].create_time) for entry_id in ids["updated"]
-            ),
+            tuple(self._without(entry_id, taken) for entry_id in ids["created"]),
+            tuple(self._without(entry_id, taken) for entry_id in ids["updated"]),
+            {entry_id: present[entry_id].create_time for entry_id in ids["updated"]},
             SeedOutcome(**{name: tuple(sorted(found)) for name, found in ids.items()}),
         )
 
-    def carry_out(self, plan: _Plan[E], connection: Connection) -> None:
+    def carry_out(self, plan: _Plan[E], transaction: WriteTransaction) -> None:
         """Write what was planned in the same transaction, and remember it."""
-        self._repository.remove(connection, plan.outcome.removed)
-        self._repository.replace(connection, plan.updated)
-        self._repository.insert(connection, plan.created)
+        self._repository.remove(transaction, plan.outcome.removed)
+        # All old names end before new ones begin: aliases may change hands.
+        self._repository.remove(transaction, plan.outcome.updated)
+        time = transaction.time
+        self._repository.insert(
+            transaction,
+            [
+                stamped(entry, Origin.BUILTIN, time, plan.create_times.get(entry.id))
+                for entry in (*plan.updated, *plan.created)
+            ],
+        )
         written = [*plan.outcome.updated, *plan.outcome.created]
         resource = self._repository.resource
-        connection.execute(
+        transaction.connection.execute(
             delete(seeded_entries).where(
                 seeded_entries.c.resource == resource,
                 seeded_entries.c.entry_id.in_([*written, *plan.outcome.removed]),
@@ -340,7 +233,25 @@ class _Seeding(Generic[E]):
         )
         rows = [{"resource": resource, "entry_id": id_, "content_hash": self._hashes[id_]} for id_ in written]
         if rows:
-            connection.execute(insert(seeded_entries), rows)
+            transaction.connection.execute(insert(seeded_entries), rows)
+
+    def differences(self, connection: Connection) -> Iterator[SeedDifference[E]]:
+        """What `plan` would change, entry by entry, and which users' entries differ from the release's."""
+        plan = self.plan(connection)
+        outcome = plan.outcome
+        after = {entry.id: entry for entry in (*plan.created, *plan.updated)}
+        changed = [*outcome.updated, *outcome.removed, *outcome.kept_user_changes]
+        before = self._repository.load_current(connection, changed)
+        resource = self._repository.resource
+        for action in ("created", "updated", "removed"):
+            for entry_id in getattr(outcome, action):
+                yield SeedDifference(resource, entry_id, action, before.get(entry_id), after.get(entry_id))
+        for entry_id in outcome.kept_user_changes:
+            mine, shipped = before.get(entry_id), self._entries[entry_id]
+            if mine is None or self._repository.fingerprint(mine) != self._hashes[entry_id]:
+                yield SeedDifference(resource, entry_id, "kept_user_changes", mine, shipped)
+        for entry_id in outcome.kept_deleted:
+            yield SeedDifference(resource, entry_id, "kept_deleted", None, self._entries[entry_id])
 
     def _remembered(self, connection: Connection) -> dict[str, str]:
         query = select(seeded_entries.c.entry_id, seeded_entries.c.content_hash)
@@ -351,22 +262,15 @@ class _Seeding(Generic[E]):
         """Those name keys of the entries to write that belong to entries which stay as they are."""
         to_write = {*ids["created"], *ids["updated"]}
         keys = {name_key(name) for id_ in to_write for name in (id_, *self._entries[id_].aliases)}
-        holders = self._repository.holders(connection, keys)
+        holders = self._repository.entry_names.holders(connection, keys)
         return {key for key, holder in holders.items() if holder not in to_write | {*ids["removed"]}}
 
-    def _stamped(self, entry_id: str, taken: set[str], create_time: datetime | None) -> E:
+    def _without(self, entry_id: str, taken: set[str]) -> E:
+        """A built-in as it is written. Raises BuiltinCatalogError for a config that cannot be read."""
         entry = self._entries[entry_id]
+        try:
+            self._repository.computed_columns(entry)
+        except (InvalidFieldsError, UnsupportedConfigError) as error:
+            raise BuiltinCatalogError(f"{entry_id}: {error}") from error
         free = tuple(alias for alias in entry.aliases if name_key(alias) not in taken)
-        return stamped(replace(entry, aliases=free), Origin.BUILTIN, create_time)
-
-
-def _content_hash(repository: Repository[E], entry: E) -> str:
-    """A hash of all that would be written for an entry. Raises BuiltinCatalogError for a config that cannot
-    be read.
-    """
-    try:
-        parts = {table.name: rows for table, rows in repository.to_part_rows(entry).items()}
-        content = [repository.to_row(entry), parts, repository.name_rows(entry)]
-    except (InvalidFieldsError, UnsupportedConfigError) as error:
-        raise BuiltinCatalogError(f"{entry.id}: {error}") from error
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+        return replace(entry, aliases=free)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from sqlalchemy import Engine, select
 
 from ridgeline_migrations import REVISIONS, current, head, upgrade
+from ridgeline_server.store.builtin import builtin_digest
 from ridgeline_server.store.catalog_store import CatalogStore
-from ridgeline_server.store.database import create_database_engine, location
+from ridgeline_server.store.database import POOL_SIZE, create_database_engine, location
 from ridgeline_server.store.errors import DatabaseReadOnlyError, SchemaMismatchError
-from ridgeline_server.store.seed import builtin_digest, seed
+from ridgeline_server.store.seed import seed
 from ridgeline_server.store.tables import catalog_state
 
 
-def open_catalog(url: str) -> CatalogStore:
-    """The catalog of a database that was migrated before. Raises DatabaseError where it cannot be served, in
+def open_catalog(url: str, *, threads: int = 1) -> CatalogStore:
+    """The catalog of a database that was migrated before, for `threads` callers at a time.
+
+    Raises DatabaseError where it cannot be served, in
     particular SchemaMismatchError for a schema that is missing, older or newer than this release's.
     """
-    engine = create_database_engine(url)
+    engine = create_database_engine(url, pool_size=max(threads, POOL_SIZE))
     try:
         _check_schema(engine, current(engine))
     except BaseException:

@@ -1,4 +1,10 @@
-"""The tables of the catalog. Migrations create them; a test holds this description against those."""
+"""The tables of the catalog. Migrations create them; a test holds this description against those.
+
+Entries are kept in versions: a row holds an entry from the revision that wrote it, `since_revision`, until
+the one that replaced or removed it, `until_revision`, which is null while the version is current. What is
+stated of an entry never changes in its row, so that any revision of the catalog can be read again: a write
+sets `until_revision`, and seeding brings computed columns up to how its release reads configs.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +18,15 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Double,
-    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
     Integer,
     MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 metadata = MetaData(
@@ -54,13 +62,33 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _bookkeeping() -> tuple[Column[str] | Column[datetime] | CheckConstraint, ...]:
+CURRENT = text("until_revision IS NULL")
+"""Picks current versions, in the partial indexes that keep ids and names unique among those."""
+
+ENDED = text("until_revision IS NOT NULL")
+"""Picks past versions. A full index of the ends would invite SQLite to seek all current versions by it."""
+
+
+def _version() -> tuple[Column[str] | Column[int], ...]:
+    """The key of an entry's version, and its end."""
+    return (
+        Column("id", KEY, primary_key=True),
+        Column("since_revision", Integer, primary_key=True, autoincrement=False),
+        Column("until_revision", Integer),
+    )
+
+
+def _bookkeeping(table: str) -> tuple[Column[str] | Column[datetime] | CheckConstraint | Index, ...]:
     return (
         Column("origin", String, nullable=False),
         Column("etag", String, nullable=False),
         Column("create_time", UtcDateTime, nullable=False),
         Column("update_time", UtcDateTime, nullable=False),
         CheckConstraint("origin IN ('builtin', 'user')", name="origin_known"),
+        CheckConstraint("until_revision > since_revision", name="version_ends_after_it_began"),
+        Index(f"uq_{table}_current", "id", unique=True, sqlite_where=CURRENT, postgresql_where=CURRENT),
+        Index(f"ix_{table}_since_revision", "since_revision"),
+        Index(f"ix_{table}_until_revision", "until_revision", sqlite_where=ENDED, postgresql_where=ENDED),
     )
 
 
@@ -80,17 +108,43 @@ def _ordered(name: str) -> CheckConstraint:
     return CheckConstraint(f"{name}_low <= {name} AND {name} <= {name}_high", name=f"{name}_ordered")
 
 
+def _of_version(entries: Table, owner: str) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        [owner, "since_revision"], [entries.c.id, entries.c.since_revision], ondelete="CASCADE"
+    )
+
+
+def _part_key(owner: str) -> tuple[Column[str] | Column[int], ...]:
+    return (
+        Column(owner, KEY, primary_key=True),
+        Column("since_revision", Integer, primary_key=True, autoincrement=False),
+    )
+
+
 def _names(entries: Table, table_name: str, owner: str) -> Table:
-    """Every name of an entry: position 0 is its id, aliases follow. One key space for both, so that an alias
-    can never equal another entry's id.
+    """Every name of a version: position 0 is its id, aliases follow. One key space for both, so that an alias
+    can never equal another entry's id. `loose_key` has no separators at all and need not be unique.
     """
     return Table(
         table_name,
         metadata,
         Column("name_key", KEY, primary_key=True),
+        Column("since_revision", Integer, primary_key=True, autoincrement=False),
+        Column("until_revision", Integer),
+        Column("loose_key", KEY, nullable=False),
         Column("name", String, nullable=False),
-        Column(owner, ForeignKey(entries.c.id, ondelete="CASCADE"), nullable=False, index=True),
+        Column(owner, KEY, nullable=False),
         Column("position", Integer, nullable=False),
+        _of_version(entries, owner),
+        Index(f"ix_{table_name}_{owner}", owner, "since_revision"),
+        Index(f"ix_{table_name}_loose_key", "loose_key", "until_revision"),
+        Index(
+            f"uq_{table_name}_current",
+            "name_key",
+            unique=True,
+            sqlite_where=CURRENT,
+            postgresql_where=CURRENT,
+        ),
     )
 
 
@@ -106,6 +160,15 @@ catalog_state = Table(
 follow one another. `seeded_digest` is that of the built-in catalog that was last seeded.
 """
 
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("principal", String, nullable=False),
+    Column("write_time", UtcDateTime, nullable=False),
+)
+"""Who made each revision, and when. The smallest is where the history starts."""
+
 seeded_entries = Table(
     "seeded_entries",
     metadata,
@@ -118,7 +181,7 @@ seeded_entries = Table(
 hardware = Table(
     "hardware",
     metadata,
-    Column("id", KEY, primary_key=True),
+    *_version(),
     Column("display_name", String, nullable=False),
     Column("vendor", String, nullable=False),
     Column("kind", String, nullable=False),
@@ -128,10 +191,13 @@ hardware = Table(
     Column("bandwidth_bytes_per_s", Double, nullable=False),
     Column("link_kind", String, nullable=False),
     Column("link_bandwidth_bytes_per_s", Double),
+    Column("link_domain_size", Integer),
     Column("tdp_watts", Double),
     Column("price_usd_per_hour", Double),
+    Column("price_as_of", Date),
+    Column("unsupported_dtypes", JSON, nullable=False),
     Column("notes", JSON, nullable=False),
-    *_bookkeeping(),
+    *_bookkeeping("hardware"),
     *_positive(
         "memory_bytes",
         "usable_memory_bytes",
@@ -140,6 +206,7 @@ hardware = Table(
         "tdp_watts",
         "price_usd_per_hour",
     ),
+    CheckConstraint("link_domain_size >= 2", name="link_domain_size_joins_two"),
 )
 
 hardware_names = _names(hardware, "hardware_names", "hardware_id")
@@ -147,38 +214,54 @@ hardware_names = _names(hardware, "hardware_names", "hardware_id")
 hardware_peaks = Table(
     "hardware_peaks",
     metadata,
-    Column("hardware_id", ForeignKey(hardware.c.id, ondelete="CASCADE"), primary_key=True),
+    *_part_key("hardware_id"),
     Column("dtype", String, primary_key=True),
     Column("flops_per_s", Double, nullable=False),
+    Column("accumulate", String),
+    _of_version(hardware, "hardware_id"),
     *_positive("flops_per_s"),
+    CheckConstraint("accumulate IN ('fp32', 'fp16')", name="accumulate_known"),
 )
 
 hardware_figure_sources = Table(
     "hardware_figure_sources",
     metadata,
-    Column("hardware_id", ForeignKey(hardware.c.id, ondelete="CASCADE"), primary_key=True),
+    *_part_key("hardware_id"),
     Column("field", String, primary_key=True),
     Column("source", Text, nullable=False),
     Column("read_on", Date),
     Column("confidence", String),
     Column("note", Text, nullable=False),
+    _of_version(hardware, "hardware_id"),
     CheckConstraint("confidence IN ('low', 'medium', 'high')", name="confidence_known"),
 )
 
 models = Table(
     "models",
     metadata,
-    Column("id", KEY, primary_key=True),
+    *_version(),
     Column("display_name", String, nullable=False),
     Column("config_json", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("notes", JSON, nullable=False),
-    # Computed from the config when it is written, for filters and for people who look into the database.
+    Column("checkpoint", JSON(none_as_null=True)),
+    # Computed from the config when it is written, for filters, orders and people who look into the database.
+    # The family is in small letters, so that a filter finds it by its index.
     Column("family", String, nullable=False),
     Column("parameter_count", Double, nullable=False),
+    Column("active_parameter_count", Double, nullable=False),
+    Column("expert_count", Integer, nullable=False),
+    Column("max_context_len", Double),
     Column("weight_dtype", String, nullable=False),
-    *_bookkeeping(),
-    *_positive("parameter_count"),
+    *_bookkeeping("models"),
+    *_positive("parameter_count", "active_parameter_count"),
+    # One for each order of lists. The end lets an index skip past versions without a look at their rows.
+    Index("ix_models_parameter_count", "parameter_count", "id", "until_revision"),
+    Index("ix_models_active_parameter_count", "active_parameter_count", "id", "until_revision"),
+    Index("ix_models_max_context_len", "max_context_len", "id", "until_revision"),
+    Index("ix_models_update_time", "update_time", "id", "until_revision"),
+    Index("ix_models_family", "family", "id", "until_revision"),
+    Index("ix_models_family_parameter_count", "family", "parameter_count", "id", "until_revision"),
 )
 
 model_names = _names(models, "model_names", "model_id")
@@ -188,7 +271,7 @@ model_names = _names(models, "model_names", "model_id")
 efficiency_profiles = Table(
     "efficiency_profiles",
     metadata,
-    Column("id", KEY, primary_key=True),
+    *_version(),
     Column("operator_class", String, nullable=False),
     Column("hardware_id", KEY, nullable=False),
     Column("dtype", String),
@@ -200,7 +283,7 @@ efficiency_profiles = Table(
     Column("overlap_exponent", Double, nullable=False),
     Column("evidence_count", Integer, nullable=False),
     Column("source", Text, nullable=False),
-    *_bookkeeping(),
+    *_bookkeeping("efficiency_profiles"),
     CheckConstraint("launch_time_us_low >= 0 AND launch_time_us_high <= 1e300", name="launch_time_us_range"),
     CheckConstraint(
         "compute_efficiency_low > 0 AND compute_efficiency_high <= 1", name="compute_efficiency_range"

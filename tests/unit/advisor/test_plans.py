@@ -149,7 +149,7 @@ def deployments(today: Deployment, usable: set[str]) -> Iterator[tuple[frozenset
         if weights:
             dtype, group = WEIGHTS[weights]
             inputs = Dtype.INT8 if weights == "int8-compute" else today.compute_dtype
-            found = replace(found, weight_dtype=dtype, weight_group_size=group, activation_dtype=inputs)
+            found = found.storing(dtype, group, inputs)
         if cache:
             found = replace(found, kv_dtype=CACHES[cache])
         yield chosen, found

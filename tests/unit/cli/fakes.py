@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 from ridgeline.v1 import recommendation_service_pb2 as advice
@@ -12,7 +13,10 @@ from tests.unit.plots.answers import GIB, analysis
 
 
 class FakeClient:
-    """Answers `analyze` and `recommend`; `error`, when set, is raised instead."""
+    """Answers `analyze` and `recommend`; `error`, when set, is raised instead.
+
+    Every other call is kept in `calls`, and answered by the function of its name in `answers`.
+    """
 
     def __init__(self) -> None:
         self.connections: list[dict[str, Any]] = []
@@ -20,6 +24,18 @@ class FakeClient:
         self.analysis: AnalyzeResponse = analysis()
         self.advice: RecommendResponse = recommendation()
         self.error: Exception | None = None
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.answers: dict[str, Callable[..., Any]] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in self.answers:
+            raise AttributeError(name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.calls.append((name, arguments, named))
+            return self.answers[name](*arguments, **named)
+
+        return call
 
     def connect(self, server: str | None = None, timeout_s: float = 30.0) -> Self:
         self.connections.append({"server": server, "timeout_s": timeout_s})

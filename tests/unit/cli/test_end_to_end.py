@@ -205,7 +205,7 @@ def test_a_bad_question_has_one_clear_refusal(
     [
         ("{}", "MODEL: the config lacks model_type"),
         ("{", "MODEL: is not JSON"),
-        ('{"model_type": "mixtral", "num_local_experts": 8}', "mixture of experts"),
+        ('{"model_type": "mixtral", "num_local_experts": 8}', "lacks hidden_size"),
     ],
 )
 def test_a_config_that_cannot_be_used_is_told_by_what_it_lacks(

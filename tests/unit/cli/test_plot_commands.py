@@ -110,7 +110,7 @@ def test_what_cannot_be_drawn_is_refused_before_anybody_is_asked(
 def test_a_picture_is_saved_whole(run: Run, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"roofline.{suffix}"
     result = run(*ROOFLINE, "--save", str(path))
-    assert result.stdout == f"Saved {path}.\n"
+    assert result.stdout == f"Saved {path} (catalog revision 7).\n"
     assert path.read_bytes()[:5] in {b"<?xml", b"\x89PNG\r"}
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 

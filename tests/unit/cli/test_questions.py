@@ -27,6 +27,7 @@ def test_only_what_is_stated_is_sent(run: Run, fake: FakeClient) -> None:
             "slo_tpot_ms": None,
             "ideal": False,
             "overrides": {},
+            "catalog_revision": 0,
         }
     ]
     assert fake.connections == [{"server": None, "timeout_s": 30.0}]
@@ -38,7 +39,7 @@ def test_every_option_reaches_the_question(run: Run, fake: FakeClient) -> None:
         "--weight-group-size", "64", "--lm-head", "int8", "--activations", "bf16", "--kv", "fp8",
         "--attention", "unfused", "--ideal", "--slo-ttft-ms", "500", "--slo-tpot-ms", "20.5",
         "--set", "bandwidth_bytes_per_s=1e12", "--set", "peak.int8=3e14", "--set", "peaks.bf16=1e14",
-        "--server", "host:1", "--timeout", "2.5",
+        "--server", "host:1", "--timeout", "2.5", "--catalog-revision", "7",
     )  # fmt: skip
     assert result.exit_code == 0
     assert fake.questions[0] == {
@@ -58,6 +59,7 @@ def test_every_option_reaches_the_question(run: Run, fake: FakeClient) -> None:
         "slo_ttft_ms": 500.0,
         "slo_tpot_ms": 20.5,
         "overrides": {"bandwidth_bytes_per_s": "1e12", "peaks.int8": "3e14", "peaks.bf16": "1e14"},
+        "catalog_revision": 7,
     }
     assert fake.connections == [{"server": "host:1", "timeout_s": 2.5}]
 

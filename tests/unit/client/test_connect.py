@@ -16,6 +16,7 @@ import pytest
 
 import ridgeline
 from ridgeline import errors
+from ridgeline.v1.model_pb2 import Model
 
 
 @contextmanager
@@ -68,6 +69,27 @@ def test_a_grpc_server_of_another_kind_is_told() -> None:
     server.stop(0)
     assert raised.value.code == "UNIMPLEMENTED"
     assert "no Ridgeline server" in raised.value.message
+
+
+class Taking(grpc.GenericRpcHandler):
+    """Takes any call whose request it can receive."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+
+
+def test_a_request_that_is_too_large_for_the_server_is_told_with_its_size() -> None:
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Taking()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    models = [Model(id=f"m{number}", config_json="x" * 2**20) for number in range(5)]
+    with ridgeline.connect(f"127.0.0.1:{port}") as client:
+        assert client.import_entries(models[:2]).outcomes == []
+        with pytest.raises(errors.RidgelineError) as raised:
+            client.import_entries(models)
+    server.stop(0)
+    assert raised.value.code == "RESOURCE_EXHAUSTED"
+    assert "takes no request of 5.0 MiB at once" in raised.value.message
 
 
 def test_the_environment_names_the_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from ridgeline.v1 import types_pb2
 from ridgeline.v1.hardware_pb2 import FigureSource, Hardware, Link, PeakRate
 from ridgeline.v1.model_pb2 import Model
 from ridgeline_server.rpc.convert import hardware, models
-from ridgeline_server.store.seed import BuiltinCatalog, read_builtin_catalog
+from ridgeline_server.store.builtin import BuiltinCatalog, read_builtin_catalog
 
 CATALOG = Path(__file__).resolve().parents[3] / "catalog" / "ridgeline_catalog"
 
@@ -29,7 +29,13 @@ DEVICE: dict[str, Any] = {
         "bf16": {"value": 3e14, "source": "sheet", "note": "dense", "accumulate": "fp32"},
         "int8": 6e14,
     },
-    "link": {"kind": "L", "bandwidth_bytes_per_s": {"value": 5e10, "source": "guess", "confidence": "low"}},
+    "unsupported_dtypes": {"value": ["fp8"], "source": "white paper"},
+    "link": {
+        "kind": "L",
+        "bandwidth_bytes_per_s": {"value": 5e10, "source": "guess", "confidence": "low"},
+        "domain_size": {"value": 8},
+    },
+    "price_usd_per_hour": {"value": 2, "read_on": "2026-11-22"},
     "notes": ["n"],
 }
 
@@ -43,21 +49,26 @@ def test_the_catalogs_format_becomes_a_message() -> None:
         memory_bytes=1024,
         bandwidth_bytes_per_s=2e12,
         peaks=[
-            PeakRate(dtype=types_pb2.DTYPE_BF16, flops_per_s=3e14),
+            PeakRate(dtype=types_pb2.DTYPE_BF16, flops_per_s=3e14, accumulate=types_pb2.DTYPE_FP32),
             PeakRate(dtype=types_pb2.DTYPE_INT8, flops_per_s=6e14),
         ],
-        link=Link(kind="L", bandwidth_bytes_per_s=5e10),
+        unsupported_dtypes=[types_pb2.DTYPE_FP8],
+        link=Link(kind="L", bandwidth_bytes_per_s=5e10, domain_size=8),
+        price_usd_per_hour=2,
+        price_as_of="2026-11-22",
         sources=[
+            FigureSource(
+                field="link.bandwidth_bytes_per_s", source="guess", confidence=types_pb2.CONFIDENCE_LOW
+            ),
             FigureSource(
                 field="memory_bytes",
                 source="sheet",
                 read_on="2026-11-22",
                 confidence=types_pb2.CONFIDENCE_HIGH,
             ),
-            FigureSource(field="peaks.bf16", source="sheet", note="fp32 accumulation; dense"),
-            FigureSource(
-                field="link.bandwidth_bytes_per_s", source="guess", confidence=types_pb2.CONFIDENCE_LOW
-            ),
+            FigureSource(field="peaks.bf16", source="sheet", note="dense"),
+            FigureSource(field="price_usd_per_hour", read_on="2026-11-22"),
+            FigureSource(field="unsupported_dtypes", source="white paper"),
         ],
         notes=["n"],
     )
@@ -83,6 +94,7 @@ def test_a_device_file_reads_as_the_entry_that_is_seeded(path: Path, builtin: Bu
     read = read_device(json.loads(path.read_text(encoding="utf-8")))
     for message in (seeded, read):
         message.ClearField("origin")
+        message.ClearField("suspicions")
         message.sources.sort(key=lambda source: source.field)
         message.peaks.sort(key=lambda peak: peak.dtype)
     assert read == seeded
@@ -118,6 +130,10 @@ def test_a_config_alone_is_no_models_file() -> None:
     [
         ({"memory_bytes": {"source": "sheet"}}, ["hardware.memory_bytes"]),
         ({"memory_bytes": {"value": 1, "unit": "GB"}}, ["hardware.memory_bytes"]),
+        ({"unsupported_dtypes": {"source": "sheet"}}, ["hardware.unsupported_dtypes"]),
+        ({"unsupported_dtypes": {"value": ["bf17"]}}, ["hardware.unsupported_dtypes[0]"]),
+        ({"link": {"kind": "L", "domain_size": {"value": 8.5}}}, ["hardware.link.domain_size"]),
+        ({"sources": "a sheet"}, ["hardware.sources"]),
         ({"peak_flops_per_s": [1]}, ["hardware.peak_flops_per_s"]),
         ({"peak_flops_per_s": {"bf17": 1}}, ["hardware.peaks[0].dtype"]),
         ({"memory_bytes": {"value": "80 GB"}}, ["hardware.memory_bytes"]),

@@ -19,6 +19,7 @@ from ridgeline.v1 import (
     catalog_service_pb2,
     common_pb2,
     hardware_pb2,
+    model_pb2,
     recommendation_service_pb2,
     types_pb2,
 )
@@ -34,7 +35,8 @@ RESPONSES: tuple[Descriptor, ...] = tuple(
 def sub_messages(descriptor: Descriptor, seen: set[str]) -> Iterator[Descriptor]:
     if descriptor.full_name not in seen:
         seen.add(descriptor.full_name)
-        yield descriptor
+        if not descriptor.GetOptions().map_entry:
+            yield descriptor
         for field in descriptor.fields:
             if field.message_type is not None:
                 yield from sub_messages(field.message_type, seen)
@@ -61,8 +63,12 @@ def test_every_message_that_is_sent_holds_only_what_the_mapping_knows(descriptor
         FieldDescriptor.TYPE_MESSAGE,
     }
     assert {field.type for field in descriptor.fields} <= known
-    assert not any(
-        field.message_type and field.message_type.GetOptions().map_entry for field in descriptor.fields
+    maps = [
+        f.message_type for f in descriptor.fields if f.message_type and f.message_type.GetOptions().map_entry
+    ]
+    assert all(
+        [part.type for part in entry.fields] == [FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_DOUBLE]
+        for entry in maps
     )
 
 
@@ -71,7 +77,7 @@ def test_an_empty_message_prints_its_defaults_and_nothing_that_is_absent(descrip
     printed = jsonform.to_dict(GetMessageClass(descriptor)())
     assert list(printed) == [f.name for f in descriptor.fields if f.is_repeated or not f.has_presence]
     for value in printed.values():
-        assert value in ("", 0, 0.0, False, "UNSPECIFIED") or value == []
+        assert value in ("", 0, 0.0, False, "UNSPECIFIED") or value in ([], {})
 
 
 def test_set_optionals_print_even_at_their_default() -> None:
@@ -221,3 +227,24 @@ def test_enum_choices_are_what_a_person_may_type() -> None:
     choices = jsonform.enum_choices(recommendation_service_pb2.Goal.DESCRIPTOR)
     assert choices == ["latency", "throughput", "cost", "memory"]
     assert jsonform.enum_number(types_pb2.Dtype.DESCRIPTOR, "int5") is None
+
+
+def test_a_map_is_an_object_both_ways() -> None:
+    totals = model_pb2.CheckpointTotals(element_count_by_dtype={"F32": 1, "BF16": 2})
+    printed = jsonform.to_dict(totals)
+    assert json.dumps(printed["element_count_by_dtype"]) == '{"BF16": 2.0, "F32": 1.0}'
+    assert jsonform.from_dict(model_pb2.CheckpointTotals, printed) == totals
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ([], "element_count_by_dtype"),
+        ({"BF16": "many"}, "element_count_by_dtype.BF16"),
+        ({"BF16": None}, "element_count_by_dtype.BF16"),
+    ],
+)
+def test_what_is_wrong_in_a_map_is_named(value: object, field: str) -> None:
+    with pytest.raises(errors.InvalidArgumentError) as raised:
+        jsonform.from_dict(model_pb2.CheckpointTotals, {"element_count_by_dtype": value})
+    assert [violation.field for violation in raised.value.violations] == [field]

@@ -7,6 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ridgeline_server.domain.config_reader import read_config
+from ridgeline_server.domain.mixers import Attention
+from ridgeline_server.domain.mlps import Mlp
+from ridgeline_server.domain.model import LayerKind, Model
+
 DATA = Path(__file__).parents[2] / "data"
 
 
@@ -15,8 +20,18 @@ def read_json(name: str) -> Any:
     return json.loads(gzip.decompress((DATA / name).read_bytes()))
 
 
-DENSE: dict[str, dict[str, Any]] = {entry["model"]: entry for entry in read_json("dense_configs.json.gz")}
-REFUSED: dict[str, dict[str, Any]] = {entry["model"]: entry for entry in read_json("refused_configs.json.gz")}
+PUBLISHED: dict[str, dict[str, Any]] = {entry["model"]: entry for entry in read_json("model_configs.json.gz")}
+"""Published configs with their published counts, and counts made from the modelling code."""
+
+WITH_ALL_KEYS: dict[str, dict[str, Any]] = {
+    entry["model"]: entry for entry in read_json("configs_with_all_keys.json.gz")
+}
+"""Configs of well-known checkpoints with all the keys that their files have, and the parameters published."""
+
+FAMILY_COUNTS: list[dict[str, Any]] = read_json("transformers_family_parameters.json.gz")
+"""Small configs of other families than the next list's, with the parameters that transformers allocates, the
+buffers beside them that checkpoints store, the elements that a token adds to its cache, and the number of
+sliding layers; null where its model does not show them."""
 
 TRANSFORMERS: list[dict[str, Any]] = read_json("transformers_parameters.json.gz")
 """Small configs with the parameters that transformers allocates for them, the rotated elements of a head and
@@ -41,9 +56,28 @@ LLAMA: dict[str, Any] = {
 
 def config(model: str, **changes: object) -> dict[str, Any]:
     """A published config with some keys changed."""
-    return {**DENSE[model]["config"], **changes}
+    return {**PUBLISHED[model]["config"], **changes}
 
 
 def small(**changes: object) -> dict[str, Any]:
     """The small llama with some keys changed; a key that is changed to `...` is left out."""
     return {key: value for key, value in {**LLAMA, **changes}.items() if value is not ...}
+
+
+def read(model: str, **changes: object) -> Model:
+    """A published config, with some keys changed, as it is read."""
+    return read_config(config(model, **changes), model)
+
+
+def attention(kind: LayerKind) -> Attention:
+    """The one mixer of layers that have softmax attention."""
+    (mixer,) = kind.mixers
+    assert isinstance(mixer, Attention)
+    return mixer
+
+
+def mlp(kind: LayerKind) -> Mlp:
+    """The one dense MLP of layers that have it."""
+    (found,) = kind.mlps
+    assert isinstance(found, Mlp)
+    return found

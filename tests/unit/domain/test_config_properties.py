@@ -7,18 +7,24 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ridgeline_server.domain.config.keys import set_keys
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedConfigError
-from ridgeline_server.domain.families import FAMILIES, Family
+from ridgeline_server.domain.families import FAMILIES
+from ridgeline_server.domain.mixers import Attention
 from ridgeline_server.domain.model import Model
-from tests.unit.domain.model_configs import DENSE, REFUSED, TRANSFORMERS, small
+from ridgeline_server.domain.parts.facts import Family
+from tests.unit.domain.hybrid_configs import COUNTED
+from tests.unit.domain.model_configs import FAMILY_COUNTS, PUBLISHED, TRANSFORMERS, small
 
 CONFIGS: list[dict[str, Any]] = [
-    *(entry["config"] for entry in DENSE.values()),
-    *(entry["config"] for entry in REFUSED.values()),
-    *(entry["config"] for entry in TRANSFORMERS),
+    *(entry["config"] for entry in PUBLISHED.values()),
+    *(entry["config"] for entry in (*TRANSFORMERS, *FAMILY_COUNTS, *COUNTED)),
 ]
-KEYS = sorted({key for config in CONFIGS for key in config})
+NESTED = ("text_config", "quantization_config", "sparse_attention_config", "linear_attn_config", "ffn_config")
+KEYS = sorted(
+    {key for config in CONFIGS for part in (config, *map(config.get, NESTED)) for key in part or ()}
+)
 
 scalars = st.one_of(
     st.none(),
@@ -87,13 +93,18 @@ def assert_whole_or_told(found: Model | InvalidFieldsError | UnsupportedConfigEr
 
 def assert_whole(model: Model) -> None:
     assert model.parameter_count > 0
-    assert model.kv_elements_per_token > 0
+    assert model.parameter_count >= model.active_parameter_count > 0
+    assert model.kv_elements_per_token + model.state_bytes_per_sequence > 0
+    assert len(model.layer_sequence) == sum(kind.count for kind in model.layer_kinds)
+    assert {*model.layer_sequence} == {*range(len(model.layer_kinds))}
     assert model.max_context_len is None or model.max_context_len > 0
     for kind in model.layer_kinds:
         assert kind.count > 0
-        assert kind.head_count % kind.kv_head_count == 0
-        assert 0 <= kind.rotary_dim <= kind.head_dim
-        assert kind.window is None or kind.window > 0
+        for mixer in kind.mixers:
+            assert mixer.window is None or mixer.window > 0
+            if isinstance(mixer, Attention):
+                assert mixer.head_count % mixer.kv_head_count == 0
+                assert 0 <= mixer.rotary_dim <= mixer.head_dim
         assert all(size > 0 for tensor in kind.tensors for size in tensor.shape)
     names = [kind.name for kind in model.layer_kinds]
     assert len(set(names)) == len(names)
@@ -106,6 +117,28 @@ def test_a_mutated_config_gives_a_whole_model_or_a_refusal(
     config: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     assert_whole_or_told(outcome({**config, **changes}))
+
+
+@settings(max_examples=300, deadline=None)
+@given(config=st.sampled_from(CONFIGS), within=st.sampled_from(NESTED), changes=mutations)
+def test_a_config_mutated_within_gives_a_whole_model_or_a_refusal(
+    config: dict[str, Any], within: str, changes: dict[str, Any]
+) -> None:
+    assert_whole_or_told(outcome({**config, within: {**(config.get(within) or {}), **changes}}))
+
+
+@settings(max_examples=600, deadline=None)
+@given(config=st.sampled_from(CONFIGS), data=st.data())
+def test_a_misspelt_key_is_told_where_it_changes_the_model(
+    config: dict[str, Any], data: st.DataObject
+) -> None:
+    # A key that is false or null says that something is not there, as a key that is absent does.
+    key = data.draw(st.sampled_from(sorted({*set_keys(config)} & {*config})))
+    misspelt = {f"{name}x" if name == key else name: value for name, value in config.items()}
+    before, after = outcome(config), outcome(misspelt)
+    if isinstance(before, Model) and isinstance(after, Model):
+        same = (before.layer_kinds, before.tensors) == (after.layer_kinds, after.tensors)
+        assert same or before.assumptions != after.assumptions
 
 
 @settings(max_examples=300, deadline=None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.deployment import DeploymentRequest, compute_dtype_on, resolve_deployment
 from ridgeline_server.domain.dtypes import Dtype, kv_bits, weight_bits
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedDtypeError
+from tests.unit.domain.model_configs import small
 from tests.unit.questions import LLAMA_2_7B, LLAMA_3_8B, W4, W8A8, Stated, device, model
 
 FP8_CHECKPOINT = "Qwen/Qwen3-32B-FP8"
@@ -52,6 +54,7 @@ def test_bits_of_a_cached_element_with_its_share_of_scales(dtype: Dtype, head_di
         pytest.param(LLAMA_3_8B, "t4", Dtype.FP16, id="no bf16"),
         pytest.param(LLAMA_2_7B, "tpu-v5e", Dtype.BF16, id="no fp16"),
         pytest.param(LLAMA_2_7B, "epyc-9654", Dtype.BF16, id="no fp16 on a CPU"),
+        pytest.param(LLAMA_2_7B, "p40", Dtype.FP32, id="fp16 too slow to be used"),
     ],
 )
 def test_a_model_computes_in_its_own_16_bit_format_or_in_the_devices(
@@ -106,6 +109,18 @@ def test_group_sizes(stated: Stated, group: int) -> None:
     assert found.weight_group_size == group
 
 
+def test_the_checkpoints_own_scales_hold_until_its_weights_are_stored_anew() -> None:
+    # arXiv:2305.14314: NF4 with double quantisation takes 4.127 bits a weight, without it 4.5.
+    nf4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True}
+    checkpoint, hardware = read_config(small(quantization_config=nf4)), device("rtx-a6000")
+    own = resolve_deployment(DeploymentRequest(), checkpoint, hardware)
+    assert (own.weight_group_size, round(own.weight_bits, 3)) == (64, 4.127)
+    for stated in ({**W4, "weight_group_size": 128}, {"weight_dtype": Dtype.INT8, "weight_group_size": 64}):
+        anew = resolve_deployment(DeploymentRequest(**stated), checkpoint, hardware)
+        assert anew.weight_bits == weight_bits(anew.weight_dtype, anew.weight_group_size)
+    assert own.storing(Dtype.INT4, 64, Dtype.BF16).weight_bits == 4.5
+
+
 def test_weights_of_another_format_forget_the_checkpoints_inputs_and_groups() -> None:
     request = DeploymentRequest(weight_dtype=Dtype.INT8)
     found = resolve_deployment(request, model(FP8_CHECKPOINT), device("h100-sxm"))
@@ -156,3 +171,18 @@ def test_a_format_without_a_unit_is_refused_with_those_that_there_are(stated: St
     with pytest.raises(UnsupportedDtypeError, match="it computes in fp16, fp32") as refusal:
         resolve_deployment(DeploymentRequest(**stated), model(LLAMA_2_7B), device(device_id))
     assert refusal.value.field == "deployment.activation_dtype"
+
+
+@pytest.mark.parametrize(
+    ("device_id", "dtype", "words"),
+    [
+        ("a100-sxm-80gb", Dtype.FP8, "has no fp8 unit, so it cannot compute with fp8 activations"),
+        ("gaudi3", Dtype.INT8, "no int8 rate of Intel Gaudi 3 .*is known; .* --set peaks.int8=..."),
+    ],
+)
+def test_a_unit_that_is_not_there_is_told_from_a_rate_that_nobody_knows(
+    device_id: str, dtype: Dtype, words: str
+) -> None:
+    request = DeploymentRequest(weight_dtype=dtype, activation_dtype=dtype)
+    with pytest.raises(UnsupportedDtypeError, match=words):
+        resolve_deployment(request, model(LLAMA_2_7B), device(device_id))

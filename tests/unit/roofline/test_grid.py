@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ridgeline_server.domain.deployment import CostBasis, DeploymentRequest, resolve_deployment
+from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import (
     EfficiencyProfile,
     Estimate,
@@ -122,6 +124,12 @@ class TestProfiles:
         assert gemm.level is ProfileLevel.HARDWARE
         gate = next(o for o in found.decode.operators if o.name == "gate_proj")
         assert gate.expected_time_us == pytest.approx(2 * gate.ideal_time_us)
+
+    def test_ids_that_callers_make_up_are_not_kept(self) -> None:
+        profiles, before = self.of_this_device(), len(gc.get_objects())
+        for number in range(10_000):
+            profiles.find(f"device-{number}", OperatorClass.GEMM, Dtype.BF16, Dtype.BF16)
+        assert len(gc.get_objects()) - before < 1000
 
     @pytest.mark.parametrize(
         "changes",

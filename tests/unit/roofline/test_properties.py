@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits, weight_bits
 from ridgeline_server.domain.hardware import Hardware
-from ridgeline_server.domain.model import Model, TensorKind
+from ridgeline_server.domain.mixers import Attention
+from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.tensors import TensorKind
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.results import Analysis, Bound, Metric, OperatorAnalysis, StageAnalysis
 from tests.unit.questions import (
@@ -240,8 +242,11 @@ def test_a_decode_step_moves_at_least_the_weights_and_the_visible_cache_once(que
     for kind in asked.layer_kinds:
         matrices = sum(t.shape[0] * t.shape[1] for t in kind.tensors if t.kind is TensorKind.MATRIX)
         weights += kind.count * matrices * layer
-        visible = min(workload.shown_decode_keys, kind.window or workload.shown_decode_keys)
-        cache += kind.count * visible * kind.kv_width * kv_bits(deployment.kv_dtype, kind.head_dim) / 8
+        (attention,) = kind.mixers
+        assert isinstance(attention, Attention)
+        visible = min(workload.shown_decode_keys, attention.window or workload.shown_decode_keys)
+        element = kv_bits(deployment.kv_dtype, attention.head_dim) / 8
+        cache += kind.count * visible * attention.kv_elements_per_token * element
     weights += asked.vocab_size * asked.hidden_size * head
     minimum = weights + workload.batch * cache
     decode = replace(question, basis=IDEAL).analysis().decode

@@ -30,7 +30,16 @@ class TestDoesNotPay:
         found = judged(LLAMA_2_7B, device_id, Workload(1, 2048, 128))
         assert found.verdict is Verdict.NOT_APPLICABLE
         assert found.reason_code is ReasonCode.NO_COMPUTE_UNIT
-        assert "has no INT8 unit" in found.reason
+        if Dtype.INT8 in DEVICES[device_id].unsupported_dtypes:
+            assert "has no int8 unit" in found.reason
+            assert "on a device with an INT8 unit" in found.flips_when
+        else:
+            assert "no int8 rate of" in found.reason
+            assert "--set peaks.int8=" in found.flips_when
+
+    def test_both_lacks_occur(self) -> None:
+        lacking = [d for d in DEVICES.values() if Dtype.INT8 not in d.peak_flops_per_s]
+        assert {Dtype.INT8 in d.unsupported_dtypes for d in lacking} == {True, False}
 
     def test_a_deployment_that_has_it_already(self) -> None:
         found = judged(LLAMA_2_7B, "rtx-a6000", Workload(1, 2048, 128), **W8A8)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
@@ -21,11 +19,14 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     hardware, deployment = facts.scenario.hardware, facts.deployment
     if Dtype.INT8 not in hardware.peak_flops_per_s:
         units = ", ".join(hardware.peak_flops_per_s)
+        known = Dtype.INT8 in hardware.unsupported_dtypes
         return NotApplicable(
             ReasonCode.NO_COMPUTE_UNIT,
-            f"{hardware.name} has no INT8 unit: it computes in {units}, so INT8 operands would be widened "
+            f"{hardware.lack_of(Dtype.INT8)}: it computes in {units}, so INT8 operands would be widened "
             "before they are multiplied.",
-            "It applies on a device with an INT8 unit.",
+            "It applies on a device with an INT8 unit."
+            if known
+            else "If the device has an INT8 unit, give its rate with --set peaks.int8=...",
         )
     if deployment.gemm_dtype is Dtype.INT8:
         return NotApplicable(
@@ -33,7 +34,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
         )
     return quantized_checkpoint(facts) or Proposal(
         facts.workload,
-        replace(deployment, weight_dtype=Dtype.INT8, weight_group_size=0, activation_dtype=Dtype.INT8),
+        deployment.storing(Dtype.INT8, 0, Dtype.INT8),
     )
 
 

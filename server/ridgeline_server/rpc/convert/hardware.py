@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import cache, lru_cache
 from typing import Any
 
 from ridgeline.v1 import common_pb2, hardware_pb2
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import KINDS, Hardware
+from ridgeline_server.domain.plausibility import Peer, Peers, suspicions
 from ridgeline_server.rpc.checks import MAX_ITEMS, MAX_NAME_LENGTH, MAX_TEXT_LENGTH, Checks, Range, shown
 from ridgeline_server.rpc.convert.bookkeeping import bookkeeping
 from ridgeline_server.rpc.convert.enums import CONFIDENCE, DTYPE
+from ridgeline_server.store.builtin import builtin_hardware
 from ridgeline_server.store.entries import FigureSource, HardwareEntry
 
 MEMORY_BYTES = Range(2.0**20, 2.0**50, "bytes from 2**20 (1 MiB) to 2**50 (1 PiB)")
@@ -26,6 +29,11 @@ RELEASE_YEAR = (1940, 2100)
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 SLUG_RULE = "a lower-case slug such as rtx-a6000: letters, digits, '.' and '-', 1 to 63 characters"
+LINK_DOMAIN_SIZE = (2, 10**6)
+
+ACCUMULATE = {Dtype.INT8: (Dtype.FP32,), Dtype.INT4: (Dtype.FP32,)}
+"""Formats of the sum that a rate can have: FP32, which for integers means INT32; floats have FP16 too."""
+
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -46,13 +54,16 @@ def read_hardware(checks: Checks, message: hardware_pb2.Hardware, field: str) ->
     )
     if not message.peaks:
         checks.add(f"{field}.peaks", "is empty; give the dense peak rate of one dtype at least")
-    peaks = _read_peaks(checks, f"{field}.peaks", message.peaks)
+    peaks, accumulate = _read_peaks(checks, f"{field}.peaks", message.peaks)
+    unsupported = _read_unsupported(checks, f"{field}.unsupported_dtypes", message, peaks)
     if message.HasField("link"):
         checks.number(
             f"{field}.link.bandwidth_bytes_per_s",
             message.link.bandwidth_bytes_per_s,
             BANDWIDTH_BYTES_PER_S,
         )
+        if message.link.HasField("domain_size"):
+            checks.whole(f"{field}.link.domain_size", message.link.domain_size, *LINK_DOMAIN_SIZE)
     if message.HasField("tdp_watts"):
         checks.number(f"{field}.tdp_watts", message.tdp_watts, TDP_WATTS)
     if message.HasField("price_usd_per_hour"):
@@ -66,8 +77,11 @@ def read_hardware(checks: Checks, message: hardware_pb2.Hardware, field: str) ->
         peak_flops_per_s=peaks,
         usable_memory_bytes=message.usable_memory_bytes if message.HasField("usable_memory_bytes") else None,
         link_bandwidth_bytes_per_s=message.link.bandwidth_bytes_per_s if message.HasField("link") else None,
+        link_domain_size=message.link.domain_size if message.link.HasField("domain_size") else None,
         tdp_watts=message.tdp_watts if message.HasField("tdp_watts") else None,
         price_usd_per_hour=message.price_usd_per_hour if message.HasField("price_usd_per_hour") else None,
+        unsupported_dtypes=unsupported,
+        accumulate=accumulate,
         display_name=message.display_name,
         vendor=message.vendor,
     )
@@ -101,10 +115,17 @@ def override(
     if message.HasField("price_usd_per_hour"):
         changes["price_usd_per_hour"] = message.price_usd_per_hour
         _check_price(checks, field, message.price_usd_per_hour)
-    peaks = _read_peaks(checks, f"{field}.peaks", message.peaks)
+    peaks, accumulate = _read_peaks(checks, f"{field}.peaks", message.peaks)
     if hardware is None:
         return None
-    return replace(hardware, **changes, peak_flops_per_s={**hardware.peak_flops_per_s, **peaks})
+    kept = {dtype: sums for dtype, sums in hardware.accumulate.items() if dtype not in peaks}
+    return replace(
+        hardware,
+        **changes,
+        peak_flops_per_s={**hardware.peak_flops_per_s, **peaks},
+        unsupported_dtypes=hardware.unsupported_dtypes - peaks.keys(),
+        accumulate={**kept, **accumulate},
+    )
 
 
 def read_entry(checks: Checks, message: hardware_pb2.Hardware, field: str) -> HardwareEntry:
@@ -124,6 +145,7 @@ def read_entry(checks: Checks, message: hardware_pb2.Hardware, field: str) -> Ha
         kind=message.kind,
         release_year=message.release_year if message.HasField("release_year") else None,
         link_kind=message.link.kind,
+        price_as_of=_read_price_day(checks, f"{field}.price_as_of", message),
         sources=_read_sources(checks, f"{field}.sources", message.sources),
         notes=tuple(message.notes),
         aliases=tuple(message.aliases),
@@ -144,11 +166,17 @@ def entry_message(entry: HardwareEntry) -> hardware_pb2.Hardware:
         usable_memory_bytes=hardware.usable_memory_bytes,
         bandwidth_bytes_per_s=hardware.bandwidth_bytes_per_s,
         peaks=[
-            hardware_pb2.PeakRate(dtype=DTYPE.to_proto[dtype], flops_per_s=rate)
+            hardware_pb2.PeakRate(
+                dtype=DTYPE.to_proto[dtype],
+                flops_per_s=rate,
+                accumulate=DTYPE.number(hardware.accumulate.get(dtype)),
+            )
             for dtype, rate in hardware.peak_flops_per_s.items()
         ],
         tdp_watts=hardware.tdp_watts,
         price_usd_per_hour=hardware.price_usd_per_hour,
+        price_as_of=entry.price_as_of.isoformat() if entry.price_as_of else "",
+        unsupported_dtypes=[DTYPE.to_proto[dtype] for dtype in Dtype if dtype in hardware.unsupported_dtypes],
         sources=[
             hardware_pb2.FigureSource(
                 field=source.field,
@@ -160,12 +188,28 @@ def entry_message(entry: HardwareEntry) -> hardware_pb2.Hardware:
             for source in entry.sources
         ],
         notes=entry.notes,
+        suspicions=_suspicions(hardware, entry.kind, entry.release_year),
         **bookkeeping(entry),
     )
     if hardware.link_bandwidth_bytes_per_s is not None:
         message.link.kind = entry.link_kind
         message.link.bandwidth_bytes_per_s = hardware.link_bandwidth_bytes_per_s
+        if hardware.link_domain_size is not None:
+            message.link.domain_size = hardware.link_domain_size
     return message
+
+
+@lru_cache(maxsize=4096)
+def _suspicions(hardware: Hardware, kind: str, release_year: int | None) -> tuple[str, ...]:
+    """What is suspicious about the figures, measured against the devices that ship: what users made of those
+    is no yardstick.
+    """
+    return suspicions(hardware, kind, release_year, _builtin_peers())
+
+
+@cache
+def _builtin_peers() -> Peers:
+    return Peers(Peer(entry.hardware, entry.kind, entry.release_year) for entry in builtin_hardware())
 
 
 def _check_usable(checks: Checks, field: str, usable: float, memory: float) -> None:
@@ -187,8 +231,12 @@ def _check_year(checks: Checks, field: str, year: int) -> None:
         checks.add(field, f"is {year}; give a year from {low} to {high}")
 
 
-def _read_peaks(checks: Checks, field: str, peaks: Sequence[hardware_pb2.PeakRate]) -> dict[Dtype, float]:
+def _read_peaks(
+    checks: Checks, field: str, peaks: Sequence[hardware_pb2.PeakRate]
+) -> tuple[dict[Dtype, float], dict[Dtype, Dtype]]:
+    """The rates, and the formats of their sums where they are stated."""
     read: dict[Dtype, float] = {}
+    accumulate: dict[Dtype, Dtype] = {}
     for position, peak in enumerate(peaks):
         where = f"{field}[{position}]"
         checks.number(f"{where}.flops_per_s", peak.flops_per_s, FLOPS_PER_S)
@@ -199,7 +247,46 @@ def _read_peaks(checks: Checks, field: str, peaks: Sequence[hardware_pb2.PeakRat
             checks.add(f"{where}.dtype", f"is {dtype}, which an earlier entry has; give each dtype once")
         elif dtype is not None:
             read[dtype] = peak.flops_per_s
-    return read
+            sums = checks.enum(f"{where}.accumulate", peak.accumulate, DTYPE)
+            possible = ACCUMULATE.get(dtype, (Dtype.FP32, Dtype.FP16))
+            if sums is not None and sums in possible:
+                accumulate[dtype] = sums
+            elif sums is not None:
+                checks.add(
+                    f"{where}.accumulate",
+                    f"is {sums}; give {' or '.join(possible)} for {dtype}, or leave it out when nobody says",
+                )
+    return read, accumulate
+
+
+def _read_unsupported(
+    checks: Checks, field: str, message: hardware_pb2.Hardware, peaks: Mapping[Dtype, float]
+) -> frozenset[Dtype]:
+    read: set[Dtype] = set()
+    for position, number in enumerate(message.unsupported_dtypes):
+        where = f"{field}[{position}]"
+        dtype = checks.enum(where, number, DTYPE)
+        if number == 0:
+            checks.add(where, f"is not set; give {DTYPE.choices}")
+        elif dtype in read:
+            checks.add(where, f"is {dtype}, which an earlier entry has; give each dtype once")
+        elif dtype in peaks:
+            checks.add(where, f"is {dtype}, which has a rate in peaks; give it in one of the two")
+        elif dtype is not None:
+            read.add(dtype)
+    return frozenset(read)
+
+
+def _read_price_day(checks: Checks, field: str, message: hardware_pb2.Hardware) -> date | None:
+    """The day of the price; the store dates one that comes without."""
+    day = _read_day(checks, field, message.price_as_of)
+    if message.HasField("price_usd_per_hour"):
+        return day
+    if message.price_as_of:
+        checks.add(
+            field, f"is {shown(message.price_as_of)}, but there is no price; give price_usd_per_hour too"
+        )
+    return None
 
 
 def _read_sources(

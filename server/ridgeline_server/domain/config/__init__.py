@@ -1,0 +1,1 @@
+"""What reading any config.json takes: typed look-ups, known keys, wrappers, number formats."""
