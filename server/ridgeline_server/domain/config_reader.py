@@ -9,8 +9,9 @@ from dataclasses import replace
 from ridgeline_server.domain.config.fields import ConfigFields, shown
 from ridgeline_server.domain.config.formats import read_dtype, read_formats
 from ridgeline_server.domain.config.keys import check_unread, set_keys
-from ridgeline_server.domain.config.model_type import find_family
+from ridgeline_server.domain.config.model_type import class_names, find_family
 from ridgeline_server.domain.config.sizes import (
+    EXTRA_LAYERS,
     HIDDEN_SIZE,
     MAX_HIDDEN_SIZE,
     MAX_LAYERS,
@@ -27,14 +28,10 @@ from ridgeline_server.domain.parts.layers import plan_layers, read_layers
 from ridgeline_server.domain.parts.outer import outer_tensors
 from ridgeline_server.domain.parts.reading import Reading
 
-EXTRA_LAYERS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
-"""Keys that tell of layers for multi-token prediction, which a checkpoint holds besides."""
-
 _HEADLESS = re.compile(
     r"(?<!Chat)(?<!GLM)(?<!LMHead)(?<!DoubleHeads)Model$|For(Sequence|Token)Classification$|ForRewardModel$"
 )
 """Names of classes of embedding, classification and reward models."""
-MAX_CLASS_NAME = 100
 
 MAX_KEYS = 1000
 """Keys of a language model's config; published ones have up to 150."""
@@ -120,9 +117,8 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
 
 def _say_headless(config: Mapping[str, object], assumptions: list[str]) -> None:
     """Says of a class that has no lm_head that one is counted all the same."""
-    classes = config.get("architectures")
-    for name in classes if isinstance(classes, list | tuple) else ():
-        if isinstance(name, str) and _HEADLESS.search(name[-MAX_CLASS_NAME:]):
+    for name in class_names(config):
+        if _HEADLESS.search(name):
             assumptions.append(f"architectures has {shown(name)}, which has no lm_head: one is counted")
             return
 

@@ -338,12 +338,13 @@ def test_nemotron_nas_leaves_out_attention_or_mlps_or_makes_them_one_matrix() ->
     "wrong",
     [
         nas(({**GQA, "n_heads_in_group": 3}, FFN)),
+        nas(({"no_op": False}, FFN)),
         nas((GQA, {**FFN, "ffn_mult": "wide"})),
         nas(({**GQA, "window_length": 8192}, FFN)),
         {**nas((GQA, FFN)), "num_hidden_layers": 2},
         {**nas((GQA, FFN)), "block_configs": "all"},
     ],
-    ids=["group", "ffn_mult", "window", "too few", "no list"],
+    ids=["group", "no group", "ffn_mult", "window", "too few", "no list"],
 )
 def test_a_wrong_block_is_told(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidFieldsError) as raised:

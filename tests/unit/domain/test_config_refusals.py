@@ -124,6 +124,25 @@ def test_a_key_of_other_structure_that_a_known_family_does_not_read_is_refused(
     assert unsupported({**known, key: 4}).keys == (key,)
 
 
+def test_a_class_of_a_model_type_that_is_read_otherwise_is_refused() -> None:
+    error = unsupported(small(model_type="llama", architectures=["GPT2LMHeadModel"]))
+    assert error.keys == ("model_type", "architectures")
+    assert 'model_type is "llama", but architectures has "GPT2LMHeadModel"' in str(error)
+
+
+def test_phi_without_a_width_is_refused_whose_default_is_that_of_one_size() -> None:
+    phi = whole("microsoft/phi-2")
+    del phi["intermediate_size"]
+    assert "intermediate_size" in unsupported(phi).keys
+
+
+def test_a_list_may_go_on_with_the_layers_for_multi_token_prediction_alone() -> None:
+    flash = config("deepseek-ai/DeepSeek-V4-Flash")
+    ratios = flash["compress_ratios"]
+    assert len(ratios) == flash["num_hidden_layers"] + flash["num_nextn_predict_layers"]
+    assert "compress_ratios" in violations({**flash, "compress_ratios": [*ratios, 0]})
+
+
 def test_an_unknown_key_that_does_not_look_like_structure_is_said() -> None:
     model = read_config(small(quiet_mode=True, model_max_len=7))
     assert model.assumptions == ('taken to change neither weights nor cache: "quiet_mode", "model_max_len"',)
@@ -147,6 +166,9 @@ def test_a_key_that_is_not_set_tells_nothing(unset: object) -> None:
         (config("mosaicml/mpt-7b", no_bias=False), "no_bias"),
         (config("bigcode/starcoder2-7b", mlp_type="gated"), "mlp_type"),
         (small(layer_types=["full_attention", "linear_attention", "full_attention"]), "layer_types"),
+        (config("MiniMaxAI/MiniMax-M2.7", attn_type_list=[1] * 61 + [0]), "attn_type_list"),
+        (config("deepseek-ai/DeepSeek-V3.2", layer_types=["full_attention"] * 61), "layer_types"),
+        (whole("HuggingFaceTB/SmolLM3-3B", layer_types=["sliding_attention"] * 36), "layer_types"),
         (whole("allenai/OLMo-7B", block_type="parallel"), "block_type"),
         (whole("CohereLabs/c4ai-command-a-03-2025", use_parallel_block=False), "use_parallel_block"),
         (

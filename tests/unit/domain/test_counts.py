@@ -296,7 +296,7 @@ NOT_IN_TRANSFORMERS = {
     *("RefinedWeb", "RefinedWebModel", "aquila", "aquila3", "arctic", "deci", "jais", "molmo"),
     *("nemotron-nas", "xverse"),
     # Other names of families that are compared.
-    *("emu3_text_model", "glm4v_moe_text", "llava_llama", "ministral", "phi4_multimodal"),
+    *("emu3_text_model", "glm4v_moe_text", "ministral", "phi4_multimodal"),
     *("qwen2_5_vl", "qwen2_5_vl_text", "qwen2_vl_text", "qwen3_omni_moe_text", "step3p5"),
 }
 

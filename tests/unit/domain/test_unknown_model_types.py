@@ -37,6 +37,12 @@ def test_an_unknown_latent_attention_with_standard_keys_is_read_and_said() -> No
     assert "latent attention as DeepSeek-V3's" in model.assumptions[0]
 
 
+def test_an_unknown_model_type_with_a_known_class_is_read_as_that_class_s() -> None:
+    model = read_config(small(model_type="my_qwen", architectures=["Qwen2ForCausalLM"]))
+    assert (model.family, model.layer_kinds) == ("qwen2", read_config(small(model_type="qwen2")).layer_kinds)
+    assert 'model_type "my_qwen" is not known: read as qwen2, as architectures says' in model.assumptions
+
+
 @pytest.mark.parametrize("key", ["moe_layers_pattern", "expert_groups_size", "kv_b_proj_rank", "shared_head"])
 def test_an_unknown_mixture_with_a_key_of_its_own_is_refused(key: str) -> None:
     with pytest.raises(UnsupportedConfigError) as raised:

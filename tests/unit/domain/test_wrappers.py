@@ -8,7 +8,7 @@ import pytest
 
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.errors import UnsupportedConfigError
-from tests.unit.domain.model_configs import PUBLISHED, read, small
+from tests.unit.domain.model_configs import PUBLISHED, config, read, small
 
 
 def inside(key: str, **outside: object) -> dict[str, Any]:
@@ -133,18 +133,20 @@ def test_the_language_model_of_llava_goes_by_its_class(name: str, family: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "headless"),
+    ("name", "headless", "published"),
     [
-        ("MistralModel", True),
-        ("LlamaForSequenceClassification", True),
-        ("Qwen2ForRewardModel", True),
-        ("LlamaForCausalLM", False),
-        ("GPT2LMHeadModel", False),
-        ("ChatGLMModel", False),
-        ("InternVLChatModel", False),
+        ("MistralModel", True, small(model_type="mistral")),
+        ("LlamaForSequenceClassification", True, small()),
+        ("Qwen2ForRewardModel", True, small()),
+        ("LlamaForCausalLM", False, small()),
+        ("GPT2LMHeadModel", False, config("openai-community/gpt2")),
+        ("ChatGLMModel", False, config("THUDM/chatglm3-6b")),
+        ("InternVLChatModel", False, small()),
     ],
 )
-def test_a_class_without_lm_head_is_told_that_one_is_counted(name: str, headless: bool) -> None:
-    model = read_config(small(architectures=[name]))
+def test_a_class_without_lm_head_is_told_that_one_is_counted(
+    name: str, headless: bool, published: dict[str, Any]
+) -> None:
+    model = read_config({**published, "architectures": [name]})
     said = f'architectures has "{name}", which has no lm_head: one is counted'
     assert (said in model.assumptions) is headless

@@ -10,7 +10,13 @@ from difflib import get_close_matches
 from ridgeline_server.domain.config.fields import ConfigFields, shown
 from ridgeline_server.domain.config.keys import set_keys
 from ridgeline_server.domain.errors import UnsupportedConfigError
-from ridgeline_server.domain.families import ARCHITECTURES, BY_VERSION, CONTRADICTED, FAMILIES
+from ridgeline_server.domain.families import (
+    ARCHITECTURES,
+    BY_VERSION,
+    CONTRADICTED,
+    FAMILIES,
+    SAME_CLASS,
+)
 from ridgeline_server.domain.families.dense import ATTENTION_BIAS, MLP_BIAS
 from ridgeline_server.domain.families.expert_rules import MAYBE_FIRST_DENSE, QWEN_SPARSE
 from ridgeline_server.domain.parts.experts import COUNT, SHARED_COUNT, SHARED_WIDTH, WIDTH, ExpertsFacts
@@ -48,21 +54,57 @@ _OTHER_KINDS = (
 )
 """What is no decoder of text, and the keys that tell so."""
 
+_CLASS_ENDS = re.compile(r"(ForCausalLM|ForConditionalGeneration|LMHeadModel|Model)$")
+"""How the names of transformers' classes go on after the model_type's own name."""
+MAX_CLASS_NAME = 100
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+_BY_LETTERS = {_letters(model_type): model_type for model_type in FAMILIES}
+
 
 def find_family(
     config: Mapping[str, object], fields: ConfigFields, assumptions: list[str]
 ) -> tuple[str, Family]:
-    """The model_type and its family. Raises UnsupportedConfigError where neither is known."""
+    """The model_type and its family. Raises UnsupportedConfigError where neither is known, and where the
+    class under `architectures` is of a model_type that is read otherwise.
+    """
     model_type = _model_type(config, fields, assumptions)
     known = FAMILIES.get(model_type)
+    for name in class_names(config):
+        of_class = _BY_LETTERS.get(_letters(_CLASS_ENDS.sub("", name)))
+        if of_class is None or model_type in (of_class, *SAME_CLASS.get(of_class, ())):
+            continue
+        if known is None:
+            assumptions.append(
+                f"model_type {shown(model_type)} is not known: read as {of_class}, as architectures says"
+            )
+            return of_class, FAMILIES[of_class]
+        if FAMILIES[of_class] != known:
+            raise UnsupportedConfigError(
+                f"model_type is {shown(model_type)}, but architectures has {shown(name)}, a class of "
+                f"model_type {shown(of_class)}, which is read otherwise; keep the one that holds",
+                ["model_type", "architectures"],
+            )
     return model_type, known if known is not None else _by_its_keys(config, model_type, assumptions)
+
+
+def class_names(config: Mapping[str, object]) -> list[str]:
+    """The names of classes under `architectures`."""
+    names = config.get("architectures")
+    return [
+        name
+        for name in (names if isinstance(names, list | tuple) else ())
+        if isinstance(name, str) and len(name) <= MAX_CLASS_NAME
+    ]
 
 
 def _model_type(config: Mapping[str, object], fields: ConfigFields, assumptions: list[str]) -> str:
     model_type = fields.text(("model_type",))
-    classes = config.get("architectures")
-    names = classes if isinstance(classes, list | tuple) else []
-    said = next((ARCHITECTURES[c] for c in names if isinstance(c, str) and c in ARCHITECTURES), None)
+    said = next((ARCHITECTURES[name] for name in class_names(config) if name in ARCHITECTURES), None)
     if said is not None and model_type != said and model_type not in (None, *CONTRADICTED.get(said, ())):
         said = None
     if said is not None and said != model_type:

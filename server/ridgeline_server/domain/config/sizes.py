@@ -25,6 +25,8 @@ CONTEXT = (
     "model_max_length",
     "max_context_length",
 )
+EXTRA_LAYERS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
+"""Keys that tell of layers for multi-token prediction, which a checkpoint holds besides."""
 MAX_HIDDEN_SIZE = 1 << 20
 MAX_LAYERS = 1024
 MAX_HEADS = 1 << 14

@@ -54,6 +54,9 @@ CONTRADICTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 LLaVA say llava whatever their language model.
 """
 
+SAME_CLASS: Mapping[str, tuple[str, ...]] = MappingProxyType({"olmo": ("hf_olmo",), "phi": ("phi-msft",)})
+"""model_types whose configs name the class of another one, and which are read with other keys."""
+
 BY_VERSION: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "minicpmv": {"2.5": "llama", "2.6": "qwen2", "4.0": "llama", "4.5": "qwen3"},

@@ -68,14 +68,14 @@ def block_keys(reading: Reading) -> list[dict[str, int]]:
 
 def _kv_heads(reading: Reading, block: Mapping[str, object], heads: int) -> dict[str, int]:
     group = block.get("n_heads_in_group")
-    if group is None:
-        return {}
+    if group is None and (not block or block.get("no_op") or block.get("replace_with_linear")):
+        return {"num_key_value_heads": 1}  # nobody reads it
     number = whole(group)
     if number is None or number < 1 or (reading.fields.sound and heads % number):
         reading.fields.refuse(
             "block_configs", f"has n_heads_in_group {shown(group)}; give a divisor of the {heads} heads"
         )
-        return {}
+        return {"num_key_value_heads": 1}
     return {"num_key_value_heads": max(heads // number, 1)}
 
 

@@ -28,6 +28,7 @@ from ridgeline_server.domain.parts.schedules import (
     LAYER_TYPES,
     LAYER_TYPES_NEEDED,
     LAYER_TYPES_NO_ROPE,
+    Confirmed,
     EachNth,
     Every,
     Listed,
@@ -319,11 +320,11 @@ DENSE: Mapping[str, Family] = MappingProxyType(
             kv_heads=KvHeads.KEY,
             tied=True,
             mixers_by=(
+                Confirmed(Stated("layer_types", MappingProxyType({"full_attention": FULL}))),
                 Stated("no_rope_layers", MappingProxyType({1: FULL, 0: NO_ROPE})),
                 EachNth(("no_rope_layer_interval",), NO_ROPE, FULL, 4),
             ),
             only={"use_sliding_window": False},
-            ignored=frozenset({"layer_types"}),
         ),
         "ernie4_5": Family(
             kv_heads=KvHeads.KEY,

@@ -91,11 +91,12 @@ MINIMAX_M2 = Family(
     kv_heads=KvHeads.KEY,
     needs_head_dim=True,
     qk_norm=QkNorm.FULL_WIDTH,
+    # MiniMax-Text-01's 0, linear attention, is not in this class.
+    mixers_by=(LAYER_TYPES, Stated("attn_type_list", MappingProxyType({1: FULL}))),
     experts=replace(IN_MLP_WIDTH, shared_width_keys=("shared_intermediate_size",), routing_bias=True),
     only={"qk_norm_type": "per_layer", "use_qk_norm": True, "use_routing_bias": True},
     ignored=frozenset(
         {
-            "attn_type_list",
             "mtp_transformer_layers",
             "use_mtp",
             "moe_intermediate_size",

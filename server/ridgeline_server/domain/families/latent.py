@@ -15,7 +15,7 @@ from ridgeline_server.domain.families.expert_rules import (
 from ridgeline_server.domain.parts.experts import ExpertsFacts
 from ridgeline_server.domain.parts.facts import BOTH, DENSE, FULL, SPARSE, Family, varied, when
 from ridgeline_server.domain.parts.latent import DSA, LatentFacts
-from ridgeline_server.domain.parts.schedules import EachNth, Every, Stated
+from ridgeline_server.domain.parts.schedules import Confirmed, EachNth, Every, Stated
 
 SHARED_INDEXER = "shared-indexer"
 
@@ -30,14 +30,17 @@ DEEPSEEK_V2 = Family(
 DEEPSEEK_V3 = replace(DEEPSEEK_V2, experts=DEEPSEEK)
 DENSE_LATENT = replace(DEEPSEEK_V2, experts=None, mlps_by=())
 INDEXED = LatentFacts(indexer=replace(DSA, shared_names=(SHARED_INDEXER,)))
+SPARSE_WORDS: Mapping[str | int, str] = MappingProxyType(
+    {"deepseek_sparse_attention": FULL, "indexed_attention": FULL}
+)
 DEEPSEEK_V32 = replace(
     DEEPSEEK_V3,
     mixers={FULL: (INDEXED,), SHARED_INDEXER: (INDEXED,)},
     mixers_by=(
+        Confirmed(Stated("layer_types", SPARSE_WORDS)),
         Stated("indexer_types", MappingProxyType({"full": FULL, "shared": SHARED_INDEXER})),
         Every(FULL),
     ),
-    ignored=DEEPSEEK_V2.ignored | {"layer_types"},
 )
 
 LATENT: Mapping[str, Family] = MappingProxyType(

@@ -151,7 +151,8 @@ PLAIN_LINE: Mapping[str, Family] = MappingProxyType(
             ),
             not_modelled=("block-sparse attention: its layers are taken to read all keys",),
         ),
-        "phi": PHI,
+        # Its class takes 8192 where the config gives no width, whatever the hidden size.
+        "phi": replace(PHI, mlp_ratio=None),
         "phi-msft": PHI,
         "gpt2": GPT2,
         "gptj": replace(

@@ -89,7 +89,7 @@ def read_layers(reading: Reading, plan: Sequence[LayerPlan]) -> tuple[tuple[Laye
 def _scheduled(rules: Sequence[Schedule], reading: Reading) -> list[str] | None:
     found: Sequence[str] | None = None
     for rule in rules:
-        # Keys of a rule that another one precedes say the same again.
+        # Keys of a rule that another one precedes repeat it or, in transformers, are overruled.
         reading.fields.read.update(rule.keys_read)
         if found is None:
             found = rule.names(reading)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ridgeline_server.domain.config.fields import shown, whole
-from ridgeline_server.domain.config.sizes import MAX_LAYERS
+from ridgeline_server.domain.config.sizes import EXTRA_LAYERS, MAX_LAYERS
 from ridgeline_server.domain.errors import UnsupportedConfigError
 from ridgeline_server.domain.parts.facts import CHUNKED, FULL, NO_ROPE, SLIDING, Schedule
 from ridgeline_server.domain.parts.reading import Reading
@@ -33,8 +33,8 @@ class Every:
 class Stated:
     """A key lists a word, a number or a letter for each layer; `means` translates what is not a name itself.
 
-    A pattern is a string with a letter per layer. Of a list longer than the layers the rest belongs to
-    layers that are not modelled, where `longer` says that the family has such. A `needed` key may not be
+    A pattern is a string with a letter per layer. Where `longer` says so, the list may go on with
+    the layers for multi-token prediction, which are not modelled. A `needed` key may not be
     missing; an empty list says nothing.
     """
 
@@ -60,8 +60,10 @@ class Stated:
             wanted = f"a string of {layers} letters" if self._pattern else f"a list of {layers} names"
             fields.refuse(self.key, f"is {shown(entries)}; give {wanted}")
             return [next(iter(self.means.values()), FULL)] * layers
-        if self.longer and len(entries) > layers:
-            entries = entries[:layers]
+        if self.longer:
+            extra = fields.first_integer(EXTRA_LAYERS, 0, MAX_LAYERS)
+            if extra and len(entries) == layers + extra[1]:
+                entries = entries[:layers]
         if fields.sound and len(entries) != layers:
             fields.refuse(
                 self.key, f"has {len(entries)} entries for {layers} layers; give one for each layer"
@@ -84,6 +86,22 @@ class Stated:
             return entry
         number = whole(entry)
         return "" if number is None else number
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """Checks a key that can only repeat what holds for all layers of the family, and gives no names."""
+
+    rule: Schedule
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys that this rule looks at."""
+        return self.rule.keys_read
+
+    def names(self, reading: Reading) -> None:
+        """Notes what is wrong in the key."""
+        self.rule.names(reading)
 
 
 @dataclass(frozen=True)
