@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ridgeline.v1.analysis_service_pb2 import AnalyzeRequest
-from ridgeline_server.domain.deployment import CostBasis, DeploymentRequest, resolve_deployment
+from ridgeline_server.domain.deployment import CostBasis, DeploymentRequest
+from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.rpc.dispatch import service_methods

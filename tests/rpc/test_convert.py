@@ -22,8 +22,9 @@ from ridgeline.v1 import (
 )
 from ridgeline_server.advisor.advice import recommend
 from ridgeline_server.advisor.results import Advice, Goal
-from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest, resolve_deployment
+from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest
 from ridgeline_server.domain.hardware import Hardware
+from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import Slo, Workload
 from ridgeline_server.roofline.grid import UsedProfile
 from ridgeline_server.rpc.checks import Checks

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedArchitectureError
-from ridgeline_server.roofline.operators import operator_table
-from ridgeline_server.roofline.supported import MAX_KINDS
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.operators.table import MAX_KINDS, operator_table
 from ridgeline_server.rpc.checks import MAX_CONFIG_LENGTH, Checks
 from ridgeline_server.rpc.errors import UnsupportedConfigFieldError
 from tests.unit.domain.model_configs import small
+from tests.unit.questions import placement
 
 LIMIT_S = 1.0
 LAYERS = 1024
@@ -137,7 +138,7 @@ def test_as_many_kinds_of_layers_are_costed_as_are_told() -> None:
     assert costed is not None
     assert refused is not None
     start = process_time()
-    assert operator_table(costed).coefficients.nbytes < 32 * 2**20
+    assert operator_table(costed, placement(Stage.DECODE)).coefficients.nbytes < 32 * 2**20
     with pytest.raises(UnsupportedArchitectureError, match=r"has 65 kinds of layers; .* of up to 64"):
-        operator_table(refused)
+        operator_table(refused, placement(Stage.DECODE))
     assert process_time() - start < LIMIT_S

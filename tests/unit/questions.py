@@ -18,14 +18,16 @@ from ridgeline_server.domain.deployment import (
     CostBasis,
     Deployment,
     DeploymentRequest,
-    resolve_deployment,
 )
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.parallelism import ONE_DEVICE, Parallelism
+from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.analysis import analyze
+from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.results import Analysis, OperatorAnalysis, StageAnalysis
 from ridgeline_server.store.builtin import hardware_entry, profile_entry
 
@@ -120,6 +122,11 @@ def ask(
     hardware = device(where) if isinstance(where, str) else where
     deployment = resolve_deployment(DeploymentRequest(**stated), asked, hardware)
     return Question(asked, hardware, workload, deployment, basis)
+
+
+def placement(stage: Stage, parallel: Parallelism = ONE_DEVICE) -> Placement:
+    """Fused attention on one device, or on several."""
+    return Placement(parallel, AttentionKernel.FUSED, stage)
 
 
 def operator(stage: StageAnalysis, name: str, layer_kind: str | None = None) -> OperatorAnalysis:

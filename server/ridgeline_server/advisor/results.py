@@ -9,7 +9,8 @@ from typing import NamedTuple
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.memory import Memory
-from ridgeline_server.roofline.results import Analysis, Stage
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.results import Analysis
 
 
 class Goal(StrEnum):

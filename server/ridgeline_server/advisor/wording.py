@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effect, ReasonCode
 from ridgeline_server.advisor.technique import Explanation, Facts, Outcome
-from ridgeline_server.roofline.results import Bound, Stage, StageAnalysis
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.results import Bound, StageAnalysis
 from ridgeline_server.roofline.wording import gib, ms, share
 
 LABELS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT"}

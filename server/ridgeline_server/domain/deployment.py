@@ -1,23 +1,24 @@
-"""Deployment: how a model is served on one device."""
+"""Deployment: how a model is served."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ridgeline_server.domain.dtypes import (
-    ACTIVATION_DTYPES,
-    DEFAULT_GROUP_SIZE,
-    GROUP_SCALE_BITS,
-    KV_DTYPES,
-    SIXTEEN_BIT,
-    WEIGHT_DTYPES,
-    Dtype,
-    weight_bits,
-)
-from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError, UnsupportedDtypeError
-from ridgeline_server.domain.hardware import Hardware
-from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.dtypes import ELEMENT_BITS, GROUP_SCALE_BITS, Dtype, weight_bits
+from ridgeline_server.domain.model import WeightFormat
+from ridgeline_server.domain.parallelism import ONE_DEVICE, Parallelism
+from ridgeline_server.domain.speculation import Speculation
+from ridgeline_server.domain.tensors import ModuleClass
+
+HOST_BANDWIDTH_BYTES_PER_S = 25e9
+"""What a copy from pinned host memory reaches over PCIe 4.0 x16 (31.5 GB/s on paper, a fifth goes to
+packets).
+"""
+NODE_BANDWIDTH_BYTES_PER_S = 50e9
+"""One 400 Gb/s port for each device, as NVIDIA's DGX H100 and its followers have (DGX H100 data sheet)."""
+SPARSE_POSITION_BITS = 1.0
+"""Two 2-bit positions for every four weights (arXiv:2104.08378, section 3)."""
 
 
 class AttentionKernel(StrEnum):
@@ -34,14 +35,53 @@ class CostBasis(StrEnum):
     EXPECTED = "expected"
 
 
+QUANTIZED_MODULES = (
+    ModuleClass.ATTENTION,
+    ModuleClass.MIXER,
+    ModuleClass.MLP,
+    ModuleClass.EXPERTS,
+    ModuleClass.SHARED_EXPERT,
+)
+"""Modules whose matrices a format for the weights means; routers and what mixes residual streams stay wide,
+as checkpoints leave them.
+"""
+OUTER_MODULES = (ModuleClass.LM_HEAD, ModuleClass.EMBEDDING)
+
+
+@dataclass(frozen=True)
+class Offload:
+    """What lies in the host's memory and is read over its link: shares of the layers' weights and of the KV
+    cache, and the link's bytes per second in one direction.
+    """
+
+    weight_share: float = 0.0
+    kv_share: float = 0.0
+    host_bandwidth_bytes_per_s: float = HOST_BANDWIDTH_BYTES_PER_S
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything is offloaded."""
+        return self.weight_share > 0 or self.kv_share > 0
+
+
+NO_OFFLOAD = Offload()
+
+
 @dataclass(frozen=True)
 class Deployment:
-    """A complete statement of the number formats and kernels of a deployment.
+    """A complete statement of how a model is served.
 
     `weight_dtype` is the storage of the layers' matrices, in groups of `weight_group_size` with
-    `weight_scale_bits` each, `lm_head_dtype` that of lm_head and the input
-    embedding, `activation_dtype` the operands that enter the layers' weight GEMMs; all other activations stay
-    in `compute_dtype`, the 16-bit (or fp32) format of the model.
+    `weight_scale_bits` each, `lm_head_dtype` that of lm_head and the input embedding, `activation_dtype` the
+    operands that enter the layers' weight GEMMs; all other activations stay in `compute_dtype`, the 16-bit
+    (or fp32) format of the model. `formats` are those of module classes that differ. `sparse_weights`: two of
+    four weights are zero, and a unit skips them.
+
+    A prefill runs in steps of at most `chunk_tokens` (None: all prompts in one). `prefix_hit_rate` is the
+    share of a prompt whose keys and values are cached already, `kv_keep_ratio` the share of a sequence's keys
+    that decode still holds and reads, `skipped_layer_share` that of layers that tokens skip.
+    `expert_popularity_spread` is the coefficient of variation of the experts' popularity, 0 where the router
+    is balanced.
     """
 
     weight_dtype: Dtype
@@ -52,6 +92,20 @@ class Deployment:
     compute_dtype: Dtype
     attention: AttentionKernel = AttentionKernel.FUSED
     weight_scale_bits: float = GROUP_SCALE_BITS
+    formats: tuple[WeightFormat, ...] = ()
+    parallel: Parallelism = ONE_DEVICE
+    chunk_tokens: int | None = None
+    prefix_hit_rate: float = 0.0
+    kv_keep_ratio: float = 1.0
+    speculation: Speculation | None = None
+    offload: Offload = NO_OFFLOAD
+    sparse_weights: bool = False
+    skipped_layer_share: float = 0.0
+    expert_popularity_spread: float = 0.0
+    node_bandwidth_bytes_per_s: float = NODE_BANDWIDTH_BYTES_PER_S
+    engine: str = ""
+    engine_version: str = ""
+    memory_utilization: float | None = None
 
     def storing(self, dtype: Dtype, group_size: int, activation_dtype: Dtype) -> Deployment:
         """The same with the layers' matrices in another format, made anew: with scales of the usual bits."""
@@ -61,27 +115,63 @@ class Deployment:
             weight_group_size=group_size,
             weight_scale_bits=GROUP_SCALE_BITS,
             activation_dtype=activation_dtype,
+            formats=(),
         )
+
+    def format_of(self, module: ModuleClass) -> WeightFormat:
+        """How the matrices of a module class are stored, and the format of their inputs (None: wide)."""
+        found = next((stored for stored in self.formats if stored.module is module), None)
+        if found is not None:
+            return found
+        if module in QUANTIZED_MODULES:
+            own = None if self.activation_dtype is self.compute_dtype else self.activation_dtype
+            return WeightFormat(
+                module, self.weight_dtype, self.weight_group_size, own, self.weight_scale_bits
+            )
+        if module in OUTER_MODULES:
+            return WeightFormat(
+                module, self.lm_head_dtype, self.weight_group_size, None, self.weight_scale_bits
+            )
+        return WeightFormat(module, self.compute_dtype)
+
+    def stored_bits(self, module: ModuleClass) -> float:
+        """Bits of one matrix weight of a module class, scales and, of sparse ones, positions included."""
+        stored = self.format_of(module)
+        bits = weight_bits(stored.dtype, stored.group_size, stored.scale_bits)
+        if self.sparse_weights and module in QUANTIZED_MODULES:
+            return bits - ELEMENT_BITS[stored.dtype] / 2 + SPARSE_POSITION_BITS
+        return bits
+
+    def input_dtype(self, module: ModuleClass) -> Dtype:
+        """The format in which activations enter the GEMMs of a module class."""
+        return self.format_of(module).activation_dtype or self.compute_dtype
+
+    def gemm_dtype_of(self, module: ModuleClass) -> Dtype:
+        """The format in which the GEMMs of a module class multiply: low-bit only when both operands are."""
+        stored = self.format_of(module)
+        return stored.dtype if stored.dtype is stored.activation_dtype else self.compute_dtype
 
     @property
     def weight_bits(self) -> float:
-        """Bits of one weight of the layers' matrices, scales included."""
-        return weight_bits(self.weight_dtype, self.weight_group_size, self.weight_scale_bits)
-
-    @property
-    def lm_head_bits(self) -> float:
-        """Bits of one weight of lm_head and of the input embedding, scales included."""
-        return weight_bits(self.lm_head_dtype, self.weight_group_size, self.weight_scale_bits)
+        """Bits of one weight of most of the layers' matrices, scales included."""
+        return (
+            self.stored_bits(ModuleClass.ATTENTION)
+            if not self.formats
+            else weight_bits(self.weight_dtype, self.weight_group_size, self.weight_scale_bits)
+        )
 
     @property
     def gemm_dtype(self) -> Dtype:
-        """The format in which the layers' weight GEMMs multiply: low-bit only when both operands are."""
+        """The format in which most of the layers' weight GEMMs multiply."""
         return self.activation_dtype if self.activation_dtype == self.weight_dtype else self.compute_dtype
 
 
 @dataclass(frozen=True)
 class DeploymentRequest:
-    """What a user states of a deployment; None takes the checkpoint's own format."""
+    """What a user states of a deployment; None takes the checkpoint's own format, or what Deployment has.
+
+    `formats` state module classes apart from `weight_dtype`, such as the experts alone.
+    """
 
     weight_dtype: Dtype | None = None
     weight_group_size: int | None = None
@@ -89,93 +179,17 @@ class DeploymentRequest:
     activation_dtype: Dtype | None = None
     kv_dtype: Dtype | None = None
     attention: AttentionKernel = AttentionKernel.FUSED
-
-
-def compute_dtype_on(model: Model, hardware: Hardware) -> Dtype:
-    """The wide format a model computes in on a device: its own when the device has the unit, else the other
-    16-bit format, else fp32 - as engines choose it (a T4 runs bf16 checkpoints in fp16).
-    """
-    for dtype in (model.dtype, Dtype.BF16, Dtype.FP16, Dtype.FP32):
-        if dtype in hardware.peak_flops_per_s:
-            return dtype
-    raise UnsupportedDtypeError(
-        f"{hardware.name} has no peak rate for {model.dtype}, bf16, fp16 or fp32, so nothing can be "
-        "computed on it; add one of them to its peaks",
-        "hardware.peaks",
-    )
-
-
-def resolve_deployment(request: DeploymentRequest, model: Model, hardware: Hardware) -> Deployment:
-    """Fills the unset fields and checks the combination against the model and the device.
-
-    Raises InvalidFieldsError for formats that cannot be stored or combined, UnsupportedDtypeError for a
-    compute format without a unit on the device.
-    """
-    compute = _compute_dtype(request, model, hardware)
-    weight = request.weight_dtype or model.weight_dtype
-    group = request.weight_group_size
-    if group is None:
-        from_checkpoint = weight == model.weight_dtype
-        group = model.weight_group_size if from_checkpoint else DEFAULT_GROUP_SIZE.get(weight, 0)
-    own_groups = (weight, group) == (model.weight_dtype, model.weight_group_size)
-    scale_bits = model.weight_scale_bits if own_groups else GROUP_SCALE_BITS
-    activation = request.activation_dtype
-    if activation is None:
-        own = model.activation_dtype if weight == model.weight_dtype else None
-        usable = own in ACTIVATION_DTYPES and own in hardware.peak_flops_per_s
-        activation = own if own is not None and usable else compute
-    lm_head = request.lm_head_dtype or model.dtype
-    kv = request.kv_dtype or compute
-
-    violations = [
-        *_storable("deployment.weight_dtype", weight, WEIGHT_DTYPES),
-        *_storable("deployment.lm_head_dtype", lm_head, WEIGHT_DTYPES),
-        *_storable("deployment.activation_dtype", activation, ACTIVATION_DTYPES),
-        *_storable("deployment.kv_dtype", kv, KV_DTYPES),
-    ]
-    if not 0 <= group <= 65536:
-        violations.append(
-            FieldViolation(
-                "deployment.weight_group_size", f"is {group}; give 0 (per channel) to 65536, 128 is usual"
-            )
-        )
-    low_bit = activation in (Dtype.INT8, Dtype.FP8)
-    if low_bit and weight != activation:
-        violations.append(
-            FieldViolation(
-                "deployment.activation_dtype",
-                f"is {activation} with {weight} weights; a GEMM computes in {activation} only when its "
-                f"weights are {activation} too: set weight_dtype to {activation}, or activation_dtype to "
-                f"{compute}",
-            )
-        )
-    if violations:
-        raise InvalidFieldsError(violations)
-    if low_bit and activation not in hardware.peak_flops_per_s:
-        raise _no_unit(activation, hardware)
-    return Deployment(weight, group, lm_head, activation, kv, compute, request.attention, scale_bits)
-
-
-def _compute_dtype(request: DeploymentRequest, model: Model, hardware: Hardware) -> Dtype:
-    """The wide format: the one that was asked for as activation format, else the model's or the device's."""
-    stated = request.activation_dtype
-    if stated not in (Dtype.FP32, *SIXTEEN_BIT):
-        return compute_dtype_on(model, hardware)
-    if stated not in hardware.peak_flops_per_s:
-        raise _no_unit(stated, hardware)
-    return stated
-
-
-def _no_unit(dtype: Dtype, hardware: Hardware) -> UnsupportedDtypeError:
-    units = ", ".join(sorted(hardware.peak_flops_per_s))
-    if dtype in hardware.unsupported_dtypes:
-        problem = f"{hardware.lack_of(dtype)}, so it cannot compute with {dtype} activations"
-    else:
-        problem = f"{hardware.lack_of(dtype)}; if it has the unit, give one with --set peaks.{dtype}=..."
-    return UnsupportedDtypeError(f"{problem}; it computes in {units}", "deployment.activation_dtype")
-
-
-def _storable(field: str, dtype: Dtype, allowed: tuple[Dtype, ...]) -> list[FieldViolation]:
-    if dtype in allowed:
-        return []
-    return [FieldViolation(field, f"is {dtype}; give one of {', '.join(allowed)}")]
+    formats: tuple[WeightFormat, ...] = ()
+    parallel: Parallelism = ONE_DEVICE
+    chunk_tokens: int | None = None
+    prefix_hit_rate: float = 0.0
+    kv_keep_ratio: float = 1.0
+    speculation: Speculation | None = None
+    offload: Offload = NO_OFFLOAD
+    sparse_weights: bool = False
+    skipped_layer_share: float = 0.0
+    expert_popularity_spread: float = 0.0
+    node_bandwidth_bytes_per_s: float = NODE_BANDWIDTH_BYTES_PER_S
+    engine: str = ""
+    engine_version: str = ""
+    memory_utilization: float | None = None

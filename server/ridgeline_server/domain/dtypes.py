@@ -35,7 +35,15 @@ ELEMENT_BITS: dict[Dtype, int] = {
 
 SIXTEEN_BIT = (Dtype.BF16, Dtype.FP16)
 WEIGHT_DTYPES = tuple(ELEMENT_BITS)
-ACTIVATION_DTYPES = (Dtype.FP32, Dtype.BF16, Dtype.FP16, Dtype.FP8, Dtype.INT8)
+ACTIVATION_DTYPES = (
+    Dtype.FP32,
+    Dtype.BF16,
+    Dtype.FP16,
+    Dtype.FP8,
+    Dtype.INT8,
+    Dtype.NVFP4,
+    Dtype.MXFP4,
+)
 KV_DTYPES = (Dtype.FP32, Dtype.BF16, Dtype.FP16, Dtype.FP8, Dtype.INT8, Dtype.INT4)
 
 DEFAULT_GROUP_SIZE: dict[Dtype, int] = {Dtype.INT4: 128}
@@ -53,6 +61,11 @@ KV_SCALE_BITS = 32
 """An fp16 scale and zero point for each token and KV head of an integer KV cache, the scheme of LMDeploy's
 TurboMind (docs/en/quantization/kv_quant.md: per-head, per-token asymmetric quantization).
 """
+
+
+def activation_bits(dtype: Dtype) -> float:
+    """Bits of one element that enters a GEMM, the scales of block formats included."""
+    return ELEMENT_BITS[dtype] + BLOCK_SCALE_BITS.get(dtype, 0.0)
 
 
 def weight_bits(dtype: Dtype, group_size: int, scale_bits: float = GROUP_SCALE_BITS) -> float:

@@ -47,6 +47,16 @@ class Hardware:
         """Name for messages."""
         return self.display_name or self.id
 
+    def unit_for(self, dtype: Dtype) -> Dtype | None:
+        """The unit that multiplies in a format, by the name of its peak: block formats of four bits run on
+        FP4 units; None where no rate is known.
+        """
+        if dtype in self.peak_flops_per_s:
+            return dtype
+        if dtype in (Dtype.NVFP4, Dtype.MXFP4) and Dtype.FP4 in self.peak_flops_per_s:
+            return Dtype.FP4
+        return None
+
     def lack_of(self, dtype: Dtype, units: Collection[Dtype] = ()) -> str:
         """Why nothing is computed in a format that has no peak, as a clause: the device is known to have no
         unit, or nobody knows. `units` are further formats whose units would do.

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 MAX_BATCH = 1_000_000
 MAX_LEN = 100_000_000
+
+
+class Load(StrEnum):
+    """How requests arrive; the three are never mixed up."""
+
+    STATIC_BATCH = "static_batch"
+    """Equal requests start together and run in step."""
+    CLOSED_LOOP = "closed_loop"
+    """So many requests are in flight at any time: one that ends is replaced at once."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +28,7 @@ class Slo:
 
 @dataclass(frozen=True)
 class Workload:
-    """A static batch of equal requests that start together and run in step.
+    """Equal requests: `batch` of them that start together, or that many in flight at any time.
 
     `input_len` and `output_len` are tokens per request. `decode_keys` names the decode step that an analysis
     shows by the keys that it reads per sequence; None means `input_len`.
@@ -29,6 +39,7 @@ class Workload:
     output_len: int
     decode_keys: int | None = None
     slo: Slo = Slo()
+    load: Load = Load.STATIC_BATCH
 
     @property
     def total_len(self) -> int:

@@ -10,8 +10,10 @@ from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
-from ridgeline_server.roofline.grid import Scenario, all_used_profiles
+from ridgeline_server.roofline.grid import Scenario, used_profiles
 from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.results import Analysis, Metrics, Notice, NoticeCode
 from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, metrics_of, simulate
 from ridgeline_server.roofline.stages import describe_stages
@@ -53,7 +55,9 @@ def describe(model: Model, simulated: SimulatedGrid, index: int, basis: CostBasi
         stages=describe_stages(simulated, index),
         metrics=metrics,
         memory=simulation.memory,
-        profiles=all_used_profiles(scenario),
+        profiles=used_profiles(
+            scenario, {stage: operator_table(model, scenario.placement(stage)) for stage in Stage}
+        ),
     )
 
 

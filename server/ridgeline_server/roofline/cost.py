@@ -1,22 +1,33 @@
-"""The cost of every operator at every point: FLOPs, bytes, ideal and expected time, bound."""
+"""The cost of every operator in many steps: FLOPs, bytes, ideal and expected time, bound."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgeline_server.roofline.grid import Array, Constants, Grid
-from ridgeline_server.roofline.operators import (
-    ONE,
-    TOKENS,
-    OperatorTable,
-    PeakClass,
-    Quantity,
-    step_basis,
+from ridgeline_server.domain.dtypes import ELEMENT_BITS
+from ridgeline_server.roofline import communication
+from ridgeline_server.roofline.grid import (
+    Constants,
+    Folded,
+    Scenario,
+    Variant,
+    constants_of,
+    fabric,
+    fold,
+    module_bits,
 )
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.operators.rows import Collective, Quantity
+from ridgeline_server.roofline.operators.table import OperatorTable
+from ridgeline_server.roofline.operators.variables import Steps, values
+
+Array = NDArray[np.float64]
 
 
 class ByteClass(IntEnum):
@@ -36,6 +47,7 @@ class BoundCode(IntEnum):
     COMPUTE = 1
     LATENCY = 2
     BALANCED = 3
+    COMMUNICATION = 4
 
 
 LATENCY_SHARE = 0.5
@@ -43,135 +55,174 @@ LATENCY_SHARE = 0.5
 BALANCE = 0.2
 """Memory and compute are BALANCED when they lie within this share of the larger one."""
 
+_EXCHANGES = {
+    Collective.ALL_REDUCE: communication.all_reduce,
+    Collective.ALL_GATHER: communication.all_gather,
+    Collective.ALL_TO_ALL: communication.all_to_all,
+    Collective.POINT_TO_POINT: communication.point_to_point,
+}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Cost:
-    """Costs of R operators at P points; shape (R, P), of one occurrence unless said otherwise.
+    """Costs of R operators under S scenarios in K steps each, of one occurrence unless said otherwise.
 
-    `runs` is how often the step of a point runs an operator: 0 for those of the other attention kernel.
-    `bytes_by_class` has shape (byte classes, R, P). Of shape (P,) are the figures of whole steps:
-    `ideal_step_s`, `expected_step_s` (the ideal one without constants), `step_overhead_s` and `live_bytes`,
-    the activation peak. `expected_s` and `step_overhead_s` are None on a grid without constants.
+    `flops`, `bytes`, `compute_s`, `memory_s` and `ideal_s` have shape (S, R, K), `expected_s` (S, V, R, K)
+    for V variants of the constants; `expected_s` is None without constants. Of a collective the ideal time is
+    that of its message, and FLOPs and bytes are 0. Times of whole steps: `ideal_step_s` (S, K),
+    `expected_step_s` (S, V, K) with the step's overhead, the ideal one without constants.
     """
 
-    runs: Array
+    table: OperatorTable
+    folded: Folded
+    constants: Constants | None
+    steps: Steps
+    variables: Array
     flops: Array
-    bytes_by_class: Array
     bytes: Array
-    peak_flops_per_s: Array
-    bandwidth_bytes_per_s: Array
     compute_s: Array
     memory_s: Array
     ideal_s: Array
     expected_s: Array | None
-    step_overhead_s: Array | None
-    bound: NDArray[np.int8]
     ideal_step_s: Array
     expected_step_s: Array
-    live_bytes: Array
+
+    @cached_property
+    def bound(self) -> NDArray[np.int8]:
+        """The bound of each operator at the constants' best values, shape (S, R, K), as BoundCode."""
+        compute, memory = self.compute_s, self.memory_s
+        if self.constants is not None:
+            compute = compute / self.constants.compute[:, 0, :, None]
+            memory = memory / self.constants.memory[:, 0, :, None]
+        bound = np.where(compute > memory, np.int8(BoundCode.COMPUTE), np.int8(BoundCode.MEMORY))
+        rows = [row for row, _, _ in self.table.collectives]
+        bound[:, rows] = BoundCode.COMMUNICATION
+        if self.constants is None or self.expected_s is None:
+            return bound
+        balanced = np.minimum(compute, memory) >= (1 - BALANCE) * np.maximum(compute, memory)
+        balanced[:, rows] = False
+        bound[balanced] = BoundCode.BALANCED
+        launch = self.constants.launch_s[:, 0, :, None]
+        bound[(launch > LATENCY_SHARE * self.expected_s[:, 0]) & ~_rows(self.table, rows)] = BoundCode.LATENCY
+        return bound
+
+    def bytes_by_class(self, scenario: int) -> Array:
+        """Bytes by what they hold, shape (byte classes, R, K), of one scenario."""
+        moved: Array = self.folded.bytes[scenario] @ self.variables[scenario]
+        return moved
+
+    def message_bytes(self, scenario: int) -> Array:
+        """What each device gives to a collective, shape (R, K), of one scenario."""
+        given: Array = self.folded.message_bytes[scenario] @ self.variables[scenario]
+        return given
 
 
-def cost_grid(table: OperatorTable, grid: Grid) -> Cost:
-    """Costs every operator of a model at every point of a grid. No figure depends on another point."""
-    basis = step_basis(table, grid.batch, grid.query_len, grid.keys, grid.span)
-    amounts = table.coefficients @ basis
-    wide, gemm = grid.wide_bits / 8, grid.gemm_bits / 8
-    element, vector = grid.kv_element_bits / 8, grid.kv_vector_bits / 8
-    activations_in = amounts[Quantity.IN_WIDE] * wide + amounts[Quantity.IN_GEMM] * gemm
-    activations_out = amounts[Quantity.OUT_WIDE] * wide + amounts[Quantity.OUT_GEMM] * gemm
-    bytes_by_class = np.stack(
-        (
-            amounts[Quantity.LAYER_WEIGHTS] * (grid.layer_weight_bits / 8)
-            + amounts[Quantity.HEAD_WEIGHTS] * (grid.head_weight_bits / 8),
-            activations_in,
-            activations_out,
-            amounts[Quantity.KV_READ] * element + amounts[Quantity.KV_READ_VECTORS] * vector,
-            amounts[Quantity.KV_WRITTEN] * element + amounts[Quantity.KV_WRITTEN_VECTORS] * vector,
-        )
-    )
-    flops = amounts[Quantity.FLOPS]
-    moved = bytes_by_class.sum(axis=0)
-    peak = grid.peak_flops_per_s[table.peak_class]
-    compute = flops / peak
-    memory = moved / grid.bandwidth_bytes_per_s
+def _rows(table: OperatorTable, rows: Sequence[int]) -> NDArray[np.bool_]:
+    mask = np.zeros((1, len(table.rows), 1), dtype=np.bool_)
+    mask[:, rows] = True
+    return mask
+
+
+def cost_steps(
+    table: OperatorTable,
+    scenarios: Sequence[Scenario],
+    stage: Stage,
+    steps: Steps,
+    variants: Sequence[Variant] = (Variant.BEST,),
+) -> Cost:
+    """Costs every operator of a table under S scenarios, each in the K steps that are its own.
+
+    `steps` broadcast to shape (S, K). No figure depends on another scenario or step. Without profiles only
+    the ideal roofline is costed. Raises MissingProfileError when the catalog lacks a needed profile.
+    """
+    folded = fold(table, scenarios)
+    variables = values(table.variables, steps)
+    by_class = folded.bytes.sum(axis=1)
+    flops = table.coefficients[Quantity.FLOPS] @ variables
+    moved = by_class @ variables
+    compute = flops / folded.peak_flops_per_s[..., None]
+    if any(s.deployment.offload.is_used for s in scenarios):
+        memory = (folded.bytes * folded.seconds_per_byte[..., None]).sum(axis=1) @ variables
+    else:
+        memory = moved * folded.seconds_per_byte[:, 0, :, None]
     ideal = np.maximum(compute, memory)
-    expected, bound = _expected(table, grid.constants, compute, memory)
-    used = table.used(grid.fused)
-    runs = table.count[:, None] * used
-    ideal_step = (runs * ideal).sum(axis=0)
-    expected_step = ideal_step
-    if grid.constants is not None and expected is not None:
-        expected_step = (runs * expected).sum(axis=0) + grid.constants.step_s
+    constants = constants_of(table, scenarios, stage, variants)
+    expected = None if constants is None else _expected(constants, compute, memory)
+    if table.collectives:
+        _exchange(table, folded, scenarios, variables, constants, ideal, expected)
+    ideal_step = np.einsum("sr,srk->sk", folded.runs, ideal)
+    expected_step = ideal_step[:, None]
+    if constants is not None and expected is not None:
+        expected_step = (folded.runs[:, None, None] @ expected)[:, :, 0] + constants.step_s[..., None]
     return Cost(
-        runs=runs,
+        table=table,
+        folded=folded,
+        constants=constants,
+        steps=steps,
+        variables=variables,
         flops=flops,
-        bytes_by_class=bytes_by_class,
         bytes=moved,
-        peak_flops_per_s=peak,
-        bandwidth_bytes_per_s=grid.bandwidth_bytes_per_s,
         compute_s=compute,
         memory_s=memory,
         ideal_s=ideal,
         expected_s=expected,
-        step_overhead_s=None if grid.constants is None else grid.constants.step_s,
-        bound=bound,
         ideal_step_s=ideal_step,
         expected_step_s=expected_step,
-        live_bytes=live_bytes(table, basis, grid.wide_bits, grid.gemm_bits, used),
     )
 
 
-def live_bytes(
-    table: OperatorTable, basis: Array, wide_bits: Array, gemm_bits: Array, used: NDArray[np.bool_]
-) -> Array:
-    """The peak over the operators `used` of the activations alive at the same time, bytes, at P steps."""
-    wide, gemm = table.live @ basis
-    peak: Array = np.where(used, wide * (wide_bits / 8) + gemm * (gemm_bits / 8), 0).max(axis=0)
+def _expected(constants: Constants, compute: Array, memory: Array) -> Array:
+    """Expected time t0 + ((F / (ec P))^p + (B / (em BW))^p)^(1/p), shape (S, V, R, K)."""
+    busy = compute[:, None] / constants.compute[..., None]
+    other = memory[:, None] / constants.memory[..., None]
+    if (constants.exponent == 2).all():
+        busy *= busy
+        other *= other
+        busy += other
+        np.sqrt(busy, out=busy)
+    else:
+        larger = np.maximum(busy, other)
+        # The p-norm with the larger term factored out, which cannot overflow; what does nothing takes 0.
+        ratio = np.divide(np.minimum(busy, other), larger, out=np.zeros_like(larger), where=larger > 0)
+        exponent = constants.exponent[..., None]
+        busy = larger * (1 + ratio**exponent) ** (1 / exponent)
+    busy += constants.launch_s[..., None]
+    return busy
+
+
+def _exchange(
+    table: OperatorTable,
+    folded: Folded,
+    scenarios: Sequence[Scenario],
+    variables: Array,
+    constants: Constants | None,
+    ideal: Array,
+    expected: Array | None,
+) -> None:
+    """Fills in the times of collectives, those of one kind and group size together."""
+    joined = fabric(scenarios)
+    groups = {(what, ranks) for _, what, ranks in table.collectives}
+    for what, ranks in groups:
+        rows = [row for row, *group in table.collectives if (what, ranks) == tuple(group)]
+        message = folded.message_bytes[:, rows] @ variables
+        taken = _EXCHANGES[what](
+            message, float(ranks), joined, None if constants is None else constants.communication
+        )
+        ideal[:, rows] = taken.ideal_s
+        if expected is not None:
+            # Variants come first in the constants, and second in the answer.
+            expected[:, :, rows] = np.moveaxis(taken.expected_s, 0, 1)
+
+
+def live_bytes(table: OperatorTable, scenarios: Sequence[Scenario], steps: Steps) -> Array:
+    """The peak over the operators of the activations alive at the same time, bytes, shape (S, K): inputs,
+    outputs and what is held beside them.
+    """
+    count, variables = table.coefficients, values(table.variables, steps)
+    wide = count[[Quantity.IN_WIDE, Quantity.OUT_WIDE, Quantity.HELD_WIDE]].sum(axis=0)
+    gemm = count[[Quantity.IN_GEMM, Quantity.OUT_GEMM]].sum(axis=0)
+    wide_size = np.array([ELEMENT_BITS[s.deployment.compute_dtype] / 8 for s in scenarios])
+    gemm_size = np.array([module_bits(s.deployment)[1] for s in scenarios])[:, table.module] / 8
+    alive = wide * wide_size[:, None, None] + gemm * gemm_size[..., None]
+    peak: Array = (alive @ variables).max(axis=1)
     return peak
-
-
-def _expected(
-    table: OperatorTable, constants: Constants | None, compute: Array, memory: Array
-) -> tuple[Array | None, NDArray[np.int8]]:
-    """Expected time launch + ((F / (ec P))^p + (B / (em BW))^p)^(1/p) and the bound; ideal bounds without
-    constants.
-    """
-    if constants is None:
-        return None, np.where(compute > memory, np.int8(BoundCode.COMPUTE), np.int8(BoundCode.MEMORY))
-    classes = table.cost_class
-    launch = constants.launch_s[classes]
-    busy_compute = compute / constants.compute[classes]
-    busy_memory = memory / constants.memory[classes]
-    larger = np.maximum(busy_compute, busy_memory)
-    smaller = np.minimum(busy_compute, busy_memory)
-    # The p-norm with the larger term factored out, which cannot overflow; an operator that does nothing
-    # takes 0.
-    ratio = np.divide(smaller, larger, out=np.zeros_like(larger), where=larger > 0)
-    exponent = constants.exponent[classes]
-    expected = launch + larger * (1 + ratio**exponent) ** (1 / exponent)
-    bound = np.where(busy_compute > busy_memory, np.int8(BoundCode.COMPUTE), np.int8(BoundCode.MEMORY))
-    bound[ratio >= 1 - BALANCE] = BoundCode.BALANCED
-    bound[launch > LATENCY_SHARE * expected] = BoundCode.LATENCY
-    return expected, bound
-
-
-def ridge_batch(table: OperatorTable, grid: Grid, limit: int) -> Array:
-    """The smallest batch from which the layers' weight GEMMs, taken together, are compute-bound on the
-    datasheet roofline, at each point's query length and formats; infinity where no batch up to `limit` is.
-
-    Their FLOPs and activation bytes grow with the tokens T while the weights' bytes stay, so the crossing F T
-    / P = (W + A T) / BW gives T directly.
-    """
-    gemm = table.layer_gemms
-    streamed = (
-        gemm[Quantity.IN_GEMM, TOKENS] * grid.gemm_bits
-        + gemm[Quantity.OUT_WIDE, TOKENS] * grid.wide_bits
-        + gemm[Quantity.KV_WRITTEN, TOKENS] * grid.kv_element_bits
-        + gemm[Quantity.KV_WRITTEN_VECTORS, TOKENS] * grid.kv_vector_bits
-    ) / 8
-    weights = gemm[Quantity.LAYER_WEIGHTS, ONE] * grid.layer_weight_bits / 8
-    compute = gemm[Quantity.FLOPS, TOKENS] / grid.peak_flops_per_s[PeakClass.LAYER_GEMM]
-    gain = compute * grid.bandwidth_bytes_per_s - streamed
-    tokens = np.divide(weights, gain, out=np.full_like(gain, np.inf), where=gain > 0)
-    batch = np.maximum(np.ceil(tokens / grid.query_len), 1)
-    return np.where(batch <= limit, batch, np.inf)

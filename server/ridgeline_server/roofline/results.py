@@ -13,22 +13,17 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.grid import UsedProfile
 from ridgeline_server.roofline.memory import Memory
-
-
-class Stage(StrEnum):
-    """A stage of a request's life."""
-
-    PREFILL = "prefill"
-    DECODE = "decode"
+from ridgeline_server.roofline.operators.layer import Stage
 
 
 class Bound(StrEnum):
-    """What time is spent on. Several devices will add COMMUNICATION."""
+    """What time is spent on."""
 
     MEMORY = "memory"
     COMPUTE = "compute"
     LATENCY = "latency"
     BALANCED = "balanced"
+    COMMUNICATION = "communication"
 
 
 class NoticeCode(StrEnum):
@@ -61,15 +56,20 @@ class BytesByClass(NamedTuple):
 
 
 class OperatorAnalysis(NamedTuple):
-    """One operator, figures of one occurrence. `expected_time_us` is None on the ideal basis."""
+    """One operator, figures of one occurrence on one device. `occurrences` is how often a step runs it, a
+    fraction where tokens skip layers. A collective moves `message_bytes`, and neither FLOPs nor bytes of
+    memory. `expected_time_us` is None on the ideal basis.
+    """
 
     name: str
     layer_kind: str
-    occurrences: int
+    occurrences: float
     flops: float
     bytes: float
     bytes_by_class: BytesByClass
+    message_bytes: float
     arithmetic_intensity: float
+    ridge_point: float
     bound: Bound
     ideal_time_us: float
     expected_time_us: float | None
@@ -87,7 +87,12 @@ class BoundShare(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StageAnalysis:
-    """One prefill of the batch or one decode step. Predicted figures are None on the ideal basis."""
+    """One step of the prefill or one decode step, on one device. Predicted figures are None on the ideal
+    basis.
+
+    `batch` sequences have `query_len` tokens each in the step and hold `keys` keys, on the mean over what the
+    step stands for.
+    """
 
     stage: Stage
     bound: Bound
@@ -101,9 +106,9 @@ class StageAnalysis:
     bytes_by_class: BytesByClass
     arithmetic_intensity: float
     bound_shares: tuple[BoundShare, ...]
-    batch: int
-    query_len: int
-    keys: int
+    batch: float
+    query_len: float
+    keys: float
     ridge_batch: int | None
     operators: tuple[OperatorAnalysis, ...]
 
@@ -139,6 +144,8 @@ class Metrics:
     tpot_ms: Metric
     e2e_latency_ms: Metric
     output_tokens_per_s: Metric
+    output_tokens_per_s_per_device: Metric
+    total_tokens_per_s: Metric
     cost_usd_per_million_output_tokens: Metric | None
 
 

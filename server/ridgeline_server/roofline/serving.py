@@ -1,19 +1,28 @@
-"""Whole requests: the steps of a load, costed for many deployments at once, and the metrics they give."""
+"""Whole requests: the steps of loads, costed for many deployments at once, and the metrics they give."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ridgeline_server.domain.deployment import CostBasis
+import numpy as np
+from numpy.typing import NDArray
+
+from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.model import Model
-from ridgeline_server.domain.workload import Workload
-from ridgeline_server.roofline.cost import Cost, cost_grid
-from ridgeline_server.roofline.grid import LEVELS, Grid, Point, Scenario, Step, Variant, build_grid
-from ridgeline_server.roofline.memory import ACTIVATION_STEPS, Memory, activation_steps, estimate_memory
-from ridgeline_server.roofline.operators import OperatorTable, operator_table
+from ridgeline_server.domain.speculation import Draft
+from ridgeline_server.domain.workload import Load, Workload
+from ridgeline_server.roofline.cost import Cost, cost_steps, live_bytes
+from ridgeline_server.roofline.grid import LEVELS, Scenario, Variant
+from ridgeline_server.roofline.memory import Memory, activation_loads, estimate_memory
+from ridgeline_server.roofline.operators.layer import Placement, Stage
+from ridgeline_server.roofline.operators.table import OperatorTable, operator_table
+from ridgeline_server.roofline.operators.variables import Steps
 from ridgeline_server.roofline.results import Metric, Metrics
+from ridgeline_server.roofline.steps import Loads, Prefill, decode, prefill, sequences_of_device
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -24,12 +33,208 @@ class Candidate:
     workload: Workload
 
 
+@dataclass(frozen=True, eq=False)
+class Times:
+    """Seconds of N loads under S scenarios: the prefill of all prompts of a device, that of one prompt beside
+    running decodes, and a mean decode step divided by the tokens that it gives; shape (S, V, N) over V
+    variants, and (S, N) for the ideal ones.
+    """
+
+    prefill_s: Array
+    added_prefill_s: Array
+    decode_s: Array
+    ideal_prefill_s: Array
+    ideal_added_prefill_s: Array
+    ideal_decode_s: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """N loads under S scenarios whose operators are the same: costs of one prefill step, and of decode steps:
+    the N mean ones, then as many that were asked to be shown.
+    """
+
+    prefill: Cost
+    decode: Cost
+    prefill_count: Array
+    times: Times
+
+
+def evaluate(
+    model: Model,
+    scenarios: Sequence[Scenario],
+    loads: Loads,
+    variants: Sequence[Variant] = LEVELS,
+    *,
+    shown_keys: Array | None = None,
+    closed_loop: bool = False,
+) -> Evaluation:
+    """Costs N loads under S scenarios in one evaluation; the loads have shape (N,) or, one row for each
+    scenario, (S, N).
+
+    The scenarios share parallelism and attention kernel, hence an operator table, and all or none has
+    profiles. `shown_keys` names a further decode step for each load. `closed_loop` tells whether the marginal
+    prefill is needed.
+    """
+    prefills, means, shown, alone = [], [], [], []
+    for index, scenario in enumerate(scenarios):
+        deployment = scenario.deployment
+        batch, input_len, output_len = (
+            figure if figure.ndim == 1 else figure[index]
+            for figure in (loads.batch, loads.input_len, loads.output_len)
+        )
+        sequences = sequences_of_device(deployment, batch)
+        prefills.append(prefill(deployment, sequences, input_len))
+        span = np.maximum(output_len - 2, 0.0)
+        means.append(decode(deployment, sequences, input_len + 1, span))
+        if shown_keys is not None:
+            keys = shown_keys if shown_keys.ndim == 1 else shown_keys[index]
+            shown.append(decode(deployment, sequences, keys, np.zeros_like(keys)))
+        if closed_loop:
+            alone.append(prefill(deployment, np.ones_like(batch), input_len))
+    tables = {stage: operator_table(model, scenarios[0].placement(stage)) for stage in Stage}
+    steps = _stacked([p.steps for p in prefills])
+    counts = np.stack([p.count for p in prefills])
+    cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, steps, variants)
+    decode_steps = _stacked(means)
+    if shown:
+        decode_steps = _joined(decode_steps, _stacked(shown))
+    decode_cost = cost_steps(tables[Stage.DECODE], scenarios, Stage.DECODE, decode_steps, variants)
+    width = counts.shape[1]
+    given = np.array([_tokens_per_step(s.deployment) for s in scenarios])[:, None]
+    step_s, ideal_step_s = decode_cost.expected_step_s[..., :width], decode_cost.ideal_step_s[:, :width]
+    drafted = _drafting(model, scenarios, loads, variants)
+    if drafted is not None:
+        step_s, ideal_step_s = step_s + drafted[0], ideal_step_s + drafted[1]
+    times = Times(
+        prefill_s=cost.expected_step_s * counts[:, None],
+        added_prefill_s=np.zeros(()),
+        decode_s=step_s / given[:, None],
+        ideal_prefill_s=cost.ideal_step_s * counts,
+        ideal_added_prefill_s=np.zeros(()),
+        ideal_decode_s=ideal_step_s / given,
+    )
+    if closed_loop:
+        times = _with_added_prefill(times, tables[Stage.PREFILL], scenarios, alone, variants)
+    return Evaluation(cost, decode_cost, counts, times)
+
+
+def _with_added_prefill(
+    times: Times,
+    table: OperatorTable,
+    scenarios: Sequence[Scenario],
+    alone: Sequence[Prefill],
+    variants: Sequence[Variant],
+) -> Times:
+    """What one prompt adds to steps that run anyway: its prefill alone, less what a step costs that computes
+    next to nothing, which the running decode pays already.
+    """
+    steps = _stacked([p.steps for p in alone])
+    counts = np.stack([p.count for p in alone])
+    cost = cost_steps(table, scenarios, Stage.PREFILL, steps, variants)
+    one = Steps(
+        batch=np.ones_like(steps.batch),
+        query_len=np.ones_like(steps.batch),
+        keys=np.ones_like(steps.batch),
+        span=np.zeros_like(steps.batch),
+        positions=np.zeros_like(steps.batch),
+        expert_tokens=np.ones_like(steps.batch),
+    )
+    floor = cost_steps(table, scenarios, Stage.PREFILL, one, variants)
+    ideal = np.maximum(cost.ideal_step_s - floor.ideal_step_s, 0.0) * counts
+    expected = (cost.expected_step_s - floor.expected_step_s) * counts[:, None]
+    return replace(times, added_prefill_s=np.maximum(expected, ideal[:, None]), ideal_added_prefill_s=ideal)
+
+
+def _stacked(steps: Sequence[Steps]) -> Steps:
+    """The steps of several scenarios, one row for each."""
+    return Steps(*map(np.stack, zip(*(one.arrays for one in steps), strict=True)))
+
+
+def _joined(first: Steps, second: Steps) -> Steps:
+    """The steps of two sets side by side."""
+    pairs = zip(first.arrays, second.arrays, strict=True)
+    return Steps(*(np.concatenate(pair, axis=1) for pair in pairs))
+
+
+def _tokens_per_step(deployment: Deployment) -> float:
+    return 1.0 if deployment.speculation is None else deployment.speculation.expected_tokens
+
+
+def draft_of(model: Model, deployment: Deployment) -> Model | None:
+    """What drafts tokens: a model of its own, or one more layer of the model's last kind with its lm_head;
+    None where a draft costs no time.
+    """
+    speculation = deployment.speculation
+    if speculation is None or speculation.draft is Draft.NGRAM:
+        return None
+    if speculation.model is not None:
+        return speculation.model
+    last = model.layer_kinds[model.layer_sequence[-1]]
+    return replace(model, layer_kinds=(replace(last, count=1),), layer_sequence=(0,))
+
+
+def draft_deployment(deployment: Deployment, draft: Model) -> Deployment:
+    """How a draft is served: like the model, on the first stage's devices, in its own wide format."""
+    own = deployment.speculation is not None and deployment.speculation.model is not None
+    parallel = replace(deployment.parallel, pp=1, **({"ep": 1} if draft.experts is None else {}))
+    if not own:
+        return replace(deployment, parallel=parallel, speculation=None)
+    return replace(
+        deployment,
+        weight_dtype=draft.weight_dtype
+        if draft.weight_dtype is not draft.dtype
+        else deployment.compute_dtype,
+        weight_group_size=draft.weight_group_size,
+        weight_scale_bits=draft.weight_scale_bits,
+        activation_dtype=deployment.compute_dtype,
+        lm_head_dtype=deployment.compute_dtype,
+        formats=(),
+        parallel=parallel,
+        speculation=None,
+    )
+
+
+def _drafting(
+    model: Model, scenarios: Sequence[Scenario], loads: Loads, variants: Sequence[Variant]
+) -> tuple[Array, Array] | None:
+    """Seconds that drafting adds to a decode step: expected (S, V, N) and ideal (S, N); None without any."""
+    drafts = [draft_of(model, s.deployment) for s in scenarios]
+    if all(draft is None for draft in drafts):
+        return None
+    expected, ideal = [], []
+    for index, (scenario, draft) in enumerate(zip(scenarios, drafts, strict=True)):
+        own = Loads(
+            *(f if f.ndim == 1 else f[index] for f in (loads.batch, loads.input_len, loads.output_len))
+        )
+        if draft is None or scenario.deployment.speculation is None:
+            shape = own.batch.shape
+            width = 1 if scenario.profiles is None else len(variants)
+            expected.append(np.zeros((width, *shape)))
+            ideal.append(np.zeros(shape))
+            continue
+        served = replace(scenario, deployment=draft_deployment(scenario.deployment, draft))
+        sequences = sequences_of_device(served.deployment, own.batch)
+        span = np.maximum(own.output_len - 2, 0.0)
+        steps = _stacked([decode(served.deployment, sequences, own.input_len + 1, span)])
+        table = operator_table(draft, served.placement(Stage.DECODE))
+        cost = cost_steps(table, [served], Stage.DECODE, steps, variants)
+        tokens = scenario.deployment.speculation.tokens
+        expected.append(tokens * cost.expected_step_s[0])
+        ideal.append(tokens * cost.ideal_step_s[0])
+    return np.stack(expected), np.stack(ideal)
+
+
 class RequestTimes(NamedTuple):
-    """Seconds of one candidate's prefill and mean decode step: at each simulated variant, and ideally."""
+    """Seconds of one load: prefill of all prompts, what one prompt adds to running decodes, and a mean decode
+    step for each token that it gives; at each simulated variant, and ideally.
+    """
 
     prefill_s: tuple[float, ...]
+    added_prefill_s: tuple[float, ...]
     decode_s: tuple[float, ...]
     ideal_prefill_s: float
+    ideal_added_prefill_s: float
     ideal_decode_s: float
 
 
@@ -45,114 +250,141 @@ class Simulation:
 
 @dataclass(frozen=True)
 class SimulatedGrid:
-    """All candidates of one model, simulated together.
+    """Candidates of one model, simulated together; `where` tells each one's evaluation and place in it."""
 
-    Columns of `cost` are, for every candidate: each of prefill, the mean decode step and the shown decode
-    step at every variant, then the steps that decide the activation peak.
-    """
-
-    table: OperatorTable
-    grid: Grid
-    cost: Cost
+    evaluations: tuple[Evaluation, ...]
+    where: tuple[tuple[int, int], ...]
     simulations: tuple[Simulation, ...]
-    columns_per_candidate: int
 
-    def stage_columns(self, index: int, *, mean_step: bool) -> list[int]:
-        """The columns of one candidate's prefill and decode step, at the constants' best values: the mean of
-        the request's own decode steps, or the one that is shown.
-        """
-        first, width = index * self.columns_per_candidate, len(self.simulations[index].variants)
-        return [first, first + (1 if mean_step else 2) * width]
-
-    def step_interval_ms(self, index: int, column: int) -> tuple[float, float, float]:
-        """Low, best and high time of a step over the variants whose first column this is, milliseconds."""
-        times = self.cost.expected_step_s[column : column + len(self.simulations[index].variants)].tolist()
-        return min(times) * 1e3, times[0] * 1e3, max(times) * 1e3
+    def evaluation(self, index: int) -> tuple[Evaluation, int]:
+        """The evaluation that holds a candidate, and the candidate's place among its scenarios."""
+        group, place = self.where[index]
+        return self.evaluations[group], place
 
 
 def simulate(
     model: Model, candidates: Sequence[Candidate], variants: Sequence[Variant] = LEVELS
 ) -> SimulatedGrid:
-    """Simulates loads on scenarios in one vectorised evaluation. `variants` starts with BEST; without
-    profiles only BEST is costed. All scenarios have profiles or none has.
+    """Simulates loads on scenarios, those that share an operator table in one vectorised evaluation.
+    `variants` starts with BEST; without profiles only BEST is costed. All scenarios have profiles or none
+    has.
     """
     if candidates[0].scenario.profiles is None:
         variants = (Variant.BEST,)
-    points: list[Point] = []
-    for candidate in candidates:
-        scenario = candidate.scenario
-        points += [
-            Point(scenario, step, variant) for step in _steps(candidate.workload) for variant in variants
-        ]
-        points += [Point(scenario, step) for step in activation_steps(model, candidate.workload)]
-    table = operator_table(model)
-    grid = build_grid(points)
-    cost = cost_grid(table, grid)
-    expected, ideal = cost.expected_step_s.tolist(), cost.ideal_step_s.tolist()
-    live = cost.live_bytes.tolist()
-    width = len(variants)
-    columns = 3 * width + ACTIVATION_STEPS
-    simulations = []
+    groups: dict[tuple[Placement, bool], list[int]] = {}
     for index, candidate in enumerate(candidates):
-        at = index * columns
-        simulations.append(
-            Simulation(
-                candidate,
-                variants,
-                RequestTimes(
-                    prefill_s=tuple(expected[at : at + width]),
-                    decode_s=tuple(expected[at + width : at + 2 * width]),
-                    ideal_prefill_s=ideal[at],
-                    ideal_decode_s=ideal[at + width],
-                ),
-                estimate_memory(
-                    model,
-                    candidate.scenario.hardware,
-                    candidate.scenario.deployment,
-                    candidate.workload,
-                    live[at + columns - ACTIVATION_STEPS : at + columns],
-                ),
-            )
+        closed = candidate.workload.load is Load.CLOSED_LOOP
+        groups.setdefault((candidate.scenario.placement(Stage.DECODE), closed), []).append(index)
+    evaluations: list[Evaluation] = []
+    where: list[tuple[int, int]] = [(0, 0)] * len(candidates)
+    simulations: dict[int, Simulation] = {}
+    for (_, closed), members in groups.items():
+        scenarios = [candidates[i].scenario for i in members]
+        workloads = [candidates[i].workload for i in members]
+        figures = np.array(
+            [(w.batch, w.input_len, w.output_len, w.shown_decode_keys) for w in workloads], dtype=np.float64
+        ).T[..., None]
+        found = evaluate(
+            model, scenarios, Loads(*figures[:3]), variants, shown_keys=figures[3], closed_loop=closed
         )
-    return SimulatedGrid(table, grid, cost, tuple(simulations), columns)
-
-
-def _steps(workload: Workload) -> tuple[Step, Step, Step]:
-    """Prefill of the whole batch, the mean decode step of a request, and the decode step that is shown."""
-    first, last = workload.decode_steps_keys
-    return (
-        Step(workload.batch, workload.input_len, workload.input_len),
-        Step(workload.batch, 1, first, last - first),
-        Step(workload.batch, 1, workload.shown_decode_keys),
+        live = _live(model, scenarios, workloads)
+        for place, i in enumerate(members):
+            where[i] = (len(evaluations), place)
+            simulations[i] = Simulation(
+                candidates[i],
+                variants,
+                _request_times(found.times, place, closed=closed),
+                estimate_memory(model, scenarios[place], workloads[place], live[place]),
+            )
+        evaluations.append(found)
+    return SimulatedGrid(
+        tuple(evaluations), tuple(where), tuple(simulations[i] for i in range(len(candidates)))
     )
 
 
-RATE_METRICS = frozenset({"output_tokens_per_s"})
+def _request_times(times: Times, place: int, *, closed: bool) -> RequestTimes:
+    return RequestTimes(
+        prefill_s=tuple(times.prefill_s[place, :, 0].tolist()),
+        added_prefill_s=tuple(times.added_prefill_s[place, :, 0].tolist()) if closed else (),
+        decode_s=tuple(times.decode_s[place, :, 0].tolist()),
+        ideal_prefill_s=float(times.ideal_prefill_s[place, 0]),
+        ideal_added_prefill_s=float(times.ideal_added_prefill_s[place, 0]) if closed else 0.0,
+        ideal_decode_s=float(times.ideal_decode_s[place, 0]),
+    )
+
+
+def _live(model: Model, scenarios: Sequence[Scenario], workloads: Sequence[Workload]) -> list[list[float]]:
+    """Activation peaks of the loads that decide each scenario's memory, bytes."""
+    loads = [activation_loads(model, s.deployment, w) for s, w in zip(scenarios, workloads, strict=True)]
+    peaks = []
+    for stage, at in ((Stage.PREFILL, 0), (Stage.DECODE, 1)):
+        table = operator_table(model, scenarios[0].placement(stage))
+        steps = _stacked([load[at] for load in loads])
+        peaks.append(live_bytes(table, scenarios, steps))
+    prefills, decodes = peaks
+    return np.stack((prefills, decodes), axis=-1).reshape(len(scenarios), -1).tolist()
+
+
+RATE_METRICS = frozenset({"output_tokens_per_s", "output_tokens_per_s_per_device", "total_tokens_per_s"})
 """Metrics of which more is better."""
 
 
 def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[float, ...]]:
-    """Metrics of a static batch by name, one value for each simulated variant, or a single ideal one.
+    """Metrics of a load by name, one value for each simulated variant, or a single ideal one.
 
-    All prompts are prefilled together, which is the TTFT; each further token adds a mean decode step.
     Milliseconds, tokens per second, US dollars per million tokens; the cost is left out without a price.
     """
     times, workload = simulation.times, simulation.candidate.workload
-    prefills = (times.ideal_prefill_s,) if ideal else times.prefill_s
-    steps = (times.ideal_decode_s,) if ideal else times.decode_s
-    further = workload.output_len - 1
-    latencies = [prefill + further * step for prefill, step in zip(prefills, steps, strict=True)]
-    rates = [workload.batch * workload.output_len / latency for latency in latencies]
+    scenario = simulation.candidate.scenario
+    found = [
+        _request(workload, scenario.deployment, *figures)
+        for figures in (
+            [(times.ideal_prefill_s, times.ideal_added_prefill_s, times.ideal_decode_s)]
+            if ideal
+            else zip(
+                times.prefill_s,
+                times.added_prefill_s or (0.0,) * len(times.prefill_s),
+                times.decode_s,
+                strict=True,
+            )
+        )
+    ]
+    ttft, tpot, latency, rates = (list(column) for column in zip(*found, strict=True))
+    devices = scenario.deployment.parallel.devices
     values = {
-        "ttft_ms": tuple(prefill * 1e3 for prefill in prefills),
-        "tpot_ms": tuple(step * 1e3 if further else 0.0 for step in steps),
-        "e2e_latency_ms": tuple(latency * 1e3 for latency in latencies),
+        "ttft_ms": tuple(t * 1e3 for t in ttft),
+        "tpot_ms": tuple(t * 1e3 for t in tpot),
+        "e2e_latency_ms": tuple(t * 1e3 for t in latency),
         "output_tokens_per_s": tuple(rates),
+        "output_tokens_per_s_per_device": tuple(r / devices for r in rates),
+        "total_tokens_per_s": tuple(r * workload.total_len / workload.output_len for r in rates),
     }
-    price = simulation.candidate.scenario.hardware.price_usd_per_hour
+    price = scenario.hardware.price_usd_per_hour
     if price is not None:
-        values["cost_usd_per_million_output_tokens"] = tuple(price / 3600 / rate * 1e6 for rate in rates)
+        paid = price * devices / 3600
+        values["cost_usd_per_million_output_tokens"] = tuple(paid / rate * 1e6 for rate in rates)
     return values
+
+
+def _request(
+    workload: Workload, deployment: Deployment, prefill_s: float, added_prefill_s: float, decode_s: float
+) -> tuple[float, float, float, float]:
+    """TTFT, TPOT and latency in seconds, and output tokens per second over all requests.
+
+    A static batch: all prompts are prefilled together, which is the TTFT; each further token adds a mean
+    decode step. In a closed loop decode goes on while prompts are prefilled: of the n requests of a device
+    the n - 1 others each put one prefill between the output tokens of a request, and its own waits for the
+    running step.
+    """
+    further = workload.output_len - 1
+    if workload.load is Load.CLOSED_LOOP:
+        sequences = float(sequences_of_device(deployment, np.array(float(workload.batch))))
+        tpot = decode_s + (sequences - 1) * added_prefill_s / workload.output_len
+        ttft = decode_s + added_prefill_s
+    else:
+        tpot, ttft = decode_s, prefill_s
+    latency = ttft + further * tpot
+    return ttft, tpot if further else 0.0, latency, workload.batch * workload.output_len / latency
 
 
 def meets_slo(simulation: Simulation, *, ideal: bool) -> bool:
@@ -179,5 +411,7 @@ def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
         tpot_ms=found["tpot_ms"],
         e2e_latency_ms=found["e2e_latency_ms"],
         output_tokens_per_s=found["output_tokens_per_s"],
+        output_tokens_per_s_per_device=found["output_tokens_per_s_per_device"],
+        total_tokens_per_s=found["total_tokens_per_s"],
         cost_usd_per_million_output_tokens=found.get("cost_usd_per_million_output_tokens"),
     )

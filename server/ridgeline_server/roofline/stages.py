@@ -1,22 +1,28 @@
-"""Both stages of a simulated candidate, told operator by operator from its grid columns."""
+"""Both stages of a simulated candidate, told operator by operator."""
 
 from __future__ import annotations
 
 from itertools import repeat
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.workload import MAX_BATCH
-from ridgeline_server.roofline.cost import BoundCode, ridge_batch
-from ridgeline_server.roofline.operators import PeakClass
+from ridgeline_server.roofline.cost import BoundCode, Cost
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.operators.rows import Row
+from ridgeline_server.roofline.operators.table import OperatorTable
+from ridgeline_server.roofline.operators.variables import Steps
 from ridgeline_server.roofline.results import (
     Bound,
     BoundShare,
     BytesByClass,
     OperatorAnalysis,
-    Stage,
     StageAnalysis,
 )
+from ridgeline_server.roofline.ridge import ridge_batch
 from ridgeline_server.roofline.serving import SimulatedGrid
 
 _BOUNDS = {
@@ -24,6 +30,7 @@ _BOUNDS = {
     BoundCode.COMPUTE: Bound.COMPUTE,
     BoundCode.LATENCY: Bound.LATENCY,
     BoundCode.BALANCED: Bound.BALANCED,
+    BoundCode.COMMUNICATION: Bound.COMMUNICATION,
 }
 _BOUND_OF = tuple(_BOUNDS[BoundCode(code)] for code in range(len(BoundCode)))
 
@@ -31,95 +38,121 @@ _BOUND_OF = tuple(_BOUNDS[BoundCode(code)] for code in range(len(BoundCode)))
 def describe_stages(
     simulated: SimulatedGrid, index: int, *, mean_step: bool = False
 ) -> tuple[StageAnalysis, StageAnalysis]:
-    """Prefill of the whole batch and a decode step of one candidate.
+    """A step of the prefill and a decode step of one candidate.
 
     The decode step is the one that is shown, or the mean of the request's own.
     """
-    table, cost = simulated.table, simulated.cost
-    candidate = simulated.simulations[index].candidate
-    deployment, workload = candidate.scenario.deployment, candidate.workload
-    columns = np.array(simulated.stage_columns(index, mean_step=mean_step))
-    rows = np.flatnonzero(cost.runs[:, columns[0]])
-    cells = (rows[:, None], columns)
-    predicted = cost.expected_s is not None
-
-    runs, flops, moved = cost.runs[cells], cost.flops[cells], cost.bytes[cells]
-    by_class = cost.bytes_by_class[:, rows[:, None], columns]
-    ideal, bound = cost.ideal_s[cells], cost.bound[cells]
-    time = ideal if cost.expected_s is None else cost.expected_s[cells]
-    overhead = np.zeros(2) if cost.step_overhead_s is None else cost.step_overhead_s[columns]
-    spent = runs * time
-    totals = spent.sum(axis=0) + overhead
-    total, overheads = totals.tolist(), overhead.tolist()
-    intensity = np.divide(flops, moved, out=np.zeros_like(flops), where=moved > 0)
-    attainable = np.minimum(intensity * cost.bandwidth_bytes_per_s[columns], cost.peak_flops_per_s[cells])
-    ridge = ridge_batch(table, simulated.grid, MAX_BATCH)[columns].tolist()
-    stage_flops, stage_bytes = (runs * flops).sum(axis=0), (runs * moved).sum(axis=0)
-    stage_by_class = (runs * by_class).sum(axis=1).T.tolist()
-
-    shown = rows.tolist()
-    names = [table.names[r] for r in shown]
-    layer_kinds = [table.layer_kinds[r] for r in shown]
-    dtype_of = {PeakClass.LAYER_GEMM: deployment.gemm_dtype, PeakClass.WIDE: deployment.compute_dtype}
-    dtypes = [dtype_of[code] for code in table.peak_class[rows].tolist()]
-    counts = list(map(int, runs[:, 0].tolist()))
-    figures = np.stack(
-        (flops, moved, intensity, ideal * 1e6, time * 1e6, spent / totals, attainable)
-    ).transpose(2, 0, 1)
-    by_row = by_class.transpose(2, 1, 0).tolist()
-
-    def operators(side: int) -> tuple[OperatorAnalysis, ...]:
-        row_flops, row_bytes, row_intensity, ideal_us, time_us, share, rate = figures[side].tolist()
-        return tuple(
-            map(
-                OperatorAnalysis._make,
-                zip(
-                    names,
-                    layer_kinds,
-                    counts,
-                    row_flops,
-                    row_bytes,
-                    map(BytesByClass._make, by_row[side]),
-                    row_intensity,
-                    [_BOUND_OF[code] for code in bound[:, side].tolist()],
-                    ideal_us,
-                    time_us if predicted else repeat(None),
-                    share,
-                    dtypes,
-                    rate,
-                    strict=False,
-                ),
-            )
-        )
-
-    def stage(side: int, name: Stage, query_len: int, keys: int) -> StageAnalysis:
-        shares = _bound_shares(bound[:, side], spent[:, side], overheads[side], total[side])
-        low, best, high = simulated.step_interval_ms(index, columns[side])
-        return StageAnalysis(
-            stage=name,
-            bound=shares[0].bound,
-            ideal_time_ms=float(cost.ideal_step_s[columns[side]]) * 1e3,
-            expected_time_ms=best if predicted else None,
-            low_time_ms=low if predicted else None,
-            high_time_ms=high if predicted else None,
-            step_overhead_ms=overheads[side] * 1e3 if predicted else None,
-            flops=float(stage_flops[side]),
-            bytes=float(stage_bytes[side]),
-            bytes_by_class=BytesByClass._make(stage_by_class[side]),
-            arithmetic_intensity=float(stage_flops[side] / stage_bytes[side]),
-            bound_shares=shares,
-            batch=workload.batch,
-            query_len=query_len,
-            keys=keys,
-            ridge_batch=None if ridge[side] == np.inf else int(ridge[side]),
-            operators=operators(side),
-        )
-
-    decode_keys = round(sum(workload.decode_steps_keys) / 2) if mean_step else workload.shown_decode_keys
+    evaluation, place = simulated.evaluation(index)
     return (
-        stage(0, Stage.PREFILL, workload.input_len, workload.input_len),
-        stage(1, Stage.DECODE, 1, decode_keys),
+        _stage(simulated, index, Stage.PREFILL, evaluation.prefill, place, 0),
+        _stage(simulated, index, Stage.DECODE, evaluation.decode, place, 0 if mean_step else 1),
     )
+
+
+def _stage(
+    simulated: SimulatedGrid, index: int, stage: Stage, cost: Cost, place: int, column: int
+) -> StageAnalysis:
+    """One step, a column of the costs of one scenario, with the figures of each operator."""
+    deployment = simulated.simulations[index].candidate.scenario.deployment
+    table, folded = cost.table, cost.folded
+    cell = (place, slice(None), column)
+    runs, predicted = folded.runs[place], cost.expected_s is not None
+    flops, moved, ideal = cost.flops[cell], cost.bytes[cell], cost.ideal_s[cell]
+    by_class = cost.bytes_by_class(place)[:, :, column]
+    time = ideal if cost.expected_s is None else cost.expected_s[place, 0, :, column]
+    overhead = 0.0 if cost.constants is None else float(cost.constants.step_s[place, 0])
+    spent = runs * time
+    total = float(spent.sum()) + overhead
+    intensity = np.divide(flops, moved, out=np.zeros_like(flops), where=moved > 0)
+    peak, bandwidth = folded.peak_flops_per_s[place], 1 / folded.seconds_per_byte[place, 2]
+    attainable = np.minimum(intensity * bandwidth, peak)
+    bound = cost.bound[cell]
+    stage_flops, stage_bytes = float(runs @ flops), float(runs @ moved)
+    message = cost.message_bytes(place)[:, column]
+    figures = np.stack(
+        (
+            flops,
+            moved,
+            message,
+            intensity,
+            peak / bandwidth,
+            ideal * 1e6,
+            time * 1e6,
+            spent / total,
+            attainable,
+        )
+    )
+    (row_flops, row_bytes, row_messages, row_intensity, ridge_points, ideal_us, time_us, share, rate) = (
+        figures.tolist()
+    )
+    operators = tuple(
+        map(
+            OperatorAnalysis._make,
+            zip(
+                table.names,
+                table.layer_kinds,
+                runs.tolist(),
+                row_flops,
+                row_bytes,
+                map(BytesByClass._make, by_class.T.tolist()),
+                row_messages,
+                row_intensity,
+                ridge_points,
+                [_BOUND_OF[code] for code in bound.tolist()],
+                ideal_us,
+                time_us if predicted else repeat(None),
+                share,
+                _dtypes(table, deployment),
+                rate,
+                strict=False,
+            ),
+        )
+    )
+    shares = _bound_shares(bound, spent, overhead, total)
+    steps = _at(cost, place, column)
+    times = cost.expected_step_s[place, :, column]
+    return StageAnalysis(
+        stage=stage,
+        bound=shares[0].bound,
+        ideal_time_ms=float(cost.ideal_step_s[place, column]) * 1e3,
+        expected_time_ms=float(times[0]) * 1e3 if predicted else None,
+        low_time_ms=float(times.min()) * 1e3 if predicted else None,
+        high_time_ms=float(times.max()) * 1e3 if predicted else None,
+        step_overhead_ms=overhead * 1e3 if predicted else None,
+        flops=stage_flops,
+        bytes=stage_bytes,
+        bytes_by_class=BytesByClass._make((runs @ by_class.T).tolist()),
+        arithmetic_intensity=stage_flops / stage_bytes,
+        bound_shares=shares,
+        batch=_whole(steps.batch),
+        query_len=_whole(steps.query_len),
+        keys=_whole(steps.keys + steps.span / 2),
+        ridge_batch=ridge_batch(cost, place, steps, MAX_BATCH),
+        operators=operators,
+    )
+
+
+def _at(cost: Cost, place: int, column: int) -> Steps:
+    """One step of many, shape (1, 1)."""
+    return Steps(*(figure[place : place + 1, column : column + 1] for figure in cost.steps.arrays))
+
+
+def _whole(figure: NDArray[np.float64]) -> float:
+    """The one entry of an array, as a whole number where it is one."""
+    value = float(figure[0, 0])
+    return int(value) if value.is_integer() else value
+
+
+def _dtypes(table: OperatorTable, deployment: Deployment) -> list[Dtype]:
+    """The format that each operator computes in."""
+
+    def of(row: Row, *, multiplies: bool) -> Dtype:
+        return deployment.gemm_dtype_of(row.module) if multiplies else deployment.compute_dtype
+
+    return [
+        of(row, multiplies=multiplies)
+        for row, multiplies in zip(table.rows, table.multiplies.tolist(), strict=True)
+    ]
 
 
 def _bound_shares(

@@ -10,11 +10,11 @@ from ridgeline_server.domain.deployment import (
     CostBasis,
     Deployment,
     DeploymentRequest,
-    resolve_deployment,
 )
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedDtypeError
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Slo, Workload
 from ridgeline_server.rpc.checks import Checks, Range
 from ridgeline_server.rpc.convert.enums import ATTENTION, BASIS, DTYPE

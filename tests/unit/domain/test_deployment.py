@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ridgeline_server.domain.config_reader import read_config
-from ridgeline_server.domain.deployment import DeploymentRequest, compute_dtype_on, resolve_deployment
+from ridgeline_server.domain.deployment import DeploymentRequest
 from ridgeline_server.domain.dtypes import Dtype, kv_bits, weight_bits
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedDtypeError
+from ridgeline_server.domain.resolve import compute_dtype_on, resolve_deployment
 from tests.unit.domain.model_configs import small
 from tests.unit.questions import LLAMA_2_7B, LLAMA_3_8B, W4, W8A8, Stated, device, model
 

@@ -8,7 +8,8 @@ from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable
 from ridgeline_server.advisor.weight_only import bits, quantized_checkpoint
 from ridgeline_server.advisor.wording import change, makes_it_fit, spent_on
 from ridgeline_server.domain.dtypes import Dtype
-from ridgeline_server.roofline.results import Bound, Stage
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.results import Bound
 from ridgeline_server.roofline.wording import share
 
 HALF = 0.5

@@ -4,7 +4,7 @@ from ridgeline_server.advisor.kv_compression import explain, propose_format
 from ridgeline_server.advisor.results import Effort
 from ridgeline_server.advisor.technique import Technique
 from ridgeline_server.domain.dtypes import Dtype
-from ridgeline_server.roofline.results import Stage
+from ridgeline_server.roofline.operators.layer import Stage
 
 TECHNIQUE = Technique(
     id="kv-cache-int8",

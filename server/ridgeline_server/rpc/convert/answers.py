@@ -120,7 +120,7 @@ def _stage(stage: StageAnalysis) -> Fields:
         {
             "name": name,
             "layer_kind": layer_kind,
-            "count": occurrences,
+            "count": round(occurrences),
             "flops": flops,
             "bytes": moved,
             "bytes_by_class": {
@@ -145,7 +145,9 @@ def _stage(stage: StageAnalysis) -> Fields:
             flops,
             moved,
             (weights, activations_in, activations_out, kv_read, kv_written),
+            _message,
             intensity,
+            _ridge_point,
             bound,
             ideal_time_us,
             expected_time_us,
@@ -167,9 +169,9 @@ def _stage(stage: StageAnalysis) -> Fields:
         "bytes_by_class": _bytes_by_class(stage.bytes_by_class),
         "arithmetic_intensity": stage.arithmetic_intensity,
         "bound_shares": shares,
-        "batch": stage.batch,
-        "query_len": stage.query_len,
-        "keys": stage.keys,
+        "batch": round(stage.batch),
+        "query_len": round(stage.query_len),
+        "keys": round(stage.keys),
         "ridge_batch": stage.ridge_batch,
         "operators": operators,
     }

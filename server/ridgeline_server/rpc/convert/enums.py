@@ -15,6 +15,7 @@ from ridgeline_server.domain.deployment import AttentionKernel, CostBasis
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import OperatorClass, ProfileLevel
 from ridgeline_server.roofline import results as analysis
+from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.store import entries
 
 E = TypeVar("E", bound=StrEnum)
@@ -44,7 +45,7 @@ class EnumMap(Generic[E]):
 
 
 DTYPE = EnumMap(types_pb2.Dtype.DESCRIPTOR, "DTYPE", Dtype)
-STAGE = EnumMap(types_pb2.Stage.DESCRIPTOR, "STAGE", analysis.Stage)
+STAGE = EnumMap(types_pb2.Stage.DESCRIPTOR, "STAGE", Stage)
 BOUND = EnumMap(types_pb2.Bound.DESCRIPTOR, "BOUND", analysis.Bound)
 CONFIDENCE = EnumMap(types_pb2.Confidence.DESCRIPTOR, "CONFIDENCE", entries.Confidence)
 ORIGIN = EnumMap(types_pb2.Origin.DESCRIPTOR, "ORIGIN", entries.Origin)

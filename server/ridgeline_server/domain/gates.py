@@ -1,0 +1,177 @@
+"""Gates: which combinations of model, device and deployment cannot work, each refused by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.dtypes import SIXTEEN_BIT, Dtype
+from ridgeline_server.domain.errors import FieldViolation
+from ridgeline_server.domain.hardware import Hardware
+from ridgeline_server.domain.mixers import (
+    Attention,
+    CompressedAttention,
+    LatentAttention,
+    LinearAttention,
+    StateSpace,
+)
+from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.parallelism import Parallelism
+from ridgeline_server.domain.speculation import Draft
+
+MAX_DEVICES = 4096
+MAX_DRAFTED = 64
+
+
+def check_parallelism(model: Model, parallel: Parallelism) -> Iterator[FieldViolation]:
+    """Why a model cannot be divided over devices like that, with the nearest degrees that can be."""
+    field = "deployment.parallel"
+    wrong = False
+    for name in ("tp", "pp", "ep", "attention_dp", "dp"):
+        degree = getattr(parallel, name)
+        if not 1 <= degree <= MAX_DEVICES:
+            wrong = True
+            yield FieldViolation(f"{field}.{name}", f"is {degree}; give 1 to {MAX_DEVICES}")
+    if wrong:
+        return
+    yield from _tensor_parallel(model, parallel.tp)
+    if parallel.pp > model.layer_count:
+        yield FieldViolation(
+            f"{field}.pp", f"is {parallel.pp}; {model.name} has {model.layer_count} layers: give at most that"
+        )
+    experts = model.experts
+    stage = parallel.stage_devices
+    if experts is None:
+        for name in ("ep", "attention_dp"):
+            if getattr(parallel, name) > 1:
+                way = "give 1" if name == "ep" else "give 1, and dp for replicas"
+                yield FieldViolation(
+                    f"{field}.{name}", f"is {getattr(parallel, name)}; {model.name} has no experts: {way}"
+                )
+        return
+    width = experts.intermediate_size
+
+    def divides(degree: int) -> bool:
+        return degree <= experts.expert_count and stage % degree == 0 and width % (stage // degree) == 0
+
+    if not divides(parallel.ep):
+        yield FieldViolation(
+            f"{field}.ep",
+            f"is {parallel.ep}; it must divide the {stage} devices of a stage (tp x attention_dp), be at most "
+            f"the {experts.expert_count} experts, and leave a number that divides their width of {width}: give "
+            f"{_nearest(parallel.ep, stage, divides)}",
+        )
+
+
+def _tensor_parallel(model: Model, tp: int) -> Iterator[FieldViolation]:
+    if tp == 1:
+        return
+    heads = _head_counts(model)
+
+    def divides(degree: int) -> bool:
+        return all(count % degree == 0 for _, count in heads["divided"]) and all(
+            count % degree == 0 or degree % count == 0 for _, count in heads["copied"]
+        )
+
+    if divides(tp):
+        return
+    nearest = _nearest(tp, MAX_DEVICES, divides)
+    for what, count in heads["divided"]:
+        if count % tp:
+            yield FieldViolation(
+                "deployment.parallel.tp", f"is {tp}, which does not divide the {count} {what}; give {nearest}"
+            )
+            return
+    for what, count in heads["copied"]:
+        if count % tp and tp % count:
+            yield FieldViolation(
+                "deployment.parallel.tp",
+                f"is {tp}, which neither divides nor is a multiple of the {count} {what}; give {nearest}",
+            )
+            return
+
+
+def _head_counts(model: Model) -> dict[str, list[tuple[str, int]]]:
+    divided: dict[tuple[str, int], None] = {}
+    copied: dict[tuple[str, int], None] = {}
+    for kind in model.layer_kinds:
+        for mixer in kind.mixers:
+            match mixer:
+                case Attention():
+                    divided["query heads", mixer.head_count] = None
+                    copied["key-value heads", mixer.kv_head_count] = None
+                case LatentAttention() | CompressedAttention():
+                    divided["query heads", mixer.head_count] = None
+                case StateSpace():
+                    count = mixer.head_count if mixer.version == 2 else mixer.inner_size
+                    divided["state-space heads" if mixer.version == 2 else "channels", count] = None
+                case LinearAttention():
+                    divided["linear-attention heads", mixer.key_head_count] = None
+                case _:
+                    pass
+    return {"divided": list(divided), "copied": list(copied)}
+
+
+def _nearest(wanted: int, limit: int, works: Callable[[int], bool]) -> str:
+    """The degrees next to the wanted one that work, below and above."""
+    below = next((d for d in range(wanted - 1, 0, -1) if works(d)), None)
+    above = next((d for d in range(wanted + 1, min(8 * wanted, limit) + 1) if works(d)), None)
+    return " or ".join(str(degree) for degree in (below, above) if degree is not None)
+
+
+def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -> Iterator[FieldViolation]:
+    """What is wrong with shares, drafts, sparsity and offloading."""
+    shares = (
+        ("prefix_hit_rate", deployment.prefix_hit_rate, 0.0, 1.0),
+        ("kv_keep_ratio", deployment.kv_keep_ratio, 1e-6, 1.0),
+        ("skipped_layer_share", deployment.skipped_layer_share, 0.0, 0.99),
+        ("offload.weight_share", deployment.offload.weight_share, 0.0, 1.0),
+        ("offload.kv_share", deployment.offload.kv_share, 0.0, 1.0),
+        ("expert_popularity_spread", deployment.expert_popularity_spread, 0.0, 100.0),
+        ("offload.host_bandwidth_bytes_per_s", deployment.offload.host_bandwidth_bytes_per_s, 1e6, 1e15),
+        ("node_bandwidth_bytes_per_s", deployment.node_bandwidth_bytes_per_s, 1e6, 1e15),
+        ("memory_utilization", deployment.memory_utilization, 0.01, 1.0),
+        ("chunk_tokens", deployment.chunk_tokens, 1, 100_000_000),
+    )
+    for name, value, low, high in shares:
+        if value is not None and not low <= value <= high:
+            yield FieldViolation(f"deployment.{name}", f"is {value:g}; give {low:g} to {high:g}")
+    if deployment.sparse_weights:
+        yield from _sparse(deployment, hardware)
+    speculation = deployment.speculation
+    if speculation is None:
+        return
+    if not 1 <= speculation.tokens <= MAX_DRAFTED:
+        yield FieldViolation(
+            "deployment.speculation.tokens",
+            f"is {speculation.tokens}; give 1 to {MAX_DRAFTED} drafted tokens",
+        )
+    if not 0 <= speculation.acceptance_rate <= 1:
+        yield FieldViolation(
+            "deployment.speculation.acceptance_rate", f"is {speculation.acceptance_rate:g}; give 0 to 1"
+        )
+    if (speculation.draft is Draft.MODEL) is not (speculation.model is not None):
+        yield FieldViolation(
+            "deployment.speculation.draft_model", "goes with the draft `model`, and with no other; give both"
+        )
+    if speculation.model is not None and speculation.model.vocab_size < model.vocab_size // 2:
+        yield FieldViolation(
+            "deployment.speculation.draft_model",
+            f"has a vocabulary of {speculation.model.vocab_size}, the model one of {model.vocab_size}; "
+            "a draft model shares the model's vocabulary",
+        )
+
+
+def _sparse(deployment: Deployment, hardware: Hardware) -> Iterator[FieldViolation]:
+    """2:4 sparsity needs a unit that skips the zeros: NVIDIA's since Ampere, the first with bf16."""
+    if hardware.vendor.lower() != "nvidia" or Dtype.BF16 not in hardware.peak_flops_per_s:
+        yield FieldViolation(
+            "deployment.sparse_weights",
+            f"is set, but no unit of {hardware.name} is known that skips two zeros of four (NVIDIA GPUs from "
+            "Ampere on have one); leave it unset",
+        )
+    if deployment.weight_dtype not in (*SIXTEEN_BIT, Dtype.FP8, Dtype.INT8):
+        yield FieldViolation(
+            "deployment.sparse_weights",
+            f"is set with {deployment.weight_dtype} weights; 2:4 kernels take 16-bit, fp8 and int8 ones",
+        )

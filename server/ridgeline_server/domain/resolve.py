@@ -1,0 +1,196 @@
+"""Fills what a request leaves open of a deployment, and checks it against the model and the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ridgeline_server.domain.deployment import (
+    OUTER_MODULES,
+    QUANTIZED_MODULES,
+    Deployment,
+    DeploymentRequest,
+)
+from ridgeline_server.domain.dtypes import (
+    ACTIVATION_DTYPES,
+    DEFAULT_GROUP_SIZE,
+    GROUP_SCALE_BITS,
+    KV_DTYPES,
+    SIXTEEN_BIT,
+    WEIGHT_DTYPES,
+    Dtype,
+)
+from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError, UnsupportedDtypeError
+from ridgeline_server.domain.gates import check_parallelism, check_techniques
+from ridgeline_server.domain.hardware import Hardware
+from ridgeline_server.domain.model import Model, WeightFormat
+
+
+def compute_dtype_on(model: Model, hardware: Hardware) -> Dtype:
+    """The wide format a model computes in on a device: its own when the device has the unit, else the other
+    16-bit format, else fp32 - as engines choose it (a T4 runs bf16 checkpoints in fp16).
+    """
+    for dtype in (model.dtype, Dtype.BF16, Dtype.FP16, Dtype.FP32):
+        if dtype in hardware.peak_flops_per_s:
+            return dtype
+    raise UnsupportedDtypeError(
+        f"{hardware.name} has no peak rate for {model.dtype}, bf16, fp16 or fp32, so nothing can be "
+        "computed on it; add one of them to its peaks",
+        "hardware.peaks",
+    )
+
+
+def resolve_deployment(request: DeploymentRequest, model: Model, hardware: Hardware) -> Deployment:
+    """Fills the unset fields and checks the combination against the model and the device.
+
+    Raises InvalidFieldsError for formats that cannot be stored or combined and for what cannot be divided
+    over devices, UnsupportedDtypeError for a compute format without a unit on the device.
+    """
+    compute = _compute_dtype(request, model, hardware)
+    weight = request.weight_dtype or model.weight_dtype
+    group = request.weight_group_size
+    if group is None:
+        from_checkpoint = weight == model.weight_dtype
+        group = model.weight_group_size if from_checkpoint else DEFAULT_GROUP_SIZE.get(weight, 0)
+    own = (weight, group) == (model.weight_dtype, model.weight_group_size)
+    scale_bits = model.weight_scale_bits if own else GROUP_SCALE_BITS
+    activation = request.activation_dtype
+    if activation is None:
+        wanted = model.activation_dtype if weight == model.weight_dtype else None
+        activation = _usable(wanted, hardware) or compute
+    deployment = Deployment(
+        weight_dtype=weight,
+        weight_group_size=group,
+        lm_head_dtype=request.lm_head_dtype or model.dtype,
+        activation_dtype=activation,
+        kv_dtype=request.kv_dtype or compute,
+        compute_dtype=compute,
+        attention=request.attention,
+        weight_scale_bits=scale_bits,
+        parallel=request.parallel,
+        chunk_tokens=request.chunk_tokens,
+        prefix_hit_rate=request.prefix_hit_rate,
+        kv_keep_ratio=request.kv_keep_ratio,
+        speculation=request.speculation,
+        offload=request.offload,
+        sparse_weights=request.sparse_weights,
+        skipped_layer_share=request.skipped_layer_share,
+        expert_popularity_spread=request.expert_popularity_spread,
+        node_bandwidth_bytes_per_s=request.node_bandwidth_bytes_per_s,
+        engine=request.engine,
+        engine_version=request.engine_version,
+        memory_utilization=request.memory_utilization,
+    )
+    if own:
+        deployment = replace(deployment, formats=tuple(_of_checkpoint(request, deployment, model, hardware)))
+    stated = {stated.module: stated for stated in request.formats}
+    kept = tuple(f for f in deployment.formats if f.module not in stated)
+    deployment = replace(deployment, formats=(*kept, *stated.values()))
+    violations = [
+        *_formats(deployment, request),
+        *check_parallelism(model, deployment.parallel),
+        *check_techniques(deployment, model, hardware),
+    ]
+    if violations:
+        raise InvalidFieldsError(violations)
+    for used in (activation, *(f.activation_dtype for f in deployment.formats)):
+        if used in LOW_BIT and hardware.unit_for(used) is None:
+            raise _no_unit(used, hardware)
+    return deployment
+
+
+LOW_BIT = (Dtype.INT8, Dtype.FP8, Dtype.NVFP4, Dtype.MXFP4)
+"""Activation formats that need a unit of their own, and weights of the same format."""
+
+
+def _usable(dtype: Dtype | None, hardware: Hardware) -> Dtype | None:
+    """An activation format that a checkpoint asks for, where the device computes in it."""
+    if dtype is None or dtype not in ACTIVATION_DTYPES or hardware.unit_for(dtype) is None:
+        return None
+    return dtype
+
+
+def _of_checkpoint(
+    request: DeploymentRequest, deployment: Deployment, model: Model, hardware: Hardware
+) -> Iterator[WeightFormat]:
+    """Module classes that the checkpoint stores otherwise than most of its weights."""
+    for stored in model.module_formats:
+        if stored.module in OUTER_MODULES and request.lm_head_dtype is not None:
+            continue
+        quantized = stored.dtype is not model.dtype
+        if stored.module not in QUANTIZED_MODULES and not quantized:
+            continue
+        wanted = _usable(stored.activation_dtype, hardware)
+        if request.activation_dtype is not None:
+            wanted = stored.dtype if request.activation_dtype is stored.dtype and quantized else None
+        found = replace(stored, activation_dtype=wanted)
+        if found != deployment.format_of(stored.module):
+            yield found
+
+
+def _formats(deployment: Deployment, request: DeploymentRequest) -> Iterator[FieldViolation]:
+    """What is wrong with the formats."""
+    weight, activation, group = (
+        deployment.weight_dtype,
+        deployment.activation_dtype,
+        deployment.weight_group_size,
+    )
+    yield from _storable("deployment.weight_dtype", weight, WEIGHT_DTYPES)
+    yield from _storable("deployment.lm_head_dtype", deployment.lm_head_dtype, WEIGHT_DTYPES)
+    yield from _storable("deployment.activation_dtype", activation, ACTIVATION_DTYPES)
+    yield from _storable("deployment.kv_dtype", deployment.kv_dtype, KV_DTYPES)
+    yield from _group("deployment.weight_group_size", group)
+    if activation in LOW_BIT and weight != activation:
+        yield _mixed_gemm("deployment.activation_dtype", activation, weight, deployment.compute_dtype)
+    for index, stated in enumerate(request.formats):
+        field = f"deployment.formats[{index}]"
+        yield from _storable(f"{field}.dtype", stated.dtype, WEIGHT_DTYPES)
+        yield from _group(f"{field}.group_size", stated.group_size)
+        if stated.activation_dtype is not None:
+            yield from _storable(f"{field}.activation_dtype", stated.activation_dtype, ACTIVATION_DTYPES)
+            if stated.activation_dtype in LOW_BIT and stated.activation_dtype != stated.dtype:
+                yield _mixed_gemm(
+                    f"{field}.activation_dtype",
+                    stated.activation_dtype,
+                    stated.dtype,
+                    deployment.compute_dtype,
+                )
+
+
+def _group(field: str, group: int) -> list[FieldViolation]:
+    if 0 <= group <= 65536:
+        return []
+    return [FieldViolation(field, f"is {group}; give 0 (per channel) to 65536, 128 is usual")]
+
+
+def _mixed_gemm(field: str, activation: Dtype, weight: Dtype, compute: Dtype) -> FieldViolation:
+    return FieldViolation(
+        field,
+        f"is {activation} with {weight} weights; a GEMM computes in {activation} only when its "
+        f"weights are {activation} too: set weight_dtype to {activation}, or activation_dtype to {compute}",
+    )
+
+
+def _compute_dtype(request: DeploymentRequest, model: Model, hardware: Hardware) -> Dtype:
+    """The wide format: the one that was asked for as activation format, else the model's or the device's."""
+    stated = request.activation_dtype
+    if stated not in (Dtype.FP32, *SIXTEEN_BIT):
+        return compute_dtype_on(model, hardware)
+    if stated not in hardware.peak_flops_per_s:
+        raise _no_unit(stated, hardware)
+    return stated
+
+
+def _no_unit(dtype: Dtype, hardware: Hardware) -> UnsupportedDtypeError:
+    units = ", ".join(sorted(hardware.peak_flops_per_s))
+    if dtype in hardware.unsupported_dtypes:
+        problem = f"{hardware.lack_of(dtype)}, so it cannot compute with {dtype} activations"
+    else:
+        problem = f"{hardware.lack_of(dtype)}; if it has the unit, give one with --set peaks.{dtype}=..."
+    return UnsupportedDtypeError(f"{problem}; it computes in {units}", "deployment.activation_dtype")
+
+
+def _storable(field: str, dtype: Dtype, allowed: tuple[Dtype, ...]) -> list[FieldViolation]:
+    if dtype in allowed:
+        return []
+    return [FieldViolation(field, f"is {dtype}; give one of {', '.join(allowed)}")]

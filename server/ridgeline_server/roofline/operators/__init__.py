@@ -1,0 +1,1 @@
+"""The operators of one step of a model on one device of a deployment, as coefficients of step variables."""

@@ -1,0 +1,155 @@
+"""What the rows of a layer share: its model, its part of the devices, and products with its matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ridgeline_server.domain.deployment import AttentionKernel
+from ridgeline_server.domain.model import LayerKind, Model
+from ridgeline_server.domain.parallelism import Parallelism
+from ridgeline_server.domain.tensors import ModuleClass, TensorKind, WeightTensor
+from ridgeline_server.roofline.operators.rows import (
+    Collective,
+    Quantity,
+    Row,
+    Terms,
+    Work,
+    add_terms,
+    added,
+    norm_terms,
+)
+from ridgeline_server.roofline.operators.sharding import Split, kv_head_share, split_of
+from ridgeline_server.roofline.operators.variables import ONE, TOKENS, Count, Routing, Variable
+
+
+class Stage(StrEnum):
+    """A stage of a request's life."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What the rows of one device depend on besides the model."""
+
+    parallel: Parallelism
+    kernel: AttentionKernel
+    stage: Stage
+    expert_popularity_spread: float = 0.0
+
+    @property
+    def fused(self) -> bool:
+        """Whether attention is one kernel."""
+        return self.kernel is AttentionKernel.FUSED
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer kind on one device."""
+
+    model: Model
+    kind: LayerKind
+    placement: Placement
+
+    @property
+    def hidden(self) -> int:
+        """The hidden size."""
+        return self.model.hidden_size
+
+    @property
+    def tp(self) -> int:
+        """Devices that divide a matrix."""
+        return self.placement.parallel.tp
+
+    def row(
+        self, name: str, terms: Terms, work: Work = Work.ELEMENTWISE, module: ModuleClass = ModuleClass.NORM
+    ) -> Row:
+        """A row of this kind."""
+        return Row(name, self.kind.name, self.kind.count, terms, work, module)
+
+    def gemm(
+        self, tensor: WeightTensor, held: float = 0.0, *, kv_heads: int = 1, out: Terms | None = None
+    ) -> Row:
+        """A product with a weight matrix (out, in) over all tokens. The residual stream and `held` further
+        elements per token stay alive beside it; `out` replaces its own output.
+        """
+        terms = added(self.product(tensor, kv_heads=kv_heads, out=out), self.hold(held))
+        return self.row(tensor.operator, terms, Work.GEMM, tensor.module)
+
+    def product(self, tensor: WeightTensor, *, kv_heads: int = 1, out: Terms | None = None) -> Terms:
+        """The terms of a product with a matrix, or with several side by side."""
+        rows, columns = self.shape(tensor, kv_heads)
+        copies, chosen = float(tensor.copies), float(tensor.active_copies or tensor.copies)
+        weights: dict[Variable, float] = {ONE: rows * columns * copies}
+        inputs = columns * chosen
+        if tensor.active_copies is not None:
+            routing = Routing(tensor.copies, tensor.copies, tensor.active_copies)
+            weights = {Variable(Count.EXPERTS_HIT, routing): rows * columns}
+            inputs = columns
+        elif split_of(tensor) is Split.BLOCKS:
+            weights = {ONE: rows * columns * copies / self.tp}
+            chosen, inputs = chosen / self.tp, inputs / self.tp
+        return {
+            Quantity.FLOPS: {TOKENS: 2 * rows * columns * chosen},
+            Quantity.WEIGHTS: weights,
+            Quantity.IN_GEMM: {TOKENS: inputs},
+            **({Quantity.OUT_WIDE: {TOKENS: rows * chosen}} if out is None else out),
+        }
+
+    def shape(self, tensor: WeightTensor, kv_heads: int = 1) -> tuple[float, float]:
+        """Outputs and inputs of a matrix that this device has."""
+        rows, columns = float(tensor.shape[0]), float(tensor.shape[1])
+        match split_of(tensor):
+            case Split.COLUMN:
+                rows /= self.tp
+            case Split.ROW:
+                columns /= self.tp
+            case Split.KV_HEADS:
+                rows *= kv_head_share(kv_heads, self.placement.parallel)
+            case _:
+                pass
+        return rows, columns
+
+    def hold(self, elements: float = 0.0) -> Terms:
+        """The residual stream and more that stays alive, elements per token."""
+        return {Quantity.HELD_WIDE: {TOKENS: self.hidden * self.model.residual_streams + elements}}
+
+    def norm(self, name: str, module: ModuleClass, out: Quantity = Quantity.OUT_GEMM) -> Iterator[Row]:
+        """A norm on the residual stream, where this kind has it."""
+        if name in self.kind.norms:
+            yield self.row(name, norm_terms(self.hidden, out), module=module)
+
+    def inner_norm(self, tensor: WeightTensor, width: float) -> Row:
+        """A norm within a mixer or an MLP over `width` elements of a token."""
+        terms = added(norm_terms(width, Quantity.OUT_WIDE), self.hold())
+        return self.row(tensor.operator, terms, module=tensor.module)
+
+    def add(self, name: str) -> Row:
+        """The sum with the residual stream."""
+        return self.row(name, add_terms(float(self.hidden * self.model.residual_streams)))
+
+    def all_reduce(self) -> Iterator[Row]:
+        """The sum over tensor-parallel devices of what a row-parallel matrix gives."""
+        if self.tp > 1:
+            yield collective(
+                "all_reduce",
+                self,
+                Collective.ALL_REDUCE,
+                self.tp,
+                {Quantity.MESSAGE_WIDE: {TOKENS: self.hidden}},
+            )
+
+
+def collective(name: str, layer: Layer, what: Collective, ranks: int, message: Terms) -> Row:
+    """An exchange between devices in each layer of a kind."""
+    return Row(
+        name, layer.kind.name, layer.kind.count, message, Work.COLLECTIVE, collective=what, ranks=ranks
+    )
+
+
+def matrices(tensors: Sequence[WeightTensor]) -> dict[str, WeightTensor]:
+    """The matrices by their operators."""
+    return {tensor.operator: tensor for tensor in tensors if tensor.kind is TensorKind.MATRIX}
