@@ -17,6 +17,14 @@ class OperatorClass(StrEnum):
     DECODE_ATTENTION = "decode_attention"
     ELEMENTWISE = "elementwise"
     STEP = "step"
+    MOE = "moe"
+    ALL_REDUCE = "all_reduce"
+    RING = "ring"
+    RING_STEP = "ring_step"
+    ALL_TO_ALL = "all_to_all"
+    PCIE_PAIR = "pcie_pair"
+    PCIE_GROUP = "pcie_group"
+    NETWORK = "network"
 
 
 class ProfileLevel(StrEnum):
@@ -41,7 +49,9 @@ class EfficiencyProfile:
     """Constants of one operator class; empty `hardware_id` and `engine`, None `dtype` (what it computes in)
     and None `weight_dtype` (how its weights are stored) match any.
 
-    expected = launch_time + ((F / (ec P))^p + (B / (em BW))^p)^(1/p), DESIGN: docs/model.md.
+    expected = launch_time + ((F / (ec P))^p + (B / (em BW))^p)^(1/p), DESIGN: docs/model.md. Of the
+    classes that move messages between devices `memory_efficiency` is the attained share of the link, and the
+    compute efficiency is not used.
     """
 
     id: str
