@@ -45,7 +45,8 @@ MEMBERS: dict[str, tuple[str, ...]] = {
 }
 """Models of the catalog for the architectures of which the source gives a mean over models it does not name.
 
-Kimi-VL-A3B has the language model of Moonlight-16B-A3B, LLaVA-NeXT that of Mistral-7B-Instruct-v0.2.
+Kimi-VL-A3B has the language model of Moonlight-16B-A3B, LLaVA-NeXT has several, of which that of
+Mistral-7B-Instruct-v0.2 is assumed.
 """
 IMAGE_MODELS = ("arch:Gemma3", "arch:KimiVL", "arch:LlavaNext", "arch:Mistral3", "arch:Qwen2_5_VL")
 """Starred in the source; images are no part of the model of memory."""
