@@ -1,4 +1,4 @@
-"""The data files that seed the catalog: hardware, models, efficiency profiles and evidence."""
+"""The data files that seed the catalog: hardware, models, efficiency profiles, evidence and engines."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def efficiency_documents() -> Iterator[tuple[str, Document]]:
 def evidence_documents() -> Iterator[tuple[str, Document]]:
     """What is published about each technique, as (file name, document), sorted by file name."""
     return _documents("evidence")
+
+
+def engine_documents() -> Iterator[tuple[str, Document]]:
+    """What serving engines keep of a device's memory, as (file name, document), sorted by file name."""
+    return _documents("engines")
 
 
 def _documents(folder: str) -> Iterator[tuple[str, Document]]:
