@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, GROUP_SCALE_BITS, Dtype, weight_bits
+from ridgeline_server.domain.engine import EngineMatch
 from ridgeline_server.domain.model import WeightFormat
 from ridgeline_server.domain.parallelism import ONE_DEVICE, Parallelism
 from ridgeline_server.domain.speculation import Speculation
@@ -103,8 +104,7 @@ class Deployment:
     skipped_layer_share: float = 0.0
     expert_popularity_spread: float = 0.0
     node_bandwidth_bytes_per_s: float = NODE_BANDWIDTH_BYTES_PER_S
-    engine: str = ""
-    engine_version: str = ""
+    engine: EngineMatch | None = None
     memory_utilization: float | None = None
 
     def storing(self, dtype: Dtype, group_size: int, activation_dtype: Dtype) -> Deployment:
@@ -190,6 +190,5 @@ class DeploymentRequest:
     skipped_layer_share: float = 0.0
     expert_popularity_spread: float = 0.0
     node_bandwidth_bytes_per_s: float = NODE_BANDWIDTH_BYTES_PER_S
-    engine: str = ""
-    engine_version: str = ""
+    engine: EngineMatch | None = None
     memory_utilization: float | None = None

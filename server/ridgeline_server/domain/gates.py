@@ -57,9 +57,9 @@ def check_parallelism(model: Model, parallel: Parallelism) -> Iterator[FieldViol
     if not divides(parallel.ep):
         yield FieldViolation(
             f"{field}.ep",
-            f"is {parallel.ep}; it must divide the {stage} devices of a stage (tp x attention_dp), be at most "
-            f"the {experts.expert_count} experts, and leave a number that divides their width of {width}: give "
-            f"{_nearest(parallel.ep, stage, divides)}",
+            f"is {parallel.ep}; it must divide the {stage} devices of a stage (tp x attention_dp), be at "
+            f"most the {experts.expert_count} experts, and leave a number that divides their width of "
+            f"{width}: give {_nearest(parallel.ep, stage, divides)}",
         )
 
 

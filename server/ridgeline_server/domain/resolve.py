@@ -78,7 +78,6 @@ def resolve_deployment(request: DeploymentRequest, model: Model, hardware: Hardw
         expert_popularity_spread=request.expert_popularity_spread,
         node_bandwidth_bytes_per_s=request.node_bandwidth_bytes_per_s,
         engine=request.engine,
-        engine_version=request.engine_version,
         memory_utilization=request.memory_utilization,
     )
     if own:

@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ridgeline_server.domain.deployment import DeploymentRequest, resolve_deployment
+from ridgeline_server.domain.deployment import DeploymentRequest
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import Estimate
 from ridgeline_server.domain.engine import EngineRelease, NonTorchMemory
+from ridgeline_server.domain.parallelism import Parallelism
+from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.roofline.engine_memory import (
     EngineMemory,
     activation_bytes,
     engine_memory,
     max_concurrency,
 )
-from ridgeline_server.roofline.memory import kv_cache_bytes_per_sequence, weights_bytes
+from ridgeline_server.roofline.memory import cache_of, weights_bytes
 from ridgeline_server.store.engines import builtin_engines
 from tests.unit.questions import DEVICES, GIB, MODEL_IDS, model
 from tests.unit.roofline.engine_rows import IMAGE_MODELS, LIMITS, RELEASES, UNDETERMINED, Row, release, rows
@@ -32,21 +34,21 @@ RUNS = tuple(row for row in rows() if row.is_run)
 
 def weights_gib(row: Row) -> float:
     """Weights on one GPU of a run, in GiB."""
-    request = (
-        DeploymentRequest(Dtype.FP32, lm_head_dtype=Dtype.FP32, activation_dtype=Dtype.FP32)
-        if row.weight_dtype == "fp32"
-        else DeploymentRequest(Dtype(row.weight_dtype))
+    wide = {"lm_head_dtype": Dtype.FP32, "activation_dtype": Dtype.FP32} if row.weight_dtype == "fp32" else {}
+    request = DeploymentRequest(
+        Dtype(row.weight_dtype),
+        parallel=Parallelism(tp=row.tp or 1),
+        **wide,  # type: ignore[arg-type]
     )
     subject = model(row.model_id)
-    deployment = resolve_deployment(request, subject, DEVICES["h100-sxm"])
-    return weights_bytes(subject, deployment) / (row.tp or 1) / GIB
+    return weights_bytes(subject, resolve_deployment(request, subject, DEVICES["h100-sxm"])) / GIB
 
 
 def sequence_bytes(row: Row) -> float:
     """KV cache of a sequence of CONTEXT tokens on one GPU of a run, 16 bits an element."""
     subject = model(row.model_id)
-    deployment = resolve_deployment(DeploymentRequest(), subject, DEVICES["h100-sxm"])
-    return kv_cache_bytes_per_sequence(subject, deployment, CONTEXT) / (row.tp or 1)
+    request = DeploymentRequest(parallel=Parallelism(tp=row.tp or 1))
+    return cache_of(subject, resolve_deployment(request, subject, DEVICES["h100-sxm"])).bytes_at(CONTEXT)
 
 
 def predicted(row: Row, known: Sequence[Row]) -> EngineMemory:

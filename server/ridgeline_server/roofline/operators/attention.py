@@ -24,7 +24,7 @@ HERE = ModuleClass.ATTENTION
 
 
 def attention_rows(layer: Layer, attention: Attention, tensors: Sequence[WeightTensor]) -> Iterator[Row]:
-    """The rows of one attention, from its projections to its output's; none for one that sees images alone."""
+    """The rows of one attention, from its projections to its output's; none where it sees images alone."""
     if attention.is_cross:
         return
     found = matrices(tensors)

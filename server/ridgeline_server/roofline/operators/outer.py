@@ -51,7 +51,7 @@ def input_rows(model: Model, placement: Placement) -> Iterator[Row]:
 
 
 def head_rows(model: Model, placement: Placement) -> Iterator[Row]:
-    """What follows the last layer, logits at the step's positions alone; and what stages of a pipeline send."""
+    """What follows the last layer, logits at the step's positions alone; and what pipeline stages send."""
     hidden, parallel = model.hidden_size, placement.parallel
     if parallel.pp > 1:
         yield _outer(

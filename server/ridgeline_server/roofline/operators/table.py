@@ -103,7 +103,8 @@ def operator_table(model: Model, placement: Placement) -> OperatorTable:
 def _table(model: Model, placement: Placement) -> OperatorTable:
     if len(model.layer_kinds) > MAX_KINDS:
         raise UnsupportedArchitectureError(
-            f"{model.name} has {len(model.layer_kinds)} kinds of layers; models of up to {MAX_KINDS} are costed"
+            f"{model.name} has {len(model.layer_kinds)} kinds of layers; models of up to {MAX_KINDS} kinds "
+            "are costed"
         )
     rows = tuple(_rows(model, placement))
     variables = tuple(
