@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
+from ridgeline_server.domain.efficiency import Estimate
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.mixers import Attention, CompressedAttention, LatentAttention, Mixer
 from ridgeline_server.domain.model import LayerKind, Model
@@ -41,15 +42,26 @@ start-up logs (llm-d-planner, accuracy/accuracy_report.md@875a4fd).
 
 @dataclass(frozen=True)
 class Memory:
-    """What occupies a device, the fullest one, when every sequence has its full length; bytes."""
+    """What occupies a device, the fullest one, when every sequence has its full length; bytes.
+
+    `overhead_bytes` is what the driver and the engine take: `non_torch_bytes` outside of the tensor allocator and
+    `cuda_graph_bytes`, the latter only as far as the engine counts them into its share of the device.
+    `kv_pool_bytes` is what weights, activations and overhead leave. `max_concurrency` is how many sequences of
+    the full length the pool of all devices holds; `engine_note` tells whose figures these are.
+    """
 
     weights_bytes: float
     kv_cache_bytes: float
     activations_bytes: float
     overhead_bytes: float
+    non_torch_bytes: float
+    cuda_graph_bytes: float
     usable_bytes: float
+    kv_pool_bytes: Estimate
+    max_concurrency: Estimate
     max_batch: int
     max_context_len: int
+    engine_note: str
 
     @property
     def total_bytes(self) -> float:

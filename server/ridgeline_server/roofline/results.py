@@ -85,6 +85,30 @@ class BoundShare(NamedTuple):
     share: float
 
 
+class Lever(StrEnum):
+    """What can be changed to change what a stage is bound by."""
+
+    BATCH = "batch"
+    KEYS = "keys"
+    """The prompt's length in prefill, the keys that a sequence holds in decode."""
+    BANDWIDTH = "bandwidth"
+    """Bytes per second."""
+    FLOPS = "flops"
+    """Operations per second, of all formats alike."""
+
+
+class Flip(NamedTuple):
+    """The nearest value of one lever at which another bound holds most of a stage's time, the rest as it is.
+
+    `factor` is the value over today's.
+    """
+
+    lever: Lever
+    value: float
+    factor: float
+    bound: Bound
+
+
 @dataclass(frozen=True, slots=True)
 class StageAnalysis:
     """One step of the prefill or one decode step, on one device. Predicted figures are None on the ideal
@@ -111,6 +135,7 @@ class StageAnalysis:
     keys: float
     ridge_batch: int | None
     operators: tuple[OperatorAnalysis, ...]
+    flips: tuple[Flip, ...] = ()
 
     @property
     def time_ms(self) -> float:
@@ -138,7 +163,12 @@ class Metric(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Figures of a request under the load; the cost is None for a device without a price."""
+    """Figures of a request under the load, over all devices where nothing else is said.
+
+    `output_tokens_per_s` counts generated tokens, `total_tokens_per_s` the prompts' too. Costs are None without
+    a price: `cost_usd_per_million_output_tokens` puts all of it on the output, the other two divide it by the
+    time that prefill and decode take. `joules_per_output_token` is None without a board power.
+    """
 
     ttft_ms: Metric
     tpot_ms: Metric
@@ -147,6 +177,9 @@ class Metrics:
     output_tokens_per_s_per_device: Metric
     total_tokens_per_s: Metric
     cost_usd_per_million_output_tokens: Metric | None
+    input_cost_usd_per_million_tokens: Metric | None
+    output_cost_usd_per_million_tokens: Metric | None
+    joules_per_output_token: Metric | None
 
 
 @dataclass(frozen=True, slots=True)
