@@ -19,7 +19,6 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.analysis import describe
 from ridgeline_server.roofline.grid import Scenario, Variant
-from ridgeline_server.roofline.memory import RUNTIME_OVERHEAD_BYTES
 from ridgeline_server.roofline.results import Analysis
 from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
 from ridgeline_server.roofline.wording import gib
@@ -158,7 +157,8 @@ def _assumptions(baseline: Analysis) -> Iterator[str]:
         f"{workload.output_len:,} output tokens and start together; TTFT is the prefill of all prompts in "
         "one pass."
     )
-    yield f"Driver, engine and captured graphs take {gib(RUNTIME_OVERHEAD_BYTES)} of memory."
+    memory = baseline.memory
+    yield f"Driver and engine take {gib(memory.overhead_bytes)} of memory; {memory.engine_note}."
     if hardware.usable_memory_bytes is None:
         yield (
             f"{hardware.name} was not measured: {gib(hardware.allocatable_bytes)} of "

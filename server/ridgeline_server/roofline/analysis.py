@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.dtypes import Dtype
@@ -10,6 +11,7 @@ from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
+from ridgeline_server.roofline.flips import find_flips
 from ridgeline_server.roofline.grid import Scenario, used_profiles
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.operators.layer import Stage
@@ -27,14 +29,23 @@ def analyze(
     deployment: Deployment,
     profiles: ProfileSet,
     basis: CostBasis,
+    *,
+    with_flips: bool = False,
 ) -> Analysis:
-    """Analyses both stages operator by operator, the request's metrics and the memory.
+    """Analyses both stages operator by operator, the request's metrics and the memory; `with_flips` also what
+    would make another bound hold most of each stage, which takes further evaluations.
 
     Raises MissingProfileError on the expected basis when the catalog lacks a needed profile.
     """
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     simulated = simulate(model, [Candidate(scenario, workload)])
-    return describe(model, simulated, 0, basis)
+    found = describe(model, simulated, 0, basis)
+    if not with_flips:
+        return found
+    stages = tuple(
+        replace(stage, flips=find_flips(model, scenario, workload, stage.stage)) for stage in found.stages
+    )
+    return replace(found, stages=stages)
 
 
 def describe(model: Model, simulated: SimulatedGrid, index: int, basis: CostBasis) -> Analysis:

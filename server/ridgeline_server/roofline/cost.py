@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 
@@ -150,10 +150,7 @@ def cost_steps(
     expected = None if constants is None else _expected(constants, compute, memory)
     if table.collectives:
         _exchange(table, folded, scenarios, variables, constants, ideal, expected)
-    ideal_step = np.einsum("sr,srk->sk", folded.runs, ideal)
-    expected_step = ideal_step[:, None]
-    if constants is not None and expected is not None:
-        expected_step = (folded.runs[:, None, None] @ expected)[:, :, 0] + constants.step_s[..., None]
+    ideal_step, expected_step = _step_times(folded, constants, ideal, expected)
     return Cost(
         table=table,
         folded=folded,
@@ -169,6 +166,42 @@ def cost_steps(
         ideal_step_s=ideal_step,
         expected_step_s=expected_step,
     )
+
+
+def with_other_rates(cost: Cost, bandwidth: Array, flops: Array) -> Cost:
+    """One step's cost, of shape (1, R, 1), on F devices whose memory bandwidth and FLOP/s are so many times
+    today's, arrays of shape (F,): shape (1, R, F). Links stay as they are; FLOPs, bytes and step variables
+    are today's.
+    """
+    compute, memory = cost.compute_s / flops, cost.memory_s / bandwidth
+    ideal = np.maximum(compute, memory)
+    expected = None if cost.constants is None else _expected(cost.constants, compute, memory)
+    for row, _, _ in cost.table.collectives:
+        ideal[:, row] = cost.ideal_s[:, row]
+        if expected is not None and cost.expected_s is not None:
+            expected[:, :, row] = cost.expected_s[:, :, row]
+    ideal_step, expected_step = _step_times(cost.folded, cost.constants, ideal, expected)
+    return replace(
+        cost,
+        compute_s=compute,
+        memory_s=memory,
+        ideal_s=ideal,
+        expected_s=expected,
+        ideal_step_s=ideal_step,
+        expected_step_s=expected_step,
+    )
+
+
+def _step_times(
+    folded: Folded, constants: Constants | None, ideal: Array, expected: Array | None
+) -> tuple[Array, Array]:
+    """Ideal and expected seconds of whole steps: (S, K) and (S, V, K), the ideal ones where nothing is
+    expected.
+    """
+    ideal_step = np.einsum("sr,srk->sk", folded.runs, ideal)
+    if constants is None or expected is None:
+        return ideal_step, ideal_step[:, None]
+    return ideal_step, (folded.runs[:, None, None] @ expected)[:, :, 0] + constants.step_s[..., None]
 
 
 def _expected(constants: Constants, compute: Array, memory: Array) -> Array:

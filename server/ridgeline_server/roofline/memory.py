@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
 from ridgeline_server.domain.efficiency import Estimate
-from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.mixers import Attention, CompressedAttention, LatentAttention, Mixer
 from ridgeline_server.domain.model import LayerKind, Model
+from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.tensors import TensorKind, WeightTensor
 from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Workload
 from ridgeline_server.roofline.cost import live_bytes
+from ridgeline_server.roofline.drafts import draft_deployment, draft_of
+from ridgeline_server.roofline.engine_memory import engine_memory, max_concurrency
 from ridgeline_server.roofline.grid import Scenario
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.sharding import kv_head_share, stored_share
@@ -34,20 +36,30 @@ PREFILL_CHUNK_TOKENS = 8192
 vLLM's max_num_batched_tokens on an H100 (vllm/engine/arg_utils.py). It does not touch the time of a prefill.
 """
 
-RUNTIME_OVERHEAD_BYTES = 1.31 * GIB
-"""Driver context and libraries 0.27 GiB, captured CUDA graphs 1.04 GiB: vLLM 0.19.0 on one H100, from
-start-up logs (llm-d-planner, accuracy/accuracy_report.md@875a4fd).
+CUDA_GRAPH_BYTES = 1.04 * GIB
+"""Captured CUDA graphs: the mean of vLLM 0.19.0 on one H100, from start-up logs (llm-d-planner,
+accuracy/accuracy_report.md@875a4fd).
 """
+NON_TORCH_BYTES = Estimate(0.27 * GIB, 0.13 * GIB, 0.6 * GIB)
+"""Driver context and libraries on one device, from the same logs; 0.13 GiB in earlier releases."""
+NON_TORCH_BYTES_BESIDE_OTHERS = Estimate(2.08 * GIB, 0.55 * GIB, 2.2 * GIB)
+"""The same with communication buffers for two devices or more (2.17 GiB at four)."""
+
+
+def runtime_overhead(parallel: Parallelism) -> Estimate:
+    """What driver and engine take of a device when no engine is stated: non-torch memory and CUDA graphs."""
+    non_torch = NON_TORCH_BYTES if parallel.tp == 1 else NON_TORCH_BYTES_BESIDE_OTHERS
+    return Estimate(*(part + CUDA_GRAPH_BYTES for part in (non_torch.value, non_torch.low, non_torch.high)))
 
 
 @dataclass(frozen=True)
 class Memory:
     """What occupies a device, the fullest one, when every sequence has its full length; bytes.
 
-    `overhead_bytes` is what the driver and the engine take: `non_torch_bytes` outside of the tensor allocator and
-    `cuda_graph_bytes`, the latter only as far as the engine counts them into its share of the device.
-    `kv_pool_bytes` is what weights, activations and overhead leave. `max_concurrency` is how many sequences of
-    the full length the pool of all devices holds; `engine_note` tells whose figures these are.
+    `overhead_bytes` is what the driver and the engine take: `non_torch_bytes` outside of the tensor allocator
+    and `cuda_graph_bytes`, the latter only as far as the engine counts them into its share of the device.
+    `kv_pool_bytes` is what weights, activations and overhead leave. `max_concurrency` is how many sequences
+    of the full length the pool of all devices holds; `engine_note` tells whose figures these are.
     """
 
     weights_bytes: float
@@ -85,14 +97,18 @@ def weights_bytes(model: Model, deployment: Deployment) -> float:
     layers' matrices may lie in the host's memory.
     """
     parallel = deployment.parallel
-    layers = 0.0
-    for kind in model.layer_kinds:
-        kv_heads = _kv_heads(kind)
-        layers += kind.count * sum(_held(t, kv_heads, deployment) for t in kind.tensors if not t.shared)
-    layers *= ceil(model.layer_count / parallel.pp) / model.layer_count
+    layers = weights_of_layers(model, deployment) * ceil(model.layer_count / parallel.pp) / model.layer_count
     ends = [_held(t, 1, deployment) for t in model.tensors if not t.shared]
     # A tied lm_head is a copy on the last stage; it is never larger than the embedding on the first.
     return layers + (sum(ends) if parallel.pp == 1 else max(ends))
+
+
+def weights_of_layers(model: Model, deployment: Deployment) -> float:
+    """Bytes of all layers' weights that one device would hold without pipeline stages."""
+    return sum(
+        kind.count * sum(_held(t, _kv_heads(kind), deployment) for t in kind.tensors if not t.shared)
+        for kind in model.layer_kinds
+    )
 
 
 def _held(tensor: WeightTensor, kv_heads: int, deployment: Deployment) -> float:
@@ -121,6 +137,11 @@ class Cache:
 
     growth: tuple[Growth, ...]
     state_bytes: float
+
+    def beside(self, other: Cache) -> Cache:
+        """The caches of two models for the same sequence."""
+        growth = sorted((*self.growth, *other.growth))
+        return Cache(tuple(growth), self.state_bytes + other.state_bytes)
 
     def bytes_at(self, length: float) -> float:
         """Bytes of a sequence of so many tokens."""
@@ -219,35 +240,118 @@ def chunk_tokens(deployment: Deployment) -> int:
 def estimate_memory(
     model: Model, scenario: Scenario, workload: Workload, live_bytes_of_loads: Sequence[float]
 ) -> Memory:
-    """Memory of a load on one device, given the activation peaks of its `activation_loads`, bytes."""
-    hardware, deployment = scenario.hardware, scenario.deployment
+    """Memory of a load on one device, given the activation peaks of its `activation_loads`, bytes.
+
+    A stated engine reserves what its start-up does, whatever the load; else the load's own activations count.
+    """
+    deployment = scenario.deployment
     today, at_longest = Live(*live_bytes_of_loads[:2]), Live(*live_bytes_of_loads[2:])
     weights = weights_bytes(model, deployment)
-    usable = usable_bytes(hardware, deployment)
+    cache = cache_of(model, deployment)
+    draft = draft_of(model, deployment)
+    if draft is not None:
+        served = draft_deployment(deployment, draft)
+        if deployment.speculation is not None and deployment.speculation.model is not None:
+            weights += weights_bytes(draft, served)
+        else:
+            weights += weights_of_layers(draft, served)
+        cache = cache.beside(cache_of(draft, served))
+    sequences = float(sequences_of_device(deployment, np.array(float(workload.batch))))
+    kv = cache.bytes_at(workload.total_len)
+    taken = _reserved(model, scenario, weights)
     sought = _Search(
         model=model,
         scenario=scenario,
         workload=workload,
-        cache=cache_of(model, deployment),
-        room=usable - weights - RUNTIME_OVERHEAD_BYTES,
-        sequences=float(sequences_of_device(deployment, np.array(float(workload.batch)))),
+        cache=cache,
+        room=taken.usable_bytes - weights - taken.overhead.value,
+        sequences=sequences,
+        reserved=None if taken.activations is None else taken.activations.value,
     )
-    kv = sought.cache.bytes_at(workload.total_len)
+    activations = taken.activations or _exactly(sought.activations(workload.input_len, today))
+    pool = Estimate(
+        *(
+            taken.usable_bytes - weights - overhead - activation
+            for overhead, activation in (
+                (taken.overhead.value, activations.value),
+                (taken.overhead.high, activations.high),
+                (taken.overhead.low, activations.low),
+            )
+        )
+    )
     longest = _longest_context(model)
+    held = deployment.parallel.attention_dp * deployment.parallel.dp
     return Memory(
         weights_bytes=weights,
-        kv_cache_bytes=kv * sought.sequences,
-        activations_bytes=sought.activations(workload.input_len, today),
-        overhead_bytes=RUNTIME_OVERHEAD_BYTES,
-        usable_bytes=usable,
+        kv_cache_bytes=kv * sequences,
+        activations_bytes=activations.value,
+        overhead_bytes=taken.overhead.value,
+        non_torch_bytes=taken.non_torch_bytes,
+        cuda_graph_bytes=taken.cuda_graph_bytes,
+        usable_bytes=taken.usable_bytes,
+        kv_pool_bytes=pool,
+        max_concurrency=_times(max_concurrency(pool, kv), held) if kv else _exactly(MAX_BATCH),
         max_batch=sought.max_batch(kv, workload.input_len, today),
         max_context_len=longest if sought.holds(longest, at_longest) else sought.max_context(at_longest),
+        engine_note=taken.note,
     )
 
 
-def usable_bytes(hardware: Hardware, deployment: Deployment) -> float:
-    """What a process may allocate on a device; an engine may be told to leave a share alone."""
-    return hardware.allocatable_bytes * (deployment.memory_utilization or 1.0)
+class _Reserved(NamedTuple):
+    """What driver and engine take; `activations` None: those of the load."""
+
+    usable_bytes: float
+    activations: Estimate | None
+    overhead: Estimate
+    non_torch_bytes: float
+    cuda_graph_bytes: float
+    note: str
+
+
+def _reserved(model: Model, scenario: Scenario, weights: float) -> _Reserved:
+    hardware, deployment = scenario.hardware, scenario.deployment
+    parallel, match = deployment.parallel, deployment.engine
+    if match is None:
+        overhead = runtime_overhead(parallel)
+        usable = hardware.allocatable_bytes * (deployment.memory_utilization or 1.0)
+        note = "no engine is stated: driver, libraries and CUDA graphs as measured of vLLM 0.19.0 on an H100"
+        non_torch = overhead.value - CUDA_GRAPH_BYTES
+        return _Reserved(usable, None, overhead, non_torch, CUDA_GRAPH_BYTES, note)
+    release = match.release
+    found = engine_memory(
+        model,
+        release,
+        release.limits_on(hardware.allocatable_bytes, hardware.name),
+        weights_bytes=weights,
+        compute_dtype=deployment.compute_dtype,
+        device_bytes=hardware.allocatable_bytes,
+        tp=parallel.tp,
+        pp=parallel.pp,
+        utilisation=deployment.memory_utilization,
+    )
+    overhead = found.non_torch_bytes
+    if release.counts_cuda_graphs:
+        overhead = Estimate(
+            overhead.value + found.cuda_graph_bytes.value,
+            overhead.low + found.cuda_graph_bytes.low,
+            overhead.high + found.cuda_graph_bytes.high,
+        )
+    return _Reserved(
+        found.budget_bytes,
+        found.activation_bytes,
+        overhead,
+        found.non_torch_bytes.value,
+        found.cuda_graph_bytes.value,
+        match.note,
+    )
+
+
+def _exactly(value: float) -> Estimate:
+    return Estimate(value, value, value)
+
+
+def _times(estimate: Estimate, factor: float) -> Estimate:
+    return Estimate(estimate.value * factor, estimate.low * factor, estimate.high * factor)
 
 
 def _longest_context(model: Model) -> int:
@@ -273,6 +377,7 @@ class _Search:
     cache: Cache
     room: float
     sequences: float
+    reserved: float | None
 
     def together(self, input_len: int) -> float:
         """Prompts whose prefill is alive at once: several, or a part of one."""
@@ -280,7 +385,9 @@ class _Search:
         return chunk / min(input_len, chunk)
 
     def activations(self, input_len: int, live: Live) -> float:
-        """Activation peak of today's sequences."""
+        """Activation peak of today's sequences, or what the engine reserved for any."""
+        if self.reserved is not None:
+            return self.reserved
         return max(live.prefill * min(self.sequences, self.together(input_len)), live.decode * self.sequences)
 
     def holds(self, context: int, live: Live) -> bool:
@@ -291,12 +398,18 @@ class _Search:
 
     def max_batch(self, kv: float, input_len: int, live: Live) -> int:
         """Largest batch of all devices together whose KV cache and activations fit."""
-        parallel = self.scenario.deployment.parallel
+        if self.reserved is not None:
+            most = (self.room - self.reserved) / kv if kv else inf
+            return self._of_all_devices(most)
         together = self.together(input_len)
         while_filling = min(self.room / (kv + live.prefill), together)
         when_full = (self.room - live.prefill * together) / kv if kv else inf
-        most = min(max(while_filling, when_full), self.room / (kv + live.decode), MAX_BATCH)
-        return min(max(floor(most), 0) * parallel.attention_dp * parallel.dp, MAX_BATCH)
+        return self._of_all_devices(min(max(while_filling, when_full), self.room / (kv + live.decode)))
+
+    def _of_all_devices(self, most: float) -> int:
+        """What all devices hold, where one holds `most` sequences."""
+        parallel = self.scenario.deployment.parallel
+        return min(max(floor(min(most, MAX_BATCH)), 0) * parallel.attention_dp * parallel.dp, MAX_BATCH)
 
     def max_context(self, live_at_longest: Live) -> int:
         """Longest context that fits; the model's longest does not.

@@ -11,6 +11,7 @@ from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
+from ridgeline_server.roofline.cost import BoundCode
 from ridgeline_server.roofline.grid import UsedProfile
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.operators.layer import Stage
@@ -24,6 +25,10 @@ class Bound(StrEnum):
     LATENCY = "latency"
     BALANCED = "balanced"
     COMMUNICATION = "communication"
+
+
+BOUND_OF = tuple(Bound[code.name] for code in BoundCode)
+"""Bounds by their number in arrays."""
 
 
 class NoticeCode(StrEnum):
@@ -165,9 +170,9 @@ class Metric(NamedTuple):
 class Metrics:
     """Figures of a request under the load, over all devices where nothing else is said.
 
-    `output_tokens_per_s` counts generated tokens, `total_tokens_per_s` the prompts' too. Costs are None without
-    a price: `cost_usd_per_million_output_tokens` puts all of it on the output, the other two divide it by the
-    time that prefill and decode take. `joules_per_output_token` is None without a board power.
+    `output_tokens_per_s` counts generated tokens, `total_tokens_per_s` the prompts' too. Costs are None
+    without a price: `cost_usd_per_million_output_tokens` puts all of it on the output, the other two divide
+    it by the time that prefill and decode take. `joules_per_output_token` is None without a board power.
     """
 
     ttft_ms: Metric

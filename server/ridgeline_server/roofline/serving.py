@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.model import Model
-from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.cost import Cost, cost_steps, live_bytes
+from ridgeline_server.roofline.drafts import draft_deployment, draft_of
 from ridgeline_server.roofline.grid import LEVELS, Scenario, Variant
 from ridgeline_server.roofline.memory import Memory, activation_loads, estimate_memory
 from ridgeline_server.roofline.operators.layer import Placement, Stage
@@ -161,40 +161,6 @@ def _tokens_per_step(deployment: Deployment) -> float:
     return 1.0 if deployment.speculation is None else deployment.speculation.expected_tokens
 
 
-def draft_of(model: Model, deployment: Deployment) -> Model | None:
-    """What drafts tokens: a model of its own, or one more layer of the model's last kind with its lm_head;
-    None where a draft costs no time.
-    """
-    speculation = deployment.speculation
-    if speculation is None or speculation.draft is Draft.NGRAM:
-        return None
-    if speculation.model is not None:
-        return speculation.model
-    last = model.layer_kinds[model.layer_sequence[-1]]
-    return replace(model, layer_kinds=(replace(last, count=1),), layer_sequence=(0,))
-
-
-def draft_deployment(deployment: Deployment, draft: Model) -> Deployment:
-    """How a draft is served: like the model, on the first stage's devices, in its own wide format."""
-    own = deployment.speculation is not None and deployment.speculation.model is not None
-    parallel = replace(deployment.parallel, pp=1, **({"ep": 1} if draft.experts is None else {}))
-    if not own:
-        return replace(deployment, parallel=parallel, speculation=None)
-    return replace(
-        deployment,
-        weight_dtype=draft.weight_dtype
-        if draft.weight_dtype is not draft.dtype
-        else deployment.compute_dtype,
-        weight_group_size=draft.weight_group_size,
-        weight_scale_bits=draft.weight_scale_bits,
-        activation_dtype=deployment.compute_dtype,
-        lm_head_dtype=deployment.compute_dtype,
-        formats=(),
-        parallel=parallel,
-        speculation=None,
-    )
-
-
 def _drafting(
     model: Model, scenarios: Sequence[Scenario], loads: Loads, variants: Sequence[Variant]
 ) -> tuple[Array, Array] | None:
@@ -336,40 +302,77 @@ def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[flo
     """
     times, workload = simulation.times, simulation.candidate.workload
     scenario = simulation.candidate.scenario
-    found = [
-        _request(workload, scenario.deployment, *figures)
-        for figures in (
-            [(times.ideal_prefill_s, times.ideal_added_prefill_s, times.ideal_decode_s)]
-            if ideal
-            else zip(
-                times.prefill_s,
-                times.added_prefill_s or (0.0,) * len(times.prefill_s),
-                times.decode_s,
-                strict=True,
-            )
+    figures = (
+        [(times.ideal_prefill_s, times.ideal_added_prefill_s, times.ideal_decode_s)]
+        if ideal
+        else zip(
+            times.prefill_s,
+            times.added_prefill_s or (0.0,) * len(times.prefill_s),
+            times.decode_s,
+            strict=True,
         )
-    ]
-    ttft, tpot, latency, rates = (list(column) for column in zip(*found, strict=True))
+    )
+    found = [_request(workload, scenario.deployment, *request) for request in figures]
     devices = scenario.deployment.parallel.devices
+    rates = [workload.batch * workload.output_len / request.latency_s for request in found]
     values = {
-        "ttft_ms": tuple(t * 1e3 for t in ttft),
-        "tpot_ms": tuple(t * 1e3 for t in tpot),
-        "e2e_latency_ms": tuple(t * 1e3 for t in latency),
+        "ttft_ms": tuple(request.ttft_s * 1e3 for request in found),
+        "tpot_ms": tuple(request.tpot_s * 1e3 for request in found),
+        "e2e_latency_ms": tuple(request.latency_s * 1e3 for request in found),
         "output_tokens_per_s": tuple(rates),
-        "output_tokens_per_s_per_device": tuple(r / devices for r in rates),
-        "total_tokens_per_s": tuple(r * workload.total_len / workload.output_len for r in rates),
+        "output_tokens_per_s_per_device": tuple(rate / devices for rate in rates),
+        "total_tokens_per_s": tuple(rate * workload.total_len / workload.output_len for rate in rates),
     }
-    price = scenario.hardware.price_usd_per_hour
+    price, power = scenario.hardware.price_usd_per_hour, scenario.hardware.tdp_watts
     if price is not None:
-        paid = price * devices / 3600
-        values["cost_usd_per_million_output_tokens"] = tuple(paid / rate * 1e6 for rate in rates)
+        paid = price * devices / 3600 * 1e6
+        values["cost_usd_per_million_output_tokens"] = tuple(paid / rate for rate in rates)
+        values["input_cost_usd_per_million_tokens"] = tuple(
+            paid * request.prefill_share / rate * workload.output_len / workload.input_len
+            for request, rate in zip(found, rates, strict=True)
+        )
+        values["output_cost_usd_per_million_tokens"] = tuple(
+            paid * (1 - request.prefill_share) / rate for request, rate in zip(found, rates, strict=True)
+        )
+    if power is not None:
+        least = _request(
+            workload,
+            scenario.deployment,
+            times.ideal_prefill_s,
+            times.ideal_added_prefill_s,
+            times.ideal_decode_s,
+        ).latency_s
+        values["joules_per_output_token"] = tuple(
+            devices * power * power_share(least / request.latency_s) / rate
+            for request, rate in zip(found, rates, strict=True)
+        )
     return values
+
+
+IDLE_POWER_SHARE = 0.15
+"""What a board draws of its power limit while it waits. An assumption: no measurement of power is at hand."""
+
+
+def power_share(attained: float) -> float:
+    """Power over the board's limit when a share of the roofline is attained: from idle to the limit in
+    proportion, an assumption.
+    """
+    return IDLE_POWER_SHARE + (1 - IDLE_POWER_SHARE) * attained
+
+
+class Request(NamedTuple):
+    """Seconds of one request; `prefill_share` is the share of the devices' time that goes to prompts."""
+
+    ttft_s: float
+    tpot_s: float
+    latency_s: float
+    prefill_share: float
 
 
 def _request(
     workload: Workload, deployment: Deployment, prefill_s: float, added_prefill_s: float, decode_s: float
-) -> tuple[float, float, float, float]:
-    """TTFT, TPOT and latency in seconds, and output tokens per second over all requests.
+) -> Request:
+    """A request under its load.
 
     A static batch: all prompts are prefilled together, which is the TTFT; each further token adds a mean
     decode step. In a closed loop decode goes on while prompts are prefilled: of the n requests of a device
@@ -381,10 +384,12 @@ def _request(
         sequences = float(sequences_of_device(deployment, np.array(float(workload.batch))))
         tpot = decode_s + (sequences - 1) * added_prefill_s / workload.output_len
         ttft = decode_s + added_prefill_s
-    else:
-        tpot, ttft = decode_s, prefill_s
-    latency = ttft + further * tpot
-    return ttft, tpot if further else 0.0, latency, workload.batch * workload.output_len / latency
+        latency = ttft + further * tpot
+        return Request(
+            ttft, tpot if further else 0.0, latency, min(sequences * added_prefill_s / latency, 1.0)
+        )
+    latency = prefill_s + further * decode_s
+    return Request(prefill_s, decode_s if further else 0.0, latency, prefill_s / latency)
 
 
 def meets_slo(simulation: Simulation, *, ideal: bool) -> bool:
@@ -414,4 +419,17 @@ def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
         output_tokens_per_s_per_device=found["output_tokens_per_s_per_device"],
         total_tokens_per_s=found["total_tokens_per_s"],
         cost_usd_per_million_output_tokens=found.get("cost_usd_per_million_output_tokens"),
+        input_cost_usd_per_million_tokens=found.get("input_cost_usd_per_million_tokens"),
+        output_cost_usd_per_million_tokens=found.get("output_cost_usd_per_million_tokens"),
+        joules_per_output_token=_energy(simulation, found.get("joules_per_output_token")),
     )
+
+
+def _energy(simulation: Simulation, found: Metric | None) -> Metric | None:
+    """The energy with a high end at the board's limit all the time."""
+    power = simulation.candidate.scenario.hardware.tdp_watts
+    if found is None or power is None or found.expected is None or found.high is None:
+        return found
+    attained = metric_values(simulation, ideal=False)["output_tokens_per_s"]
+    devices = simulation.candidate.scenario.deployment.parallel.devices
+    return found._replace(high=max(found.high, devices * power / min(attained)))

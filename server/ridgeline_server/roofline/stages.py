@@ -16,7 +16,7 @@ from ridgeline_server.roofline.operators.rows import Row
 from ridgeline_server.roofline.operators.table import OperatorTable
 from ridgeline_server.roofline.operators.variables import Steps
 from ridgeline_server.roofline.results import (
-    Bound,
+    BOUND_OF,
     BoundShare,
     BytesByClass,
     OperatorAnalysis,
@@ -24,15 +24,6 @@ from ridgeline_server.roofline.results import (
 )
 from ridgeline_server.roofline.ridge import ridge_batch
 from ridgeline_server.roofline.serving import SimulatedGrid
-
-_BOUNDS = {
-    BoundCode.MEMORY: Bound.MEMORY,
-    BoundCode.COMPUTE: Bound.COMPUTE,
-    BoundCode.LATENCY: Bound.LATENCY,
-    BoundCode.BALANCED: Bound.BALANCED,
-    BoundCode.COMMUNICATION: Bound.COMMUNICATION,
-}
-_BOUND_OF = tuple(_BOUNDS[BoundCode(code)] for code in range(len(BoundCode)))
 
 
 def describe_stages(
@@ -98,7 +89,7 @@ def _stage(
                 row_messages,
                 row_intensity,
                 ridge_points,
-                [_BOUND_OF[code] for code in bound.tolist()],
+                [BOUND_OF[code] for code in bound.tolist()],
                 ideal_us,
                 time_us if predicted else repeat(None),
                 share,
@@ -164,8 +155,6 @@ def _bound_shares(
     """Time share of each bound, largest first; what a step costs beside its operators is LATENCY."""
     by_bound = np.bincount(bound, weights=spent, minlength=len(BoundCode)).tolist()
     by_bound[BoundCode.LATENCY] += overhead
-    shares = [
-        BoundShare(_BOUND_OF[code], seconds / total) for code, seconds in enumerate(by_bound) if seconds
-    ]
+    shares = [BoundShare(BOUND_OF[code], seconds / total) for code, seconds in enumerate(by_bound) if seconds]
     shares.sort(key=lambda share: -share.share)
     return tuple(shares)

@@ -1,0 +1,43 @@
+"""What drafts tokens for speculative decoding, as a model and a deployment of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.speculation import Draft
+
+
+def draft_of(model: Model, deployment: Deployment) -> Model | None:
+    """What drafts tokens: a model of its own, or one more layer of the model's last kind with its lm_head;
+    None where a draft costs no time.
+    """
+    speculation = deployment.speculation
+    if speculation is None or speculation.draft is Draft.NGRAM:
+        return None
+    if speculation.model is not None:
+        return speculation.model
+    last = model.layer_kinds[model.layer_sequence[-1]]
+    return replace(model, layer_kinds=(replace(last, count=1),), layer_sequence=(0,))
+
+
+def draft_deployment(deployment: Deployment, draft: Model) -> Deployment:
+    """How a draft is served: like the model, on the first stage's devices, in its own wide format."""
+    own = deployment.speculation is not None and deployment.speculation.model is not None
+    parallel = replace(deployment.parallel, pp=1, **({"ep": 1} if draft.experts is None else {}))
+    if not own:
+        return replace(deployment, parallel=parallel, speculation=None)
+    return replace(
+        deployment,
+        weight_dtype=draft.weight_dtype
+        if draft.weight_dtype is not draft.dtype
+        else deployment.compute_dtype,
+        weight_group_size=draft.weight_group_size,
+        weight_scale_bits=draft.weight_scale_bits,
+        activation_dtype=deployment.compute_dtype,
+        lm_head_dtype=deployment.compute_dtype,
+        formats=(),
+        parallel=parallel,
+        speculation=None,
+    )

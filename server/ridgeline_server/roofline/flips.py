@@ -1,0 +1,138 @@
+"""What would flip a stage: the batch, length, bandwidth or FLOP/s at which another bound holds most of its
+time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.workload import MAX_BATCH, Workload
+from ridgeline_server.roofline.cost import BoundCode, Cost, cost_steps, with_other_rates
+from ridgeline_server.roofline.grid import Scenario
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.operators.table import operator_table
+from ridgeline_server.roofline.results import BOUND_OF, Flip, Lever
+from ridgeline_server.roofline.steps import decode, prefill, sequences_of_device
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.intp]
+
+LONGEST = 10_000_000
+"""Keys up to which a flip is looked for."""
+FARTHEST = 1024.0
+"""Factor up to which bandwidth and FLOP/s are varied, either way."""
+SEARCH_WIDTH = 16
+"""Values that one round of a search evaluates between two others."""
+PRECISION = 0.005
+"""Relative width at which the search for a rate ends; batches and keys are found exactly."""
+
+
+def dominant_bounds(cost: Cost) -> Codes:
+    """The bound that holds most of each step's time, as BoundCode, shape (S, K), at the constants' best
+    values; what a step costs beside its operators is LATENCY.
+    """
+    time = cost.ideal_s if cost.expected_s is None else cost.expected_s[:, 0]
+    spent = cost.folded.runs[..., None] * time
+    shares = np.stack([np.where(cost.bound == code, spent, 0).sum(axis=1) for code in range(len(BoundCode))])
+    if cost.constants is not None:
+        shares[BoundCode.LATENCY] += cost.constants.step_s[:, 0, None]
+    found: Codes = shares.argmax(axis=0)[0]
+    return found
+
+
+def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stage) -> tuple[Flip, ...]:
+    """The nearest flip by each lever, the rest as it is: the prefill of a load, or its shown decode step. A
+    lever that flips nothing within its range is left out.
+    """
+    length = workload.input_len if stage is Stage.PREFILL else workload.shown_decode_keys
+    today = _cost(model, scenario, stage, np.array([float(workload.batch)]), np.array([float(length)]))
+
+    def at_batches(values: Array) -> Codes:
+        return dominant_bounds(_cost(model, scenario, stage, values, np.full_like(values, length)))
+
+    def at_keys(values: Array) -> Codes:
+        return dominant_bounds(_cost(model, scenario, stage, np.full_like(values, workload.batch), values))
+
+    def at_bandwidths(factors: Array) -> Codes:
+        return dominant_bounds(with_other_rates(today, factors, np.ones_like(factors)))
+
+    def at_flops(factors: Array) -> Codes:
+        return dominant_bounds(with_other_rates(today, np.ones_like(factors), factors))
+
+    hardware = scenario.hardware
+    peak = hardware.peak_flops_per_s[scenario.deployment.compute_dtype]
+    searches = (
+        (Lever.BATCH, at_batches, float(workload.batch), 1.0, float(MAX_BATCH), 1.0),
+        (Lever.KEYS, at_keys, float(length), 1.0, float(LONGEST), 1.0),
+        (Lever.BANDWIDTH, at_bandwidths, 1.0, 1 / FARTHEST, FARTHEST, hardware.bandwidth_bytes_per_s),
+        (Lever.FLOPS, at_flops, 1.0, 1 / FARTHEST, FARTHEST, peak),
+    )
+    flips = []
+    for lever, bounds, start, least, most, unit in searches:
+        whole = lever in (Lever.BATCH, Lever.KEYS)
+        found = _nearest(bounds, start, least, most, whole=whole)
+        if found is not None:
+            value, code = found
+            flips.append(Flip(lever, value * unit, value / start, BOUND_OF[code]))
+    return tuple(flips)
+
+
+def _cost(model: Model, scenario: Scenario, stage: Stage, batch: Array, length: Array) -> Cost:
+    """Costs of one step of each of N loads: of their prefill, or a decode step of so many keys."""
+    deployment = scenario.deployment
+    sequences = sequences_of_device(deployment, batch)
+    steps = (
+        prefill(deployment, sequences, length).steps
+        if stage is Stage.PREFILL
+        else decode(deployment, sequences, length, np.zeros_like(length))
+    )
+    table = operator_table(model, scenario.placement(stage))
+    return cost_steps(table, [scenario], stage, steps.as_rows())
+
+
+def _nearest(
+    bounds: Callable[[Array], Codes], today: float, least: float, most: float, *, whole: bool
+) -> tuple[float, int] | None:
+    """The value nearest to today's, by its factor, at which the bound is another one, and that bound."""
+    up = today * 2.0 ** np.arange(1, np.ceil(np.log2(max(most / today, 1.0))) + 1)
+    down = today * 0.5 ** np.arange(1, np.ceil(np.log2(max(today / least, 1.0))) + 1)
+    if whole:
+        up, down = np.ceil(up), np.floor(down)
+    up, down = up[up <= most], down[down >= least]
+    tried = np.concatenate(([today], up, down))
+    found = bounds(tried)
+    base = found[0]
+    candidates = []
+    for values, codes in ((up, found[1 : 1 + len(up)]), (down, found[1 + len(up) :])):
+        changed = np.flatnonzero(codes != base)
+        if len(changed):
+            first = int(changed[0])
+            inside = today if first == 0 else float(values[first - 1])
+            candidates.append(_refined(bounds, base, inside, float(values[first]), whole=whole))
+    return min(candidates, key=lambda c: abs(np.log(c[0] / today)), default=None)
+
+
+def _refined(
+    bounds: Callable[[Array], Codes], base: int, inside: float, outside: float, *, whole: bool
+) -> tuple[float, int]:
+    """The value nearest to `inside`, where the bound is `base`, at which it is another one; at `outside` it
+    is.
+    """
+    while True:
+        between = np.linspace(inside, outside, SEARCH_WIDTH + 2)[1:]
+        if whole:
+            between = np.unique(np.rint(between))
+            if outside < inside:
+                between = between[::-1]
+            between = between[between != inside]
+        codes = bounds(between)
+        first = int(np.flatnonzero(codes != base)[0])
+        outside = float(between[first])
+        inside = float(between[first - 1]) if first else inside
+        step = abs(outside - inside)
+        if step <= 1 if whole else step <= PRECISION * abs(outside):
+            return outside, int(codes[first])
