@@ -67,7 +67,7 @@ def describe(model: Model, simulated: SimulatedGrid, index: int, basis: CostBasi
         metrics=metrics,
         memory=simulation.memory,
         profiles=used_profiles(
-            scenario, {stage: operator_table(model, scenario.placement(stage)) for stage in Stage}
+            scenario, [(stage, operator_table(model, scenario.placement(stage))) for stage in Stage]
         ),
     )
 

@@ -30,9 +30,7 @@ def ridge_batch(cost: Cost, scenario: int, step: Steps, limit: int) -> int | Non
     rows = table.layer_gemms
     runs = folded.runs[scenario, rows, None]
     compute = runs * table.coefficients[Quantity.FLOPS, rows] / folded.peak_flops_per_s[scenario, rows, None]
-    memory = runs * (folded.bytes[scenario][:, rows] * folded.seconds_per_byte[scenario][:, rows, None]).sum(
-        axis=0
-    )
+    memory = runs * folded.memory_s[scenario, rows]
     surplus = (compute - memory).sum(axis=0)
     used = [variable for variable, weight in zip(table.variables, surplus, strict=True) if weight]
     if set(used) <= {ONE, TOKENS}:

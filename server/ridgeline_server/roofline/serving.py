@@ -41,10 +41,10 @@ class Times:
     """
 
     prefill_s: Array
-    added_prefill_s: Array
+    added_prefill_s: Array | None
     decode_s: Array
     ideal_prefill_s: Array
-    ideal_added_prefill_s: Array
+    ideal_added_prefill_s: Array | None
     ideal_decode_s: Array
 
 
@@ -69,86 +69,59 @@ def evaluate(
     shown_keys: Array | None = None,
     closed_loop: bool = False,
 ) -> Evaluation:
-    """Costs N loads under S scenarios in one evaluation; the loads have shape (N,) or, one row for each
-    scenario, (S, N).
+    """Costs N loads under S scenarios in one evaluation.
 
     The scenarios share parallelism and attention kernel, hence an operator table, and all or none has
-    profiles. `shown_keys` names a further decode step for each load. `closed_loop` tells whether the marginal
-    prefill is needed.
+    profiles. `shown_keys`, of the loads' shape, names a further decode step for each load. `closed_loop`
+    tells whether what a prompt adds to running decodes is needed.
     """
-    prefills, means, shown, alone = [], [], [], []
-    for index, scenario in enumerate(scenarios):
-        deployment = scenario.deployment
-        batch, input_len, output_len = (
-            figure if figure.ndim == 1 else figure[index]
-            for figure in (loads.batch, loads.input_len, loads.output_len)
-        )
-        sequences = sequences_of_device(deployment, batch)
-        prefills.append(prefill(deployment, sequences, input_len))
-        span = np.maximum(output_len - 2, 0.0)
-        means.append(decode(deployment, sequences, input_len + 1, span))
-        if shown_keys is not None:
-            keys = shown_keys if shown_keys.ndim == 1 else shown_keys[index]
-            shown.append(decode(deployment, sequences, keys, np.zeros_like(keys)))
-        if closed_loop:
-            alone.append(prefill(deployment, np.ones_like(batch), input_len))
+    deployments = [scenario.deployment for scenario in scenarios]
+    shape = (len(scenarios), loads.batch.shape[1])
+    sequences = np.broadcast_to(sequences_of_device(deployments[0], loads.batch), shape)
+    input_len = np.broadcast_to(loads.input_len, shape)
     tables = {stage: operator_table(model, scenarios[0].placement(stage)) for stage in Stage}
-    steps = _stacked([p.steps for p in prefills])
-    counts = np.stack([p.count for p in prefills])
-    cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, steps, variants)
-    decode_steps = _stacked(means)
-    if shown:
-        decode_steps = _joined(decode_steps, _stacked(shown))
-    decode_cost = cost_steps(tables[Stage.DECODE], scenarios, Stage.DECODE, decode_steps, variants)
-    width = counts.shape[1]
-    given = np.array([_tokens_per_step(s.deployment) for s in scenarios])[:, None]
+    prompts = prefill(deployments, sequences, input_len)
+    cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, prompts.steps, variants)
+    span = np.broadcast_to(np.maximum(loads.output_len - 2, 0.0), shape)
+    steps = decode(deployments, sequences, input_len + 1, span)
+    if shown_keys is not None:
+        keys = np.broadcast_to(shown_keys, shape)
+        steps = _joined(steps, decode(deployments, sequences, keys, np.zeros(shape)))
+    decode_cost = cost_steps(tables[Stage.DECODE], scenarios, Stage.DECODE, steps, variants)
+    width = shape[1]
     step_s, ideal_step_s = decode_cost.expected_step_s[..., :width], decode_cost.ideal_step_s[:, :width]
-    drafted = _drafting(model, scenarios, loads, variants)
-    if drafted is not None:
-        step_s, ideal_step_s = step_s + drafted[0], ideal_step_s + drafted[1]
-    times = Times(
-        prefill_s=cost.expected_step_s * counts[:, None],
-        added_prefill_s=np.zeros(()),
-        decode_s=step_s / given[:, None],
-        ideal_prefill_s=cost.ideal_step_s * counts,
-        ideal_added_prefill_s=np.zeros(()),
-        ideal_decode_s=ideal_step_s / given,
-    )
+    if any(d.speculation is not None for d in deployments):
+        drafted_s, ideal_drafted_s = _drafting(model, scenarios, sequences, input_len, span, variants)
+        given = np.array([_tokens_per_step(d) for d in deployments])[:, None]
+        step_s, ideal_step_s = (step_s + drafted_s) / given[:, None], (ideal_step_s + ideal_drafted_s) / given
+    added: tuple[Array | None, Array | None] = (None, None)
     if closed_loop:
-        times = _with_added_prefill(times, tables[Stage.PREFILL], scenarios, alone, variants)
-    return Evaluation(cost, decode_cost, counts, times)
-
-
-def _with_added_prefill(
-    times: Times,
-    table: OperatorTable,
-    scenarios: Sequence[Scenario],
-    alone: Sequence[Prefill],
-    variants: Sequence[Variant],
-) -> Times:
-    """What one prompt adds to steps that run anyway: its prefill alone, less what a step costs that computes
-    next to nothing, which the running decode pays already.
-    """
-    steps = _stacked([p.steps for p in alone])
-    counts = np.stack([p.count for p in alone])
-    cost = cost_steps(table, scenarios, Stage.PREFILL, steps, variants)
-    one = Steps(
-        batch=np.ones_like(steps.batch),
-        query_len=np.ones_like(steps.batch),
-        keys=np.ones_like(steps.batch),
-        span=np.zeros_like(steps.batch),
-        positions=np.zeros_like(steps.batch),
-        expert_tokens=np.ones_like(steps.batch),
+        alone = prefill(deployments, np.ones(shape), input_len)
+        added = _added_prefill(tables[Stage.PREFILL], scenarios, alone, variants)
+    times = Times(
+        prefill_s=cost.expected_step_s * prompts.count[:, None],
+        added_prefill_s=added[0],
+        decode_s=step_s,
+        ideal_prefill_s=cost.ideal_step_s * prompts.count,
+        ideal_added_prefill_s=added[1],
+        ideal_decode_s=ideal_step_s,
     )
-    floor = cost_steps(table, scenarios, Stage.PREFILL, one, variants)
-    ideal = np.maximum(cost.ideal_step_s - floor.ideal_step_s, 0.0) * counts
-    expected = (cost.expected_step_s - floor.expected_step_s) * counts[:, None]
-    return replace(times, added_prefill_s=np.maximum(expected, ideal[:, None]), ideal_added_prefill_s=ideal)
+    return Evaluation(cost, decode_cost, prompts.count, times)
 
 
-def _stacked(steps: Sequence[Steps]) -> Steps:
-    """The steps of several scenarios, one row for each."""
-    return Steps(*map(np.stack, zip(*(one.arrays for one in steps), strict=True)))
+def _added_prefill(
+    table: OperatorTable, scenarios: Sequence[Scenario], alone: Prefill, variants: Sequence[Variant]
+) -> tuple[Array, Array]:
+    """What one prompt adds to steps that run anyway: its prefill alone, less what a step costs that computes
+    next to nothing, which the running decode pays already; expected (S, V, N) and ideal (S, N).
+    """
+    cost = cost_steps(table, scenarios, Stage.PREFILL, alone.steps, variants)
+    one, nothing = np.ones_like(alone.count), np.zeros_like(alone.count)
+    least = Steps(one, one, one, nothing, nothing, one)
+    floor = cost_steps(table, scenarios, Stage.PREFILL, least, variants)
+    ideal = np.maximum(cost.ideal_step_s - floor.ideal_step_s, 0.0) * alone.count
+    expected = (cost.expected_step_s - floor.expected_step_s) * alone.count[:, None]
+    return np.maximum(expected, ideal[:, None]), ideal
 
 
 def _joined(first: Steps, second: Steps) -> Steps:
@@ -162,33 +135,29 @@ def _tokens_per_step(deployment: Deployment) -> float:
 
 
 def _drafting(
-    model: Model, scenarios: Sequence[Scenario], loads: Loads, variants: Sequence[Variant]
-) -> tuple[Array, Array] | None:
-    """Seconds that drafting adds to a decode step: expected (S, V, N) and ideal (S, N); None without any."""
-    drafts = [draft_of(model, s.deployment) for s in scenarios]
-    if all(draft is None for draft in drafts):
-        return None
-    expected, ideal = [], []
-    for index, (scenario, draft) in enumerate(zip(scenarios, drafts, strict=True)):
-        own = Loads(
-            *(f if f.ndim == 1 else f[index] for f in (loads.batch, loads.input_len, loads.output_len))
-        )
-        if draft is None or scenario.deployment.speculation is None:
-            shape = own.batch.shape
-            width = 1 if scenario.profiles is None else len(variants)
-            expected.append(np.zeros((width, *shape)))
-            ideal.append(np.zeros(shape))
+    model: Model,
+    scenarios: Sequence[Scenario],
+    sequences: Array,
+    input_len: Array,
+    span: Array,
+    variants: Sequence[Variant],
+) -> tuple[Array, Array]:
+    """Seconds that drafting adds to a decode step: expected (S, V, N) and ideal (S, N)."""
+    width = 1 if scenarios[0].profiles is None else len(variants)
+    expected = np.zeros((len(scenarios), width, sequences.shape[1]))
+    ideal = np.zeros(sequences.shape)
+    for index, scenario in enumerate(scenarios):
+        draft, speculation = draft_of(model, scenario.deployment), scenario.deployment.speculation
+        if draft is None or speculation is None:
             continue
         served = replace(scenario, deployment=draft_deployment(scenario.deployment, draft))
-        sequences = sequences_of_device(served.deployment, own.batch)
-        span = np.maximum(own.output_len - 2, 0.0)
-        steps = _stacked([decode(served.deployment, sequences, own.input_len + 1, span)])
+        one = slice(index, index + 1)
+        steps = decode([served.deployment], sequences[one], input_len[one] + 1, span[one])
         table = operator_table(draft, served.placement(Stage.DECODE))
         cost = cost_steps(table, [served], Stage.DECODE, steps, variants)
-        tokens = scenario.deployment.speculation.tokens
-        expected.append(tokens * cost.expected_step_s[0])
-        ideal.append(tokens * cost.ideal_step_s[0])
-    return np.stack(expected), np.stack(ideal)
+        expected[index] = speculation.tokens * cost.expected_step_s[0]
+        ideal[index] = speculation.tokens * cost.ideal_step_s[0]
+    return expected, ideal
 
 
 class RequestTimes(NamedTuple):
@@ -259,7 +228,7 @@ def simulate(
             simulations[i] = Simulation(
                 candidates[i],
                 variants,
-                _request_times(found.times, place, closed=closed),
+                _request_times(found.times, place),
                 estimate_memory(model, scenarios[place], workloads[place], live[place]),
             )
         evaluations.append(found)
@@ -268,27 +237,28 @@ def simulate(
     )
 
 
-def _request_times(times: Times, place: int, *, closed: bool) -> RequestTimes:
+def _request_times(times: Times, place: int) -> RequestTimes:
+    added, ideal_added = times.added_prefill_s, times.ideal_added_prefill_s
     return RequestTimes(
         prefill_s=tuple(times.prefill_s[place, :, 0].tolist()),
-        added_prefill_s=tuple(times.added_prefill_s[place, :, 0].tolist()) if closed else (),
+        added_prefill_s=() if added is None else tuple(added[place, :, 0].tolist()),
         decode_s=tuple(times.decode_s[place, :, 0].tolist()),
         ideal_prefill_s=float(times.ideal_prefill_s[place, 0]),
-        ideal_added_prefill_s=float(times.ideal_added_prefill_s[place, 0]) if closed else 0.0,
+        ideal_added_prefill_s=0.0 if ideal_added is None else float(ideal_added[place, 0]),
         ideal_decode_s=float(times.ideal_decode_s[place, 0]),
     )
 
 
 def _live(model: Model, scenarios: Sequence[Scenario], workloads: Sequence[Workload]) -> list[list[float]]:
     """Activation peaks of the loads that decide each scenario's memory, bytes."""
-    loads = [activation_loads(model, s.deployment, w) for s, w in zip(scenarios, workloads, strict=True)]
-    peaks = []
-    for stage, at in ((Stage.PREFILL, 0), (Stage.DECODE, 1)):
-        table = operator_table(model, scenarios[0].placement(stage))
-        steps = _stacked([load[at] for load in loads])
-        peaks.append(live_bytes(table, scenarios, steps))
-    prefills, decodes = peaks
-    return np.stack((prefills, decodes), axis=-1).reshape(len(scenarios), -1).tolist()
+    steps = activation_loads(model, [s.deployment for s in scenarios], workloads)
+    tables = [operator_table(model, scenarios[0].placement(stage)) for stage in Stage]
+    if tables[0] is tables[1]:
+        peaks = live_bytes(tables[0], scenarios, _joined(*steps))
+    else:
+        found = [live_bytes(table, scenarios, of) for table, of in zip(tables, steps, strict=True)]
+        peaks = np.concatenate(found, axis=1)
+    return [[peak[0], peak[2], peak[1], peak[3]] for peak in peaks.tolist()]
 
 
 RATE_METRICS = frozenset({"output_tokens_per_s", "output_tokens_per_s_per_device", "total_tokens_per_s"})

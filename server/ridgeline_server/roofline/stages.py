@@ -55,11 +55,11 @@ def _stage(
     spent = runs * time
     total = float(spent.sum()) + overhead
     intensity = np.divide(flops, moved, out=np.zeros_like(flops), where=moved > 0)
-    peak, bandwidth = folded.peak_flops_per_s[place], 1 / folded.seconds_per_byte[place, 2]
+    peak, bandwidth = folded.peak_flops_per_s[place], folded.bandwidth_bytes_per_s[place]
     attainable = np.minimum(intensity * bandwidth, peak)
     bound = cost.bound[cell]
     stage_flops, stage_bytes = float(runs @ flops), float(runs @ moved)
-    message = cost.message_bytes(place)[:, column]
+    message = cost.message_bytes(place)[:, column] if table.collectives else np.zeros_like(flops)
     figures = np.stack(
         (
             flops,

@@ -98,10 +98,6 @@ class Steps:
     positions: Array
     expert_tokens: Array
 
-    def as_rows(self) -> Steps:
-        """Steps of shape (K,) as those of one scenario, (1, K)."""
-        return Steps(*(figure[None] for figure in self.arrays))
-
     @property
     def arrays(self) -> tuple[Array, ...]:
         """All arrays, in the order of the fields."""
