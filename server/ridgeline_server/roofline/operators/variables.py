@@ -21,7 +21,9 @@ class Reach(Enum):
     NEAREST = auto()
     """The last `limit`, itself included: a sliding window."""
     CHUNK = auto()
-    """Those of its own chunk of `limit`. A decode step is costed at a full chunk, which it never exceeds."""
+    """Those of its own chunk of `limit`. A decode step is costed at a full chunk, which it never exceeds. The
+    keys that a step reads are counted as those of a window, which are no fewer.
+    """
     CHOSEN = auto()
     """Any `limit` of them, which an indexer picks for each query."""
 
@@ -104,6 +106,12 @@ class Steps:
         return self.batch, self.query_len, self.keys, self.span, self.positions, self.expert_tokens
 
     @property
+    def decodes(self) -> NDArray[np.bool_]:
+        """Which are decode steps: they compute the logits of all their tokens."""
+        every: NDArray[np.bool_] = self.positions >= self.query_len
+        return every
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of all arrays together."""
         return np.broadcast_shapes(*(figure.shape for figure in self.arrays))
@@ -148,9 +156,11 @@ def _seen(view: View, steps: Steps) -> Array:
     limit = steps.query_len * view.limit
     if view.reach is not Reach.CHOSEN:
         limit = steps.query_len - 1 + view.limit
-    growing = np.clip(limit - steps.keys, 0, steps.span)
-    total = (growing + 1) * np.minimum(steps.keys, limit) + growing * (growing + 1) / 2
-    mean: Array = (total + (steps.span - growing) * limit) / (steps.span + 1)
+    apart = np.where(steps.decodes, 1.0, steps.query_len)
+    later = steps.span / apart
+    growing = np.clip(np.floor((limit - steps.keys) / apart), 0, later)
+    total = (growing + 1) * np.minimum(steps.keys, limit) + apart * growing * (growing + 1) / 2
+    mean: Array = (total + (later - growing) * limit) / (later + 1)
     return mean
 
 
@@ -167,7 +177,7 @@ def _pairs(view: View, steps: Steps) -> Array:
         chunked = _within_chunks(before + queries, limit) - _within_chunks(before, limit)
         # A decode step is costed at a full chunk, so that a longer context never costs less.
         full = _limited(before, queries, limit)
-        return share * np.where(steps.query_len > 1, chunked, full)
+        return share * np.where(steps.decodes, full, chunked)
     return share * _limited(before, queries, float(view.limit))
 
 
