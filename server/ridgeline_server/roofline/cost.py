@@ -125,15 +125,17 @@ def cost_steps(
 ) -> Cost:
     """Costs every operator of a table under S scenarios, each in the K steps that are its own.
 
-    `steps` broadcast to shape (S, K). No figure depends on another scenario or step. Without profiles only
+    `steps` have shape (S, K). No figure depends on another scenario or step. Without profiles only
     the ideal roofline is costed. Raises MissingProfileError when the catalog lacks a needed profile.
     """
     folded = fold(table, scenarios)
     variables = values(table.variables, steps)
-    flops = _product(table.coefficients[Quantity.FLOPS], variables)
-    moved = _product(folded.moved_bytes, variables)
+    several = _several(variables)
+    columns = steps.batch.shape[1]
+    flops = (table.coefficients[Quantity.FLOPS] @ several)[..., :columns]
+    moved = (folded.moved_bytes @ several)[..., :columns]
     compute = flops / folded.peak_flops_per_s[..., None]
-    memory = _product(folded.memory_s, variables)
+    memory = (folded.memory_s @ several)[..., :columns]
     ideal = np.maximum(compute, memory)
     constants = constants_of(table, scenarios, stage, variants)
     expected = None if constants is None else _expected(constants, compute, memory)
@@ -157,16 +159,11 @@ def cost_steps(
     )
 
 
-def _product(coefficients: Array, variables: Array) -> Array:
-    """Coefficients (S, R, B) times variables (S, B, K). A single column is costed like one of two: for it
-    alone BLAS adds up in another order, and a figure would depend in its last bit on what is costed beside
-    it.
+def _several(variables: Array) -> Array:
+    """Step variables of two columns at least. For a single one BLAS adds up in another order, and a figure
+    would depend in its last bit on what is costed beside it.
     """
-    if variables.shape[-1] > 1:
-        found: Array = coefficients @ variables
-        return found
-    one: Array = (coefficients @ np.repeat(variables, 2, axis=-1))[..., :1]
-    return one
+    return variables if variables.shape[-1] > 1 else np.repeat(variables, 2, axis=-1)
 
 
 def with_other_rates(cost: Cost, bandwidth: Array, flops: Array) -> Cost:

@@ -77,15 +77,15 @@ def evaluate(
     """
     deployments = [scenario.deployment for scenario in scenarios]
     shape = (len(scenarios), loads.batch.shape[1])
-    sequences = np.broadcast_to(sequences_of_device(deployments[0], loads.batch), shape)
-    input_len = np.broadcast_to(loads.input_len, shape)
+    sequences = _rows(sequences_of_device(deployments[0], loads.batch), shape)
+    input_len = _rows(loads.input_len, shape)
     tables = {stage: operator_table(model, scenarios[0].placement(stage)) for stage in Stage}
     prompts = prefill(deployments, sequences, input_len)
     cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, prompts.steps, variants)
-    span = np.broadcast_to(np.maximum(loads.output_len - 2, 0.0), shape)
+    span = _rows(np.maximum(loads.output_len - 2, 0.0), shape)
     steps = decode(deployments, sequences, input_len + 1, span)
     if shown_keys is not None:
-        keys = np.broadcast_to(shown_keys, shape)
+        keys = _rows(shown_keys, shape)
         steps = _joined(steps, decode(deployments, sequences, keys, np.zeros(shape)))
     decode_cost = cost_steps(tables[Stage.DECODE], scenarios, Stage.DECODE, steps, variants)
     width = shape[1]
@@ -107,6 +107,11 @@ def evaluate(
         ideal_decode_s=ideal_step_s,
     )
     return Evaluation(cost, decode_cost, prompts.count, times)
+
+
+def _rows(figures: Array, shape: tuple[int, int]) -> Array:
+    """Figures of loads, one row for each scenario."""
+    return figures if figures.shape == shape else np.broadcast_to(figures, shape)
 
 
 def _added_prefill(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import repeat
 
 import numpy as np
@@ -134,16 +135,17 @@ def _whole(figure: NDArray[np.float64]) -> float:
     return int(value) if value.is_integer() else value
 
 
-def _dtypes(table: OperatorTable, deployment: Deployment) -> list[Dtype]:
+@lru_cache(maxsize=512)
+def _dtypes(table: OperatorTable, deployment: Deployment) -> tuple[Dtype, ...]:
     """The format that each operator computes in."""
 
     def of(row: Row, *, multiplies: bool) -> Dtype:
         return deployment.gemm_dtype_of(row.module) if multiplies else deployment.compute_dtype
 
-    return [
+    return tuple(
         of(row, multiplies=multiplies)
         for row, multiplies in zip(table.rows, table.multiplies.tolist(), strict=True)
-    ]
+    )
 
 
 def _bound_shares(
