@@ -173,6 +173,13 @@ class Deployment:
         )
 
     @property
+    def memory_share(self) -> float:
+        """The share of a device's memory that may be used: the one stated, else the engine's own default."""
+        if self.memory_utilization is not None:
+            return self.memory_utilization
+        return 1.0 if self.engine is None else self.engine.release.memory_utilisation
+
+    @property
     def gemm_dtype(self) -> Dtype:
         """The format in which most of the layers' weight GEMMs multiply."""
         return self.activation_dtype if self.activation_dtype == self.weight_dtype else self.compute_dtype
