@@ -39,6 +39,10 @@ def attention_rows(layer: Layer, attention: Attention, tensors: Sequence[WeightT
             Quantity.KV_WRITTEN_VECTORS: {TOKENS: kv_heads},
         }
 
+    keys = to_cache(k_width)
+    if attention.keys_are_values:
+        keys = added(keys, to_cache(v_width))
+
     yield from indexer_rows(layer, attention.indexer, tensors)
     held = 0.0
     for tensor in tensors:
@@ -46,8 +50,7 @@ def attention_rows(layer: Layer, attention: Attention, tensors: Sequence[WeightT
         if tensor.kind is not TensorKind.MATRIX or name.startswith("indexer") or name == "o_proj":
             continue
         if name == "k_proj":
-            cached = to_cache(k_width + (v_width if attention.keys_are_values else 0))
-            yield layer.gemm(tensor, held, kv_heads=attention.kv_head_count, out=cached)
+            yield layer.gemm(tensor, held, kv_heads=attention.kv_head_count, out=keys)
         elif name == "v_proj":
             yield layer.gemm(tensor, held, kv_heads=attention.kv_head_count, out=to_cache(v_width))
         elif name != "shared_out_proj":
