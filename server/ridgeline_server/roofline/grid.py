@@ -81,7 +81,8 @@ class Folded:
 
     `bytes` has shape (S, byte classes, R, B); `moved_bytes`, their sum, `memory_s`, the seconds they take,
     and `message_bytes` have shape (S, R, B). `peak_flops_per_s` and `runs`, how often a step runs each row,
-    have shape (S, R), the memory's `bandwidth_bytes_per_s` shape (S, 1).
+    have shape (S, R), the memory's `bandwidth_bytes_per_s` shape (S, 1). `gemm_surplus_s` (S, B) is how much
+    longer the layers' weight GEMMs compute than they move bytes.
     """
 
     bytes: Array
@@ -91,6 +92,7 @@ class Folded:
     peak_flops_per_s: Array
     runs: Array
     bandwidth_bytes_per_s: Array
+    gemm_surplus_s: Array
 
     @property
     def arrays(self) -> tuple[Array, ...]:
@@ -103,6 +105,7 @@ class Folded:
             self.peak_flops_per_s,
             self.runs,
             self.bandwidth_bytes_per_s,
+            self.gemm_surplus_s,
         )
 
 
@@ -141,14 +144,20 @@ def _fold(table: OperatorTable, hardware: Hardware, deployment: Deployment) -> F
         seconds_per_byte[:, 3] = (
             1 - offload.kv_share
         ) / bandwidth + offload.kv_share / offload.host_bandwidth_bytes_per_s
+    memory_s = (moved[:, 1:6] * seconds_per_byte[..., None]).sum(axis=1)
+    peak = np.where(table.multiplies, rates[table.module], rates[-1])
+    runs = table.count * (1 - deployment.skipped_layer_share * table.in_layers)
+    gemms = table.layer_gemms
+    surplus = table.coefficients[Quantity.FLOPS, gemms] / peak[gemms, None] - memory_s[0, gemms]
     return Folded(
         bytes=moved[:, 1:6],
         message_bytes=moved[:, 6],
         moved_bytes=moved[:, 1:6].sum(axis=1),
-        memory_s=(moved[:, 1:6] * seconds_per_byte[..., None]).sum(axis=1),
-        peak_flops_per_s=np.where(table.multiplies, rates[table.module], rates[-1])[None],
-        runs=(table.count * (1 - deployment.skipped_layer_share * table.in_layers))[None],
+        memory_s=memory_s,
+        peak_flops_per_s=peak[None],
+        runs=runs[None],
         bandwidth_bytes_per_s=np.array([[bandwidth]]),
+        gemm_surplus_s=(runs[gemms] @ surplus)[None],
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -410,15 +410,15 @@ def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
         cost_usd_per_million_output_tokens=found.get("cost_usd_per_million_output_tokens"),
         input_cost_usd_per_million_tokens=found.get("input_cost_usd_per_million_tokens"),
         output_cost_usd_per_million_tokens=found.get("output_cost_usd_per_million_tokens"),
-        joules_per_output_token=_energy(simulation, found.get("joules_per_output_token")),
+        joules_per_output_token=_energy(simulation, found),
     )
 
 
-def _energy(simulation: Simulation, found: Metric | None) -> Metric | None:
+def _energy(simulation: Simulation, found: Mapping[str, Metric]) -> Metric | None:
     """The energy with a high end at the board's limit all the time."""
+    metric, slowest = found.get("joules_per_output_token"), found["output_tokens_per_s"].low
     power = simulation.candidate.scenario.hardware.tdp_watts
-    if found is None or power is None or found.expected is None or found.high is None:
-        return found
-    attained = metric_values(simulation, ideal=False)["output_tokens_per_s"]
+    if metric is None or metric.high is None or slowest is None or power is None:
+        return metric
     devices = simulation.candidate.scenario.deployment.parallel.devices
-    return found._replace(high=max(found.high, devices * power / min(attained)))
+    return metric._replace(high=max(metric.high, devices * power / slowest))
