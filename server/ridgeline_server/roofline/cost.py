@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS
-from ridgeline_server.roofline import communication
 from ridgeline_server.roofline.grid import (
+    EXCHANGES,
     Constants,
     Folded,
     Scenario,
@@ -24,7 +24,7 @@ from ridgeline_server.roofline.grid import (
     module_bits,
 )
 from ridgeline_server.roofline.operators.layer import Stage
-from ridgeline_server.roofline.operators.rows import Collective, Quantity
+from ridgeline_server.roofline.operators.rows import Quantity
 from ridgeline_server.roofline.operators.table import OperatorTable
 from ridgeline_server.roofline.operators.variables import Steps, values
 
@@ -56,13 +56,6 @@ LATENCY_SHARE = 0.5
 """An operator is LATENCY-bound when fixed costs are over this share of its time."""
 BALANCE = 0.2
 """Memory and compute are BALANCED when they lie within this share of the larger one."""
-
-_EXCHANGES = {
-    Collective.ALL_REDUCE: communication.all_reduce,
-    Collective.ALL_GATHER: communication.all_gather,
-    Collective.ALL_TO_ALL: communication.all_to_all,
-    Collective.POINT_TO_POINT: communication.point_to_point,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +229,7 @@ def _exchange(
     for what, ranks in groups:
         rows = [row for row, *group in table.collectives if (what, ranks) == tuple(group)]
         message = folded.message_bytes[:, rows] @ variables
-        taken = _EXCHANGES[what](
+        taken = EXCHANGES[what](
             message, float(ranks), joined, None if constants is None else constants.communication
         )
         ideal[:, rows] = taken.ideal_s

@@ -25,7 +25,7 @@ from ridgeline_server.domain.tensors import ModuleClass
 from ridgeline_server.roofline import communication
 from ridgeline_server.roofline.communication import COMMUNICATION_CLASSES
 from ridgeline_server.roofline.operators.layer import Placement, Stage
-from ridgeline_server.roofline.operators.rows import BYTE_CLASSES, Quantity
+from ridgeline_server.roofline.operators.rows import BYTE_CLASSES, Collective, Quantity
 from ridgeline_server.roofline.operators.table import MODULES, OperatorTable
 
 Array = NDArray[np.float64]
@@ -217,7 +217,26 @@ def used_profiles(
     if profiles is None:
         return ()
     device, formats = profiles.known(scenario.hardware.id), _formats(scenario.deployment)
-    return _used_profiles(profiles, device, formats, tuple(tables))
+    found = _used_profiles(profiles, device, formats, tuple(tables))
+    exchanges = dict.fromkeys(
+        (EXCHANGES[what], ranks) for _, table in tables for _, what, ranks in table.collectives
+    )
+    if not exchanges:
+        return found
+    joined = fabric_of(scenario)
+    classes = {
+        c for exchange, ranks in exchanges for c in communication.classes_used(exchange, ranks, joined)
+    }
+    return (*found, *(u for u in _communication_profiles(profiles, device) if u.operator_class in classes))
+
+
+EXCHANGES: Mapping[Collective, communication.Exchange] = {
+    Collective.ALL_REDUCE: communication.all_reduce,
+    Collective.ALL_GATHER: communication.all_gather,
+    Collective.ALL_TO_ALL: communication.all_to_all,
+    Collective.POINT_TO_POINT: communication.point_to_point,
+}
+"""What costs each collective of an operator table."""
 
 
 @lru_cache(maxsize=4096)
@@ -229,8 +248,6 @@ def _used_profiles(
         by_class = _profiles_of(profiles, hardware_id, formats, stage)
         found.update(dict.fromkeys(by_class[index] for index in table.cost_classes_used))
         found[by_class[-1]] = None
-        if table.collectives:
-            found.update(dict.fromkeys(_communication_profiles(profiles, hardware_id)))
     return tuple(found)
 
 
@@ -403,12 +420,15 @@ def _communication_constants_of(
     )
 
 
+def fabric_of(scenario: Scenario) -> communication.Fabric:
+    """What joins the devices of a scenario."""
+    network = scenario.deployment.node_bandwidth_bytes_per_s
+    return communication.fabric_of(scenario.hardware, network_bytes_per_s=network)
+
+
 def fabric(scenarios: Sequence[Scenario]) -> communication.Fabric:
     """What joins the devices of S scenarios; arrays of shape (S, 1, 1)."""
-    found = [
-        communication.fabric_of(s.hardware, network_bytes_per_s=s.deployment.node_bandwidth_bytes_per_s)
-        for s in scenarios
-    ]
+    found = [fabric_of(scenario) for scenario in scenarios]
     columns = np.array(
         [
             (f.link_bytes_per_s, f.link_ranks, f.host_link_bytes_per_s, f.host_ranks, f.network_bytes_per_s)
