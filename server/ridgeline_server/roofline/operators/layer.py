@@ -131,15 +131,17 @@ class Layer:
         """The sum with the residual stream."""
         return self.row(name, add_terms(float(self.hidden * self.model.residual_streams)))
 
-    def all_reduce(self) -> Iterator[Row]:
-        """The sum over tensor-parallel devices of what a row-parallel matrix gives."""
+    def all_reduce(self, width: float | None = None) -> Iterator[Row]:
+        """The sum over tensor-parallel devices of what a row-parallel matrix gives: `width` elements of a token,
+        or a hidden state.
+        """
         if self.tp > 1:
             yield collective(
                 "all_reduce",
                 self,
                 Collective.ALL_REDUCE,
                 self.tp,
-                {Quantity.MESSAGE_WIDE: {TOKENS: self.hidden}},
+                {Quantity.MESSAGE_WIDE: {TOKENS: self.hidden if width is None else width}},
             )
 
 
