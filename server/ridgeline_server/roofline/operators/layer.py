@@ -132,8 +132,8 @@ class Layer:
         return self.row(name, add_terms(float(self.hidden * self.model.residual_streams)))
 
     def all_reduce(self, width: float | None = None) -> Iterator[Row]:
-        """The sum over tensor-parallel devices of what a row-parallel matrix gives: `width` elements of a token,
-        or a hidden state.
+        """The sum over tensor-parallel devices of what a row-parallel matrix gives: `width` elements of a
+        token, or a hidden state.
         """
         if self.tp > 1:
             yield collective(

@@ -26,8 +26,9 @@ def _outer(
 
 
 def input_rows(model: Model, placement: Placement) -> Iterator[Row]:
-    """The embedding, summed over devices that each hold a share of the vocabulary, and its norm. Rows of further
-    tables are added: positions to the embedding, what each layer has of its own to a projection of it.
+    """The embedding, summed over devices that each hold a share of the vocabulary, and its norm. Rows of
+    further tables are added: positions to the embedding, what each layer has of its own to a projection of
+    it.
     """
     hidden, tp = model.hidden_size, placement.parallel.tp
     widths = {t.operator: float(t.shape[1]) for t in model.tensors if t.kind is TensorKind.TABLE}
