@@ -29,8 +29,8 @@ RECURRENTGEMMA_2B = read_config(
 
 
 class TestShortConvolutions:
-    """LFM2-1.2B (arXiv:2511.23404): 10 of 16 layers convolve 3 tokens of 2,048 channels between two gates; the
-    others have 32 query and 8 key-value heads of 64.
+    """LFM2-1.2B (arXiv:2511.23404): 10 of 16 layers convolve 3 tokens of 2,048 channels between two gates;
+    the others have 32 query and 8 key-value heads of 64.
     """
 
     step = decode(LFM2, 1000, batch=4)
@@ -41,7 +41,7 @@ class TestShortConvolutions:
         assert self.step.operator("short_conv").occurrences == 10
 
     def test_a_token_takes_eight_operations_a_channel(self) -> None:
-        """y = C * conv(B * x): a product, three products and sums, a product."""
+        """C * conv(B * x): a product, three products and sums, a product."""
         convolution = self.step.operator("short_conv")
         assert convolution.flops == 4 * 2048 * (1 + 2 * 3 + 1)
         assert convolution.activations_in == 4 * 3 * 2048

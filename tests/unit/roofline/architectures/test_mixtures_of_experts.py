@@ -1,4 +1,4 @@
-"""Mixtures of experts: weights of the distinct experts that a batch reaches, FLOPs of the chosen ones alone."""
+"""Mixtures of experts: weights of the distinct experts that a batch reaches, FLOPs of the chosen ones."""
 
 from __future__ import annotations
 
@@ -282,10 +282,14 @@ def test_divided_experts_are_read_and_computed_in_shares(model_id: str, ways: in
     part = decode(model_id, 10, batch=7, parallel=Parallelism(tp=ways))
     weights = whole.total(lambda o: o.weights, "moe_experts")
     assert ways * part.total(lambda o: o.weights, "moe_experts") == pytest.approx(weights)
-    products = 7 * 2 * sum(
-        kind.count * tensor.active_parameters
-        for kind in model(model_id).layer_kinds
-        for tensor in kind.tensors
-        if tensor.module is ModuleClass.EXPERTS
+    products = (
+        7
+        * 2
+        * sum(
+            kind.count * tensor.active_parameters
+            for kind in model(model_id).layer_kinds
+            for tensor in kind.tensors
+            if tensor.module is ModuleClass.EXPERTS
+        )
     )
     assert ways * part.total(lambda o: o.flops, "moe_experts") == pytest.approx(products, rel=0.02)

@@ -15,8 +15,8 @@ NEMOTRON_H = "nvidia/Nemotron-H-8B-Base-8K"
 
 
 class TestMamba:
-    """mamba-2.8b (arXiv:2312.00752): 64 layers, hidden 2560, 5,120 channels of 16 state elements, time steps of
-    rank 160, a convolution over 4 tokens.
+    """mamba-2.8b (arXiv:2312.00752): 64 layers, hidden 2560, 5,120 channels of 16 state elements, time steps
+    of rank 160, a convolution over 4 tokens.
     """
 
     step = decode(MAMBA, 1000, batch=2)
@@ -32,8 +32,8 @@ class TestMamba:
         assert self.step.operator("ssm_x_proj").flops == 2 * 2 * 5120 * 192
 
     def test_a_token_updates_16_elements_of_each_channel(self) -> None:
-        """h <- exp(dt A) h + (dt x) B; y = C h: a product and an exponential, two products and a sum, a
-        product and a sum for each element; the convolution multiplies and adds 4 tokens.
+        """With h <- exp(dt A) h + (dt x) B and y = C h: a product and an exponential, two products and a sum,
+        a product and a sum for each element; the convolution multiplies and adds 4 tokens.
         """
         assert self.step.operator("ssm_scan").flops == 2 * (7 * 5120 * 16 + 2 * 4 * 5120)
 
@@ -65,8 +65,8 @@ class TestMamba:
 
 
 class TestMamba2:
-    """Nemotron-H-8B (arXiv:2504.03624): 24 layers of Mamba-2, 24 of an MLP, 4 of attention, each with one norm;
-    hidden 4096, 128 heads of 64 channels, 8 groups of 128 state elements; a plain MLP of 21504.
+    """Nemotron-H-8B (arXiv:2504.03624): 24 layers of Mamba-2, 24 of an MLP, 4 of attention, each with one
+    norm; hidden 4096, 128 heads of 64 channels, 8 groups of 128 state elements; a plain MLP of 21504.
     """
 
     step = decode(NEMOTRON_H, 8000, batch=2)
@@ -99,8 +99,8 @@ class TestMamba2:
 
 
 class TestSideBySide:
-    """Falcon-H1-7B (arXiv:2507.22448): each of 44 layers has attention (12 query, 2 key-value heads of 128) and
-    Mamba-2 (24 heads of 128, one group of 256) on one input, and their sum; hidden 3072.
+    """Falcon-H1-7B (arXiv:2507.22448): each of 44 layers has attention (12 query, 2 key-value heads of 128)
+    and Mamba-2 (24 heads of 128, one group of 256) on one input, and their sum; hidden 3072.
     """
 
     step = decode(FALCON_H1, 1000)
@@ -139,12 +139,14 @@ def test_published_caches_of_256k_tokens(model_id: str, gib: int) -> None:
 
 
 class TestJamba:
-    """Jamba-1.5-Mini: of 32 layers every eighth attends, and every second has 16 experts, 2 for each token."""
+    """Jamba-1.5-Mini: of 32 layers every eighth attends, every second has 16 experts, 2 for each token."""
 
     step = decode(JAMBA_MINI, 10)
 
     def test_what_its_layers_are(self) -> None:
-        counted = [self.step.total(lambda _: 1, n) for n in ("attention", "ssm_scan", "moe_experts", "up_proj")]
+        counted = [
+            self.step.total(lambda _: 1, n) for n in ("attention", "ssm_scan", "moe_experts", "up_proj")
+        ]
         assert counted == [4, 28, 16, 16]
 
     def test_time_steps_and_state_projections_are_normalised(self) -> None:
@@ -164,9 +166,7 @@ def test_a_prefill_updates_for_each_token_and_keeps_one_state_a_sequence(model_i
 def test_devices_divide_the_channels(model_id: str) -> None:
     whole, part = decode(model_id, 10), decode(model_id, 10, parallel=Parallelism(tp=4))
     for name in ("ssm_in_proj", "ssm_scan", "ssm_out_proj"):
-        assert 4 * part.total(lambda o: o.flops, name) == pytest.approx(
-            whole.total(lambda o: o.flops, name)
-        )
+        assert 4 * part.total(lambda o: o.flops, name) == pytest.approx(whole.total(lambda o: o.flops, name))
     assert 4 * part.total(lambda o: o.state_bytes_read) == whole.total(lambda o: o.state_bytes_read)
 
 
