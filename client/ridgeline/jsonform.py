@@ -4,7 +4,8 @@
 - Fields without presence are printed even at their default; `optional` fields, oneof members and sub-messages
   only when they are set.
 - Maps are objects, their keys in alphabetical order.
-- Numbers are numbers. A double that is not finite, which Ridgeline never sends, is null.
+- Numbers are numbers, and whole ones have no fraction, whatever the field's type: a `double` count is 32, not
+  32.0. A double that is not finite, which Ridgeline never sends, is null.
 - Enum values are their names without the enum's prefix: `MEMORY` for `BOUND_MEMORY`, `UNSPECIFIED` when
   unset; a number that this release has no name for stays a number.
 - Timestamps are RFC 3339 strings in UTC.
@@ -128,8 +129,20 @@ def _item_writer(field: FieldDescriptor) -> _Writer:
         enum = field.enum_type
         return lambda number: enum_name(enum, number)
     if field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE:
-        return lambda number: number if math.isfinite(number) else None
+        return _double
     return lambda value: value
+
+
+LARGEST_WHOLE = 2.0**53
+"""Up to here every whole number is a double of its own."""
+
+
+def _double(number: float) -> float | int | None:
+    """A double as JSON writes it: whole numbers without a fraction, a negative zero apart."""
+    if not math.isfinite(number):
+        return None
+    whole = number.is_integer() and abs(number) <= LARGEST_WHOLE
+    return int(number) if whole and (number or math.copysign(1.0, number) > 0) else number
 
 
 def _fill(message: Message, value: object, path: str, violations: list[FieldViolation]) -> None:

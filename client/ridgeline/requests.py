@@ -31,7 +31,6 @@ ModelEntrySource: TypeAlias = str | Path | Mapping[str, object] | Model
 """The path of a model entry's file, what such a file holds, or a message."""
 
 _DTYPE = types_pb2.Dtype.DESCRIPTOR
-_ATTENTION = common_pb2.AttentionKernel.DESCRIPTOR
 _GOAL = recommendation_service_pb2.Goal.DESCRIPTOR
 _OVERRIDES = ("bandwidth_bytes_per_s", "memory_bytes", "usable_memory_bytes", "price_usd_per_hour")
 
@@ -88,17 +87,17 @@ class Checks:
         return ""
 
 
-def model_selector(model: object, checks: Checks) -> common_pb2.ModelSelector:
-    """Which model a question is about; see ModelSource."""
+def model_selector(model: object, checks: Checks, path: str = "model") -> common_pb2.ModelSelector:
+    """Which model the field at `path` is about; see ModelSource."""
     try:
         if isinstance(model, Path) or (isinstance(model, str) and names_file(model)):
-            return common_pb2.ModelSelector(config_json=read_config(Path(model), "model").text)
+            return common_pb2.ModelSelector(config_json=read_config(Path(model), path).text)
         if isinstance(model, Mapping):
-            return common_pb2.ModelSelector(config_json=config_text(model, "model.config_json"))
+            return common_pb2.ModelSelector(config_json=config_text(model, f"{path}.config_json"))
     except InvalidArgumentError as error:
         checks.violations += error.violations
         return common_pb2.ModelSelector()
-    return common_pb2.ModelSelector(id=checks.text("model", model))
+    return common_pb2.ModelSelector(id=checks.text(path, model))
 
 
 def hardware_selector(
@@ -142,60 +141,6 @@ def _peak(path: str, dtype: object, rate: object, checks: Checks) -> PeakRate:
         dtype=types_pb2.Dtype.ValueType(checks.choice(where, _DTYPE, dtype)),
         flops_per_s=checks.number(where, rate),
     )
-
-
-def workload(
-    batch: object,
-    input_len: object,
-    output_len: object,
-    decode_keys: object | None,
-    slo_ttft_ms: object | None,
-    slo_tpot_ms: object | None,
-    checks: Checks,
-) -> common_pb2.Workload:
-    """The load of a question."""
-    message = common_pb2.Workload(
-        batch=checks.whole("workload.batch", batch),
-        input_len=checks.whole("workload.input_len", input_len),
-        output_len=checks.whole("workload.output_len", output_len),
-    )
-    if decode_keys is not None:
-        message.decode_keys = checks.whole("workload.decode_keys", decode_keys)
-    if slo_ttft_ms is not None:
-        message.slo.ttft_ms = checks.number("workload.slo.ttft_ms", slo_ttft_ms)
-    if slo_tpot_ms is not None:
-        message.slo.tpot_ms = checks.number("workload.slo.tpot_ms", slo_tpot_ms)
-    return message
-
-
-def deployment(
-    weights: object | None,
-    weight_group_size: object | None,
-    lm_head: object | None,
-    activations: object | None,
-    kv: object | None,
-    attention: object,
-    checks: Checks,
-) -> common_pb2.Deployment:
-    """How the model is served; None leaves the checkpoint's own format."""
-
-    def dtype(name: str, value: object | None) -> types_pb2.Dtype.ValueType:
-        return types_pb2.Dtype.ValueType(
-            0 if value is None else checks.choice(f"deployment.{name}", _DTYPE, value)
-        )
-
-    message = common_pb2.Deployment(
-        weight_dtype=dtype("weight_dtype", weights),
-        lm_head_dtype=dtype("lm_head_dtype", lm_head),
-        activation_dtype=dtype("activation_dtype", activations),
-        kv_dtype=dtype("kv_dtype", kv),
-        attention=common_pb2.AttentionKernel.ValueType(
-            checks.choice("deployment.attention", _ATTENTION, attention)
-        ),
-    )
-    if weight_group_size is not None:
-        message.weight_group_size = checks.whole("deployment.weight_group_size", weight_group_size)
-    return message
 
 
 def goal(value: object, checks: Checks) -> recommendation_service_pb2.Goal.ValueType:

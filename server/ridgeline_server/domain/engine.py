@@ -16,7 +16,7 @@ GENERIC_ENGINE = "generic"
 
 UNKNOWN_RELEASE_FACTOR = 2.6
 """How much further off a constant may be in a release that nobody measured: about what the sampler's bytes
-per logit changed by from vLLM 0.16.0 to 0.17.0 (docs/engine_memory_notes.md).
+per logit changed by from vLLM 0.16.0 to 0.17.0 (docs/engine-memory.md).
 """
 
 
@@ -129,12 +129,17 @@ class EngineProfile:
 
 @dataclass(frozen=True)
 class EngineMatch:
-    """The release whose figures stand for the one that was asked for; `note` says in words why."""
+    """The release whose figures stand for the one that was asked for; `note` says in words why.
+
+    `asked_engine` and `asked_version` are the names that were asked for, as they were written.
+    """
 
     engine_id: str
     release: EngineRelease
     level: EngineLevel
     note: str
+    asked_engine: str = ""
+    asked_version: str = ""
 
 
 class EngineSet:
@@ -155,6 +160,9 @@ class EngineSet:
         none is before it, or it is newer than all or unstated, the nearest known one with wider intervals.
         An engine without figures gets the generic ones.
         """
+        return replace(self._match(engine, version), asked_engine=engine, asked_version=version)
+
+    def _match(self, engine: str, version: str) -> EngineMatch:
         profile = self._profiles.get(engine.lower())
         if profile is None or profile.id == GENERIC_ENGINE:
             named = engine or "an engine that is not named"

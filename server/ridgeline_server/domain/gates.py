@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.deployment import Deployment, DeploymentRequest
 from ridgeline_server.domain.dtypes import SIXTEEN_BIT, Dtype
 from ridgeline_server.domain.errors import FieldViolation
 from ridgeline_server.domain.hardware import Hardware
@@ -17,23 +17,38 @@ from ridgeline_server.domain.mixers import (
 )
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
-from ridgeline_server.domain.speculation import Draft
+from ridgeline_server.domain.speculation import Draft, Speculation
 
 MAX_DEVICES = 4096
 MAX_DRAFTED = 64
 
 
-def check_parallelism(model: Model, parallel: Parallelism) -> Iterator[FieldViolation]:
-    """Why a model cannot be divided over devices like that, with the nearest degrees that can be."""
-    field = "deployment.parallel"
-    wrong = False
+def check_stated(stated: Deployment | DeploymentRequest) -> Iterator[FieldViolation]:
+    """What is wrong with a deployment whatever the model and the device are."""
+    yield from _degrees(stated.parallel)
+    yield from _shares(stated)
+    if stated.speculation is not None:
+        yield from _drafting(stated.speculation)
+
+
+def _degrees(parallel: Parallelism) -> Iterator[FieldViolation]:
     for name in ("tp", "pp", "ep", "attention_dp", "dp"):
         degree = getattr(parallel, name)
         if not 1 <= degree <= MAX_DEVICES:
-            wrong = True
-            yield FieldViolation(f"{field}.{name}", f"is {degree}; give 1 to {MAX_DEVICES}")
+            yield FieldViolation(f"deployment.parallel.{name}", f"is {degree}; give 1 to {MAX_DEVICES}")
+
+
+def check_parallelism(model: Model, parallel: Parallelism) -> Iterator[FieldViolation]:
+    """Why a model cannot be divided over devices like that, with the nearest degrees that can be."""
+    field = "deployment.parallel"
+    wrong = list(_degrees(parallel))
+    yield from wrong
     if wrong:
         return
+    if parallel.devices > MAX_DEVICES:
+        yield FieldViolation(
+            field, f"is {parallel.devices} devices in all; give degrees that make at most {MAX_DEVICES}"
+        )
     yield from _tensor_parallel(model, parallel.tp)
     if parallel.pp > model.layer_count:
         yield FieldViolation(
@@ -119,28 +134,25 @@ def _nearest(wanted: int, limit: int, works: Callable[[int], bool]) -> str:
     return " or ".join(str(degree) for degree in (below, above) if degree is not None)
 
 
-def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -> Iterator[FieldViolation]:
-    """What is wrong with shares, drafts, sparsity and offloading."""
+def _shares(stated: Deployment | DeploymentRequest) -> Iterator[FieldViolation]:
     shares = (
-        ("prefix_hit_rate", deployment.prefix_hit_rate, 0.0, 1.0),
-        ("kv_keep_ratio", deployment.kv_keep_ratio, 1e-6, 1.0),
-        ("skipped_layer_share", deployment.skipped_layer_share, 0.0, 0.99),
-        ("offload.weight_share", deployment.offload.weight_share, 0.0, 1.0),
-        ("offload.kv_share", deployment.offload.kv_share, 0.0, 1.0),
-        ("expert_popularity_spread", deployment.expert_popularity_spread, 0.0, 100.0),
-        ("offload.host_bandwidth_bytes_per_s", deployment.offload.host_bandwidth_bytes_per_s, 1e6, 1e15),
-        ("node_bandwidth_bytes_per_s", deployment.node_bandwidth_bytes_per_s, 1e6, 1e15),
-        ("memory_utilization", deployment.memory_utilization, 0.01, 1.0),
-        ("chunk_tokens", deployment.chunk_tokens, 1, 100_000_000),
+        ("prefix_hit_rate", stated.prefix_hit_rate, 0.0, 1.0),
+        ("kv_keep_ratio", stated.kv_keep_ratio, 1e-6, 1.0),
+        ("skipped_layer_share", stated.skipped_layer_share, 0.0, 0.99),
+        ("offload.weight_share", stated.offload.weight_share, 0.0, 1.0),
+        ("offload.kv_share", stated.offload.kv_share, 0.0, 1.0),
+        ("expert_popularity_spread", stated.expert_popularity_spread, 0.0, 100.0),
+        ("offload.host_bandwidth_bytes_per_s", stated.offload.host_bandwidth_bytes_per_s, 1e6, 1e15),
+        ("node_bandwidth_bytes_per_s", stated.node_bandwidth_bytes_per_s, 1e6, 1e15),
+        ("memory_utilization", stated.memory_utilization, 0.01, 1.0),
+        ("chunk_tokens", stated.chunk_tokens, 1, 100_000_000),
     )
     for name, value, low, high in shares:
         if value is not None and not low <= value <= high:
             yield FieldViolation(f"deployment.{name}", f"is {value:g}; give {low:g} to {high:g}")
-    if deployment.sparse_weights:
-        yield from _sparse(deployment, hardware)
-    speculation = deployment.speculation
-    if speculation is None:
-        return
+
+
+def _drafting(speculation: Speculation) -> Iterator[FieldViolation]:
     if not 1 <= speculation.tokens <= MAX_DRAFTED:
         yield FieldViolation(
             "deployment.speculation.tokens",
@@ -150,6 +162,17 @@ def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -
         yield FieldViolation(
             "deployment.speculation.acceptance_rate", f"is {speculation.acceptance_rate:g}; give 0 to 1"
         )
+
+
+def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -> Iterator[FieldViolation]:
+    """What is wrong with shares, drafts, sparsity and offloading."""
+    yield from _shares(deployment)
+    if deployment.sparse_weights:
+        yield from _sparse(deployment, hardware)
+    speculation = deployment.speculation
+    if speculation is None:
+        return
+    yield from _drafting(speculation)
     if (speculation.draft is Draft.MODEL) is not (speculation.model is not None):
         yield FieldViolation(
             "deployment.speculation.draft_model", "goes with the draft `model`, and with no other; give both"

@@ -24,6 +24,7 @@ from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError, U
 from ridgeline_server.domain.gates import check_parallelism, check_techniques
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model, WeightFormat
+from ridgeline_server.domain.tensors import ModuleClass
 
 
 def compute_dtype_on(model: Model, hardware: Hardware) -> Dtype:
@@ -82,11 +83,12 @@ def resolve_deployment(request: DeploymentRequest, model: Model, hardware: Hardw
     )
     if own:
         deployment = replace(deployment, formats=tuple(_of_checkpoint(request, deployment, model, hardware)))
-    stated = {stated.module: stated for stated in request.formats}
+    stated = {stated.module: _with_own_scales(stated, model) for stated in request.formats}
     kept = tuple(f for f in deployment.formats if f.module not in stated)
     deployment = replace(deployment, formats=(*kept, *stated.values()))
     violations = [
         *_formats(deployment, request),
+        *_modules(request, model),
         *check_parallelism(model, deployment.parallel),
         *check_techniques(deployment, model, hardware),
     ]
@@ -127,6 +129,33 @@ def _of_checkpoint(
             yield found
 
 
+def _with_own_scales(stated: WeightFormat, model: Model) -> WeightFormat:
+    """The format that a request states of a module class, with scales of the checkpoint's size where it is
+    the checkpoint's own.
+    """
+    own = model.format_of(stated.module)
+    alike = (stated.dtype, stated.group_size) == (own.dtype, own.group_size)
+    return replace(stated, scale_bits=own.scale_bits) if alike else stated
+
+
+STATED_MODULES = (*QUANTIZED_MODULES, ModuleClass.ROUTER, *OUTER_MODULES)
+"""Module classes whose format a request may state."""
+
+
+def _modules(request: DeploymentRequest, model: Model) -> Iterator[FieldViolation]:
+    """Module classes that a request states a format of, and the model does not have, or twice."""
+    present = {stored.module for stored in model.module_formats}
+    known = ", ".join(module for module in STATED_MODULES if module in present)
+    seen: set[ModuleClass] = set()
+    for index, stated in enumerate(request.formats):
+        field = f"deployment.module_formats[{index}].module_class"
+        if stated.module not in present or stated.module not in STATED_MODULES:
+            yield FieldViolation(field, f"is {stated.module}; {model.name} has {known}: give one of them")
+        elif stated.module in seen:
+            yield FieldViolation(field, f"is {stated.module} a second time; give each module class once")
+        seen.add(stated.module)
+
+
 def _formats(deployment: Deployment, request: DeploymentRequest) -> Iterator[FieldViolation]:
     """What is wrong with the formats."""
     weight, activation, group = (
@@ -142,7 +171,7 @@ def _formats(deployment: Deployment, request: DeploymentRequest) -> Iterator[Fie
     if activation in LOW_BIT and weight != activation:
         yield _mixed_gemm("deployment.activation_dtype", activation, weight, deployment.compute_dtype)
     for index, stated in enumerate(request.formats):
-        field = f"deployment.formats[{index}]"
+        field = f"deployment.module_formats[{index}]"
         yield from _storable(f"{field}.dtype", stated.dtype, WEIGHT_DTYPES)
         yield from _group(f"{field}.group_size", stated.group_size)
         if stated.activation_dtype is not None:

@@ -11,7 +11,7 @@ direction. The compulsory bytes, which make the ideal time, count what one rank 
 
 The expected time is a latency plus bytes over an attained share of the link, with the constants of the
 profiles in catalog/ridgeline_catalog/efficiency (fitted on the collectives of A100, H100, B200 and L40S;
-docs/communication_notes.md has the forms that were tried). It is never below the ideal one.
+docs/communication.md has the forms that were tried). It is never below the ideal one.
 """
 
 from __future__ import annotations

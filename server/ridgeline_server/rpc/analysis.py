@@ -28,5 +28,6 @@ class AnalysisServicer:
             question.deployment,
             snapshot.profiles,
             question.basis,
+            with_flips=True,
         )
         return analyze_response(analysis, snapshot.revision)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ridgeline.v1 import analysis_service_pb2, common_pb2, recommendation_service_pb2
-from ridgeline_server.domain.deployment import (
-    AttentionKernel,
-    CostBasis,
-    Deployment,
-    DeploymentRequest,
-)
+from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedDtypeError
+from ridgeline_server.domain.gates import check_stated
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.resolve import resolve_deployment
-from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Slo, Workload
+from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Load, Slo, Workload
 from ridgeline_server.rpc.checks import Checks, Range
-from ridgeline_server.rpc.convert.enums import ATTENTION, BASIS, DTYPE
+from ridgeline_server.rpc.convert.enums import BASIS
 from ridgeline_server.rpc.convert.hardware import override, read_hardware
+from ridgeline_server.rpc.deployments import DRAFT_MODEL, drafts_by_model, read_deployment
 from ridgeline_server.rpc.entry_kinds import read_revision
 from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
 from ridgeline_server.store.errors import NotFoundError
@@ -56,25 +53,36 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     NotFoundError and UnsupportedDtypeError only when nothing else is.
     """
     workload = _workload(request.workload, checks)
-    stated = _deployment(request.deployment, checks)
+    stated = read_deployment(request.deployment, checks)
     basis = checks.enum("basis", request.basis, BASIS) or CostBasis.EXPECTED
-    model = hardware = deployment = None
+    model = hardware = deployment = draft = None
     refusals: list[NotFoundError | UnsupportedDtypeError] = []
     try:
-        model = _model(request.model, snapshot, checks)
+        model = _model(request.model, "model", snapshot, checks)
     except NotFoundError as error:
         refusals.append(error)
     try:
         hardware = _hardware(request.hardware, snapshot, checks)
     except NotFoundError as error:
         refusals.append(error)
-    if model is not None and hardware is not None:
+    drafting = drafts_by_model(request.deployment)
+    if drafting:
+        try:
+            draft = _model(request.deployment.speculation.draft_model, DRAFT_MODEL, snapshot, checks)
+        except NotFoundError as error:
+            refusals.append(error)
+    if draft is not None and stated.speculation is not None:
+        stated = replace(stated, speculation=replace(stated.speculation, model=draft))
+    unresolved = list(check_stated(stated))
+    if model is not None and hardware is not None and (draft is not None or not drafting):
         try:
             deployment = resolve_deployment(stated, model, hardware)
+            unresolved = []
         except InvalidFieldsError as error:
-            checks.include(error)
+            unresolved = list(error.violations)
         except UnsupportedDtypeError as error:
             refusals.append(error)
+    checks.violations += unresolved
     checks.raise_if_any()
     for refusal in refusals:
         raise refusal
@@ -84,13 +92,16 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     return Question(model, hardware, workload, deployment, basis)
 
 
-def _model(selector: common_pb2.ModelSelector, snapshot: CatalogSnapshot, checks: Checks) -> Model | None:
+def _model(
+    selector: common_pb2.ModelSelector, field: str, snapshot: CatalogSnapshot, checks: Checks
+) -> Model | None:
+    """The model that a selector in `field` names; None after noting why there is none."""
     match selector.WhichOneof("model"):
         case "id":
-            return snapshot.model(selector.id) if _is_name(checks, "model.id", selector.id) else None
+            return snapshot.model(selector.id) if _is_name(checks, f"{field}.id", selector.id) else None
         case "config_json":
-            return checks.config("model.config_json", selector.config_json)
-    checks.add("model", "is not set; give the id of a catalog model, or a config_json")
+            return checks.config(f"{field}.config_json", selector.config_json)
+    checks.add(field, "is not set; give the id of a catalog model, or a config_json")
     return None
 
 
@@ -125,14 +136,20 @@ def _is_name(checks: Checks, field: str, name: str) -> bool:
 
 
 def _workload(message: common_pb2.Workload, checks: Checks) -> Workload:
-    batch = message.batch if message.HasField("batch") else 1
+    if message.WhichOneof("load") == "concurrency":
+        load, field, batch = Load.CLOSED_LOOP, "workload.concurrency", message.concurrency
+    else:
+        load, field, batch = Load.STATIC_BATCH, "workload.batch", message.batch
+        if not message.HasField("batch"):
+            batch = 1
     decode_keys = message.decode_keys if message.HasField("decode_keys") else None
-    checks.whole("workload.batch", batch, 1, MAX_BATCH)
+    checks.whole(field, batch, 1, MAX_BATCH)
     checks.whole("workload.input_len", message.input_len, 1, MAX_LEN)
     checks.whole("workload.output_len", message.output_len, 1, MAX_LEN)
     if decode_keys is not None:
         checks.whole("workload.decode_keys", decode_keys, 1, MAX_LEN)
-    return Workload(batch, message.input_len, message.output_len, decode_keys, _slo(message.slo, checks))
+    slo = _slo(message.slo, checks)
+    return Workload(batch, message.input_len, message.output_len, decode_keys, slo, load)
 
 
 def _slo(message: common_pb2.ServiceLevelObjective, checks: Checks) -> Slo:
@@ -142,14 +159,3 @@ def _slo(message: common_pb2.ServiceLevelObjective, checks: Checks) -> Slo:
         if limit is not None:
             checks.number(field, limit, SLO_MS)
     return Slo(ttft_ms, tpot_ms)
-
-
-def _deployment(message: common_pb2.Deployment, checks: Checks) -> DeploymentRequest:
-    return DeploymentRequest(
-        weight_dtype=checks.enum("deployment.weight_dtype", message.weight_dtype, DTYPE),
-        weight_group_size=message.weight_group_size if message.HasField("weight_group_size") else None,
-        lm_head_dtype=checks.enum("deployment.lm_head_dtype", message.lm_head_dtype, DTYPE),
-        activation_dtype=checks.enum("deployment.activation_dtype", message.activation_dtype, DTYPE),
-        kv_dtype=checks.enum("deployment.kv_dtype", message.kv_dtype, DTYPE),
-        attention=checks.enum("deployment.attention", message.attention, ATTENTION) or AttentionKernel.FUSED,
-    )

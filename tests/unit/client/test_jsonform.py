@@ -126,6 +126,26 @@ def test_text_is_json_that_people_can_read() -> None:
     assert "\n" not in jsonform.to_json(device, indent=None)
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (32.0, "32"),
+        (0.0, "0"),
+        (-0.0, "-0.0"),
+        (-3.0, "-3"),
+        (0.25, "0.25"),
+        (51539607552.0, "51539607552"),
+        (2.0**53, "9007199254740992"),
+        (1e300, "1e+300"),
+    ],
+)
+def test_a_whole_number_has_no_fraction_whatever_its_field(number: float, text: str) -> None:
+    operator = analysis_service_pb2.OperatorAnalysis(count=number)
+    assert f'"count": {text},' in jsonform.to_json(operator)
+    back = json.loads(jsonform.to_json(operator))
+    assert jsonform.from_dict(analysis_service_pb2.OperatorAnalysis, back) == operator
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_a_number_that_json_cannot_hold_is_null(number: float) -> None:
     text = jsonform.to_json(analysis_service_pb2.Metric(ideal=number), indent=None)
@@ -232,7 +252,7 @@ def test_enum_choices_are_what_a_person_may_type() -> None:
 def test_a_map_is_an_object_both_ways() -> None:
     totals = model_pb2.CheckpointTotals(element_count_by_dtype={"F32": 1, "BF16": 2})
     printed = jsonform.to_dict(totals)
-    assert json.dumps(printed["element_count_by_dtype"]) == '{"BF16": 2.0, "F32": 1.0}'
+    assert json.dumps(printed["element_count_by_dtype"]) == '{"BF16": 2, "F32": 1}'
     assert jsonform.from_dict(model_pb2.CheckpointTotals, printed) == totals
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from google.protobuf.message import Message
 
-from ridgeline import errors
+from ridgeline import errors, questions
 from ridgeline.client import Client
 from ridgeline.v1 import (
     analysis_service_pb2,
@@ -132,6 +132,157 @@ def test_every_argument_reaches_its_field(client: Client, recorder: Recorder) ->
             ),
         )
     ]
+
+
+def test_every_option_of_a_deployment_reaches_its_field(client: Client, recorder: Recorder) -> None:
+    client.analyze(
+        "m",
+        "h",
+        input_len=1,
+        concurrency=16,
+        module_formats={"experts": "mxfp4", "mlp": "INT4:g64", "attention": "fp8:g128:fp8"},
+        tp=8,
+        pp=2,
+        ep=4,
+        attention_dp=3,
+        dp=5,
+        chunk_tokens=2048,
+        prefix_hit_rate=0.5,
+        kv_keep_ratio=0.25,
+        draft="small",
+        draft_tokens=3,
+        acceptance_rate=0.7,
+        offload_weights=0.1,
+        offload_kv=0.2,
+        host_bandwidth_bytes_per_s=5e10,
+        sparse_weights=True,
+        skip_layers=0.3,
+        expert_spread=1.5,
+        node_bandwidth_bytes_per_s=1e11,
+        engine="vllm@0.19.0",
+        memory_utilization=0.85,
+    )
+    ((_, request),) = recorder.sent
+    assert request.workload == common_pb2.Workload(concurrency=16, input_len=1, output_len=128)
+    assert request.deployment == common_pb2.Deployment(
+        attention=common_pb2.ATTENTION_KERNEL_FUSED,
+        module_formats=[
+            common_pb2.ModuleFormat(module_class="experts", dtype=types_pb2.DTYPE_MXFP4),
+            common_pb2.ModuleFormat(module_class="mlp", dtype=types_pb2.DTYPE_INT4, group_size=64),
+            common_pb2.ModuleFormat(
+                module_class="attention",
+                dtype=types_pb2.DTYPE_FP8,
+                group_size=128,
+                activation_dtype=types_pb2.DTYPE_FP8,
+            ),
+        ],
+        parallel=common_pb2.Parallelism(tp=8, pp=2, ep=4, attention_dp=3, dp=5),
+        chunk_tokens=2048,
+        prefix_hit_rate=0.5,
+        kv_keep_ratio=0.25,
+        speculation=common_pb2.Speculation(
+            draft=common_pb2.DRAFT_MODEL,
+            tokens=3,
+            acceptance_rate=0.7,
+            draft_model=common_pb2.ModelSelector(id="small"),
+        ),
+        offload=common_pb2.Offload(weight_share=0.1, kv_share=0.2, host_bandwidth_bytes_per_s=5e10),
+        sparse_weights=True,
+        skipped_layer_share=0.3,
+        expert_popularity_spread=1.5,
+        node_bandwidth_bytes_per_s=1e11,
+        engine="vllm",
+        engine_version="0.19.0",
+        memory_utilization=0.85,
+    )
+
+
+def test_no_field_of_a_deployment_is_left_without_an_option(client: Client, recorder: Recorder) -> None:
+    stated: dict[str, Any] = {
+        name: 1 for name in questions.DEPLOYMENT_OPTIONS if name not in ("draft", "engine", "module_formats")
+    }
+    stated |= dict.fromkeys(("weights", "lm_head", "activations", "kv"), "int8") | {"attention": "fused"}
+    stated |= {"module_formats": {"mlp": "fp8:g1:fp8"}, "draft": "small", "engine": "vllm@1"}
+    client.analyze("m", "h", input_len=1, **stated)
+    ((_, request),) = recorder.sent
+
+    def unset(message: Message) -> set[str]:
+        filled = {field.name for field, _ in message.ListFields()}
+        return {field.name for field in message.DESCRIPTOR.fields} - filled
+
+    deployment = request.deployment
+    assert unset(deployment) == unset(deployment.parallel) == unset(deployment.offload) == set()
+    assert unset(deployment.speculation) == {"acceptance_rate_source"}, "output only"
+    assert unset(deployment.module_formats[0]) == set()
+
+
+@pytest.mark.parametrize(
+    ("draft", "expected"),
+    [
+        ("ngram", common_pb2.Speculation(draft=common_pb2.DRAFT_NGRAM, tokens=3)),
+        ("Heads", common_pb2.Speculation(draft=common_pb2.DRAFT_HEADS, tokens=3)),
+        (
+            {"model_type": "llama"},
+            common_pb2.Speculation(
+                draft=common_pb2.DRAFT_MODEL,
+                tokens=3,
+                draft_model=common_pb2.ModelSelector(config_json='{\n  "model_type": "llama"\n}'),
+            ),
+        ),
+    ],
+    ids=["ngram", "heads", "a config"],
+)
+def test_a_draft_is_a_kind_or_a_model(
+    client: Client, recorder: Recorder, draft: Any, expected: common_pb2.Speculation
+) -> None:
+    client.analyze("m", "h", input_len=1, draft=draft, draft_tokens=3)
+    ((_, request),) = recorder.sent
+    assert request.deployment.speculation == expected
+
+
+def test_none_states_nothing(client: Client, recorder: Recorder) -> None:
+    nothing: Any = dict.fromkeys(questions.DEPLOYMENT_OPTIONS)
+    client.analyze("m", "h", input_len=1, batch=None, concurrency=None, **nothing)
+    client.analyze("m", "h", input_len=1)
+    (_, first), (_, second) = recorder.sent
+    assert first == second
+
+
+def test_what_contradicts_itself_is_told_with_everything_else(client: Client, recorder: Recorder) -> None:
+    with pytest.raises(errors.InvalidArgumentError) as raised:
+        client.analyze(
+            "m",
+            "h",
+            input_len=1,
+            batch=2,
+            concurrency=3,
+            tp=1.5,  # type: ignore[arg-type]
+            prefix_hit_rate="often",  # type: ignore[arg-type]
+            module_formats={"mlp": "int5", "experts": "g64"},
+            acceptance_rate=0.5,
+        )
+    assert recorder.sent == []
+    assert [v.field for v in raised.value.violations] == [
+        "workload.concurrency",
+        "deployment.module_formats.mlp",
+        "deployment.module_formats.experts",
+        "deployment.parallel.tp",
+        "deployment.prefix_hit_rate",
+        "deployment.speculation.acceptance_rate",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [({"input_len": 1, "tensor_parallel": 2}, "'tensor_parallel'"), ({}, "'input_len'")],
+    ids=["unknown", "missing"],
+)
+def test_an_argument_that_there_is_not_is_a_type_error(
+    client: Client, arguments: dict[str, Any], said: str
+) -> None:
+    for ask in (client.analyze, client.recommend):
+        with pytest.raises(TypeError, match=said):
+            ask("m", "h", **arguments)
 
 
 def test_what_the_server_must_judge_is_sent_as_it_is(client: Client, recorder: Recorder) -> None:

@@ -85,7 +85,7 @@ POSITIONS = Variable(Count.POSITIONS)
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps of one device as arrays that broadcast to one shape (S, K).
+    """Steps of one device as arrays of shape (S, K).
 
     A step processes `query_len` tokens of each of `batch` sequences, which then hold `keys` keys each, and
     computes logits at `positions` of each. With a `span` it stands for the mean of the steps whose keys go
@@ -100,10 +100,6 @@ class Steps:
     positions: Array
     expert_tokens: Array
 
-    def as_rows(self) -> Steps:
-        """Steps of shape (K,) as those of one scenario, (1, K)."""
-        return Steps(*(figure[None] for figure in self.arrays))
-
     @property
     def arrays(self) -> tuple[Array, ...]:
         """All arrays, in the order of the fields."""
@@ -115,15 +111,10 @@ class Steps:
         every: NDArray[np.bool_] = self.positions >= self.query_len
         return every
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of all arrays together."""
-        return np.broadcast_shapes(*(figure.shape for figure in self.arrays))
-
 
 def values(variables: Sequence[Variable], steps: Steps) -> Array:
     """The variables' values, shape (S, variables, K) for steps of shape (S, K)."""
-    scenarios, columns = steps.shape
+    scenarios, columns = steps.batch.shape
     found = np.empty((scenarios, len(variables), columns))
     seen: dict[View, Array] = {}
     for index, (what, of) in enumerate(variables):

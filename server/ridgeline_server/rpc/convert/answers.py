@@ -12,8 +12,11 @@ from typing import Any
 from ridgeline.v1 import analysis_service_pb2, recommendation_service_pb2
 from ridgeline_server.advisor.results import Advice, Effect, Plan, Recommendation
 from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.efficiency import Estimate
 from ridgeline_server.domain.hardware import Hardware
-from ridgeline_server.domain.workload import Workload
+from ridgeline_server.domain.model import WeightFormat
+from ridgeline_server.domain.speculation import Speculation
+from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.grid import UsedProfile
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.results import Analysis, BytesByClass, Metric, Metrics, StageAnalysis
@@ -21,9 +24,11 @@ from ridgeline_server.rpc.convert.enums import (
     ATTENTION,
     BASIS,
     BOUND,
+    DRAFT,
     DTYPE,
     EFFORT,
     GOAL,
+    LEVER,
     NOTICE_CODE,
     OPERATOR_CLASS,
     PROFILE_LEVEL,
@@ -79,8 +84,9 @@ def _analysis(analysis: Analysis, catalog_revision: int) -> Fields:
 def _workload(workload: Workload) -> Fields:
     slo = workload.slo
     stated = slo.ttft_ms is not None or slo.tpot_ms is not None
+    load = "concurrency" if workload.load is Load.CLOSED_LOOP else "batch"
     return {
-        "batch": workload.batch,
+        load: workload.batch,
         "input_len": workload.input_len,
         "output_len": workload.output_len,
         "decode_keys": workload.shown_decode_keys,
@@ -89,6 +95,7 @@ def _workload(workload: Workload) -> Fields:
 
 
 def _deployment(deployment: Deployment) -> Fields:
+    parallel, offload, engine = deployment.parallel, deployment.offload, deployment.engine
     return {
         "weight_dtype": _DTYPE[deployment.weight_dtype],
         "weight_group_size": deployment.weight_group_size,
@@ -96,6 +103,50 @@ def _deployment(deployment: Deployment) -> Fields:
         "activation_dtype": _DTYPE[deployment.activation_dtype],
         "kv_dtype": _DTYPE[deployment.kv_dtype],
         "attention": ATTENTION.to_proto[deployment.attention],
+        "module_formats": [_module_format(stored) for stored in deployment.formats],
+        "parallel": {
+            "tp": parallel.tp,
+            "pp": parallel.pp,
+            "ep": parallel.ep,
+            "attention_dp": parallel.attention_dp,
+            "dp": parallel.dp,
+        },
+        "chunk_tokens": deployment.chunk_tokens,
+        "prefix_hit_rate": deployment.prefix_hit_rate,
+        "kv_keep_ratio": deployment.kv_keep_ratio,
+        "speculation": None if deployment.speculation is None else _speculation(deployment.speculation),
+        "offload": {
+            "weight_share": offload.weight_share,
+            "kv_share": offload.kv_share,
+            "host_bandwidth_bytes_per_s": offload.host_bandwidth_bytes_per_s,
+        },
+        "sparse_weights": deployment.sparse_weights,
+        "skipped_layer_share": deployment.skipped_layer_share,
+        "expert_popularity_spread": deployment.expert_popularity_spread,
+        "node_bandwidth_bytes_per_s": deployment.node_bandwidth_bytes_per_s,
+        "engine": "" if engine is None else engine.asked_engine,
+        "engine_version": "" if engine is None else engine.asked_version,
+        "memory_utilization": deployment.memory_share,
+    }
+
+
+def _module_format(stored: WeightFormat) -> Fields:
+    return {
+        "module_class": stored.module.value,
+        "dtype": _DTYPE[stored.dtype],
+        "group_size": stored.group_size,
+        "activation_dtype": DTYPE.number(stored.activation_dtype),
+    }
+
+
+def _speculation(speculation: Speculation) -> Fields:
+    drafting = speculation.model
+    return {
+        "draft": DRAFT.to_proto[speculation.draft],
+        "tokens": speculation.tokens,
+        "acceptance_rate": speculation.acceptance_rate,
+        "draft_model": None if drafting is None else {"id": drafting.id},
+        "acceptance_rate_source": speculation.acceptance_rate_source,
     }
 
 
@@ -111,7 +162,16 @@ def _memory(memory: Memory) -> Fields:
         "fits": memory.fits,
         "max_batch": memory.max_batch,
         "max_context_len": memory.max_context_len,
+        "non_torch_bytes": memory.non_torch_bytes,
+        "cuda_graph_bytes": memory.cuda_graph_bytes,
+        "kv_pool_bytes": _estimate(memory.kv_pool_bytes),
+        "max_concurrency": _estimate(memory.max_concurrency),
+        "engine_note": memory.engine_note,
     }
+
+
+def _estimate(estimate: Estimate) -> Fields:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 def _stage(stage: StageAnalysis) -> Fields:
@@ -120,7 +180,7 @@ def _stage(stage: StageAnalysis) -> Fields:
         {
             "name": name,
             "layer_kind": layer_kind,
-            "count": round(occurrences),
+            "count": occurrences,
             "flops": flops,
             "bytes": moved,
             "bytes_by_class": {
@@ -137,6 +197,8 @@ def _stage(stage: StageAnalysis) -> Fields:
             "time_share": time_share,
             "compute_dtype": _DTYPE[compute_dtype],
             "attainable_flops_per_s": attainable,
+            "message_bytes": message,
+            "ridge_point": ridge_point,
         }
         for (
             name,
@@ -145,9 +207,9 @@ def _stage(stage: StageAnalysis) -> Fields:
             flops,
             moved,
             (weights, activations_in, activations_out, kv_read, kv_written),
-            _message,
+            message,
             intensity,
-            _ridge_point,
+            ridge_point,
             bound,
             ideal_time_us,
             expected_time_us,
@@ -169,11 +231,20 @@ def _stage(stage: StageAnalysis) -> Fields:
         "bytes_by_class": _bytes_by_class(stage.bytes_by_class),
         "arithmetic_intensity": stage.arithmetic_intensity,
         "bound_shares": shares,
-        "batch": round(stage.batch),
-        "query_len": round(stage.query_len),
-        "keys": round(stage.keys),
+        "batch": stage.batch,
+        "query_len": stage.query_len,
+        "keys": stage.keys,
         "ridge_batch": stage.ridge_batch,
         "operators": operators,
+        "flips": [
+            {
+                "lever": LEVER.to_proto[flip.lever],
+                "value": flip.value,
+                "factor": flip.factor,
+                "bound": _BOUND[flip.bound],
+            }
+            for flip in stage.flips
+        ],
     }
 
 
@@ -188,17 +259,23 @@ def _bytes_by_class(moved: BytesByClass) -> Fields:
 
 
 def _metrics(metrics: Metrics) -> Fields:
-    cost = metrics.cost_usd_per_million_output_tokens
     return {
         "ttft_ms": _metric(metrics.ttft_ms),
         "tpot_ms": _metric(metrics.tpot_ms),
         "e2e_latency_ms": _metric(metrics.e2e_latency_ms),
         "output_tokens_per_s": _metric(metrics.output_tokens_per_s),
-        "cost_usd_per_million_output_tokens": None if cost is None else _metric(cost),
+        "cost_usd_per_million_output_tokens": _metric(metrics.cost_usd_per_million_output_tokens),
+        "output_tokens_per_s_per_device": _metric(metrics.output_tokens_per_s_per_device),
+        "total_tokens_per_s": _metric(metrics.total_tokens_per_s),
+        "input_cost_usd_per_million_tokens": _metric(metrics.input_cost_usd_per_million_tokens),
+        "output_cost_usd_per_million_tokens": _metric(metrics.output_cost_usd_per_million_tokens),
+        "joules_per_output_token": _metric(metrics.joules_per_output_token),
     }
 
 
-def _metric(metric: Metric) -> Fields:
+def _metric(metric: Metric | None) -> Fields | None:
+    if metric is None:
+        return None
     return {"ideal": metric.ideal, "expected": metric.expected, "low": metric.low, "high": metric.high}
 
 

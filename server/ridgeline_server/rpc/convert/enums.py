@@ -9,11 +9,18 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor
 
-from ridgeline.v1 import common_pb2, efficiency_profile_pb2, recommendation_service_pb2, types_pb2
+from ridgeline.v1 import (
+    analysis_service_pb2,
+    common_pb2,
+    efficiency_profile_pb2,
+    recommendation_service_pb2,
+    types_pb2,
+)
 from ridgeline_server.advisor import results as advice
 from ridgeline_server.domain.deployment import AttentionKernel, CostBasis
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import OperatorClass, ProfileLevel
+from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline import results as analysis
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.store import entries
@@ -50,6 +57,8 @@ BOUND = EnumMap(types_pb2.Bound.DESCRIPTOR, "BOUND", analysis.Bound)
 CONFIDENCE = EnumMap(types_pb2.Confidence.DESCRIPTOR, "CONFIDENCE", entries.Confidence)
 ORIGIN = EnumMap(types_pb2.Origin.DESCRIPTOR, "ORIGIN", entries.Origin)
 ATTENTION = EnumMap(common_pb2.AttentionKernel.DESCRIPTOR, "ATTENTION_KERNEL", AttentionKernel)
+DRAFT = EnumMap(common_pb2.Draft.DESCRIPTOR, "DRAFT", Draft)
+LEVER = EnumMap(analysis_service_pb2.Lever.DESCRIPTOR, "LEVER", analysis.Lever)
 BASIS = EnumMap(common_pb2.CostBasis.DESCRIPTOR, "COST_BASIS", CostBasis)
 NOTICE_CODE = EnumMap(common_pb2.NoticeCode.DESCRIPTOR, "NOTICE_CODE", analysis.NoticeCode)
 OPERATOR_CLASS = EnumMap(efficiency_profile_pb2.OperatorClass.DESCRIPTOR, "OPERATOR_CLASS", OperatorClass)
