@@ -88,7 +88,8 @@ class Layer:
         if tensor.active_copies is not None:
             routing = Routing(tensor.copies, tensor.copies, tensor.active_copies)
             weights = {Variable(Count.EXPERTS_HIT, routing): rows * columns}
-            inputs = columns
+            # Experts that project in share a token; those that project out have each their own input.
+            inputs = columns if split_of(tensor) is Split.COLUMN else columns * chosen
         elif split_of(tensor) is Split.BLOCKS:
             weights = {ONE: rows * columns * copies / self.tp}
             chosen, inputs = chosen / self.tp, inputs / self.tp
