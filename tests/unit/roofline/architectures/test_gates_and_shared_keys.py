@@ -1,4 +1,6 @@
-"""Output gates, keys that are also the values, layers that read an earlier layer's cache, per-layer embeddings."""
+"""Output gates, keys that are also the values, layers that read an earlier layer's cache, per-layer
+embeddings.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +62,9 @@ class TestOutputGate:
 
 
 class TestKeysThatAreValues:
-    """Gemma 4 26B-A4B: full layers have 2 key-value heads of 512, and one projection for both keys and values,
-    which are normalised differently and cached apart; sliding layers have 8 of 256 and two projections.
+    """Gemma 4 26B-A4B: full layers have 2 key-value heads of 512, and one projection for both keys and
+    values, which are normalised differently and cached apart; sliding layers have 8 of 256 and two
+    projections.
     """
 
     step = decode(GEMMA_4, 10_000, batch=3)
@@ -90,8 +93,9 @@ class TestKeysThatAreValues:
 
 
 class TestSharedCaches:
-    """Gemma 3n E4B: 35 layers, every fifth sees all keys, the others 512; the last 15 read the keys and values
-    of the last layers before them that have their own. 8 query and 2 key-value heads of 256, hidden 2048.
+    """Gemma 3n E4B: 35 layers, every fifth sees all keys, the others 512; the last 15 read the keys and
+    values of the last layers before them that have their own. 8 query and 2 key-value heads of 256, hidden
+    2048.
     """
 
     step = decode(GEMMA_3N_E4B, 4000)

@@ -1,4 +1,4 @@
-"""Mixtures of experts: weights of the distinct experts that a batch reaches, FLOPs of the chosen ones alone."""
+"""Mixtures of experts: weights of the distinct experts that a batch reaches, FLOPs of the chosen ones."""
 
 from __future__ import annotations
 
@@ -245,6 +245,54 @@ class TestLatentExperts:
         step = decode(NEMOTRON_SUPER, 10, parallel=Parallelism(ep=8, attention_dp=8))
         there, back = step.named("all_to_all")
         assert there.message == back.message == 22 * 1024
+
+
+class TestExpertsOfAttention:
+    """JetMoE-8B (arXiv:2404.07413): queries and outputs too are projected by 2 of 8 experts, each for 16
+    heads of 128; all experts share the 16 heads of keys and values. 24 layers, hidden 2048.
+    """
+
+    asked = read_config(
+        {
+            "model_type": "jetmoe",
+            "hidden_size": 2048,
+            "num_hidden_layers": 24,
+            "num_key_value_heads": 16,
+            "num_attention_heads": 32,
+            "kv_channels": 128,
+            "intermediate_size": 5632,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+            "activation_function": "silu",
+            "vocab_size": 32000,
+            "torch_dtype": "bfloat16",
+        },
+        "jetmoe-8b",
+    )
+    step = decode(asked, 1000, batch=3)
+
+    def test_three_tokens_reach_more_than_two_experts_of_either_matrix(self) -> None:
+        """8 (1 - (6/8)^3) = 4.625."""
+        for name in ("q_proj", "o_proj"):
+            assert self.step.operator(name).weights == pytest.approx(4.625 * 2048 * 2048)
+            assert self.step.operator(name).flops == 3 * 2 * 2 * 2048 * 2048
+
+    def test_each_expert_makes_queries_of_its_own(self) -> None:
+        """Both read the hidden state, and each takes the outputs of its 16 heads."""
+        queries, outputs = self.step.operator("q_proj"), self.step.operator("o_proj")
+        assert (queries.activations_in, queries.activations_out) == (3 * 2048, 3 * 4096)
+        assert outputs.activations_in == 3 * 4096
+
+    def test_32_query_heads_attend_to_16_of_keys(self) -> None:
+        attention = self.step.operator("attention")
+        assert attention.kv_read == 3 * 1000 * (2 * 16 * 128)
+        assert attention.flops == 3 * 1000 * 32 * (4 * 128 + 5)
+
+    def test_published_active_weights(self) -> None:
+        """2.2 billion for a token (arXiv:2404.07413, abstract), without embedding and lm_head."""
+        step = decode(self.asked, 10)
+        outside = step.operator("embedding").weights + step.operator("lm_head").weights
+        assert (step.total(lambda o: o.weights) - outside) / 1e9 == pytest.approx(2.2, abs=0.1)
 
 
 class TestExpertParallel:

@@ -63,8 +63,8 @@ class TestFiveToOne:
 
 
 class TestChunks:
-    """Llama 4: three of four layers see their own chunk of 8,192 tokens; 40 query and 8 key-value heads of 128,
-    48 layers. The others know no positions (transformers, Llama4TextConfig.no_rope_layers).
+    """Llama 4: three of four layers see their own chunk of 8,192 tokens; 40 query and 8 key-value heads of
+    128, 48 layers. The others know no positions (transformers, Llama4TextConfig.no_rope_layers).
     """
 
     def test_a_prefill_pairs_queries_with_the_keys_of_their_chunk(self) -> None:
@@ -110,8 +110,8 @@ class TestSinks:
 
 
 class TestHeadsThatDifferByLayer:
-    """MiMo-V2-Flash: keys of 192 and values of 128; 4 key-value heads where all keys are seen, 8 in a window of
-    128, 64 query heads in both.
+    """MiMo-V2-Flash: keys of 192 and values of 128; 4 key-value heads where all keys are seen, 8 in a window
+    of 128, 64 query heads in both.
     """
 
     step = decode(MIMO, 1000)
