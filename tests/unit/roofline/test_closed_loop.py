@@ -36,8 +36,8 @@ def test_a_closed_loop_of_one_request_is_a_batch_of_one(question: Question) -> N
 
 @given(served())
 def test_no_request_ends_before_the_prompts_of_all_are_prefilled(question: Question) -> None:
-    """While it runs, each of the others ends once and is replaced: a device prefills as many prompts. (In a
-    loop a pipeline is always full; a batch has to fill it.)
+    """While it runs, each of the others ends once and is replaced: a device prefills as many prompts. In a
+    loop a pipeline is always full, while a batch has to fill it.
     """
     parallel = replace(question.deployment.parallel, pp=1)
     for basis in (IDEAL, EXPECTED):
