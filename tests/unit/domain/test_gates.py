@@ -87,8 +87,8 @@ class TestDegrees:
                 {"tp": 8, "ep": 3},
                 "ep",
                 (
-                    "it must divide the 8 devices of a stage (tp x attention_dp), be at most the 8 experts, and "
-                    "leave a number that divides their width of 14336: give 2 or 4"
+                    "it must divide the 8 devices of a stage (tp x attention_dp), be at most the 8 experts, "
+                    "and leave a number that divides their width of 14336: give 2 or 4"
                 ),
             ),
             (MIXTRAL, {"ep": 2}, "ep", "divide the 1 devices of a stage"),
