@@ -8,13 +8,14 @@ from rich.text import Text
 
 from ridgeline.cli import parts, styles
 from ridgeline.plots import units, words
+from ridgeline.v1 import analysis_service_pb2 as analysis
 from ridgeline.v1 import types_pb2
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse, StageAnalysis
+    from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse, Flip, OperatorAnalysis, StageAnalysis
 
 
 def show(response: AnalyzeResponse, taken: str, console: Console) -> None:
@@ -27,12 +28,12 @@ def show(response: AnalyzeResponse, taken: str, console: Console) -> None:
     console.print()
     console.print(parts.metric_table(response))
     console.print()
-    parts.show_memory(response.memory, console)
+    parts.show_memory(response.memory, console, devices=words.device_count(response.deployment))
     for stage in response.stages:
         console.print()
         _show_stage(stage, console)
     console.print()
-    for line in parts.profile_lines(response):
+    for line in [*parts.assumption_lines(response), *parts.profile_lines(response)]:
         parts.paragraph(console, line, styles.QUIET, left=0)
     console.print(Text(f"Catalog revision {response.catalog_revision}", styles.QUIET))
 
@@ -43,19 +44,23 @@ def _show_stage(stage: StageAnalysis, console: Console) -> None:
     heading.append(f"  {words.bound_adjective(stage.bound)}", f"bold {styles.BOUNDS[bound]}")
     shares = ", ".join(f"{words.bound(s.bound)} {units.percent(s.share)}" for s in stage.bound_shares)
     heading.append(f"  (time: {shares})", "not bold")
-    console.print(heading)
+    parts.paragraph(console, heading, left=0)
     parts.paragraph(console, _step(stage))
     parts.paragraph(console, _ridge(stage), styles.QUIET)
+    if stage.flips:
+        parts.paragraph(console, _flips(stage), styles.QUIET)
     console.print(_operators(stage, 2 if console.width >= parts.ROOMY else 1))
 
 
 def _step(stage: StageAnalysis) -> str:
     """What the step is and how long it takes."""
-    sequences = "1 sequence" if stage.batch == 1 else f"{stage.batch:,} sequences"
+    sequences = "1 sequence" if stage.batch == 1 else f"{units.count(stage.batch)} sequences"
     if stage.stage == types_pb2.STAGE_PREFILL:
-        step = f"{stage.query_len:,} prompt tokens of {sequences}"
+        step = f"{units.count(stage.query_len)} prompt tokens of {sequences}"
     else:
-        step = f"one step of {sequences}, reading {stage.keys:,} keys each"
+        step = f"one step of {sequences}, reading {units.count(stage.keys)} keys each"
+        if stage.query_len > 1:
+            step += f", {units.count(stage.query_len)} tokens each"
     time = f"{units.milliseconds(stage.ideal_time_ms)} ideal"
     if stage.HasField("expected_time_ms"):
         low, high = units.milliseconds(stage.low_time_ms), units.milliseconds(stage.high_time_ms)
@@ -74,6 +79,28 @@ def _ridge(stage: StageAnalysis) -> str:
     if stage.HasField("ridge_batch"):
         return f"{totals}; ridge batch {stage.ridge_batch:,}: from there the weight GEMMs are compute-bound"
     return f"{totals}; no batch makes the weight GEMMs compute-bound"
+
+
+def _flips(stage: StageAnalysis) -> str:
+    """What would make another bound lead, the nearest change of each lever."""
+    changes = [f"{_lever(flip, stage.stage)} ({words.bound_adjective(flip.bound)})" for flip in stage.flips]
+    return f"What would flip it: {'; '.join(changes)}"
+
+
+def _lever(flip: Flip, stage: types_pb2.Stage.ValueType) -> str:
+    """A change: `batch 219`, `memory at 3.35 TB/s, 2.10x`."""
+    times = units.significant_times(flip.factor)
+    match flip.lever:
+        case analysis.LEVER_BATCH:
+            return f"batch {units.count(flip.value)}"
+        case analysis.LEVER_KEYS:
+            what = "prompt tokens" if stage == types_pb2.STAGE_PREFILL else "keys"
+            return f"{units.count(flip.value)} {what}"
+        case analysis.LEVER_BANDWIDTH:
+            return f"{units.si(flip.value, 'B/s')} of memory bandwidth, {times}"
+        case analysis.LEVER_FLOPS:
+            return f"{units.si(flip.value, 'FLOP/s')}, {times}"
+    return f"{words.name(analysis.Lever.DESCRIPTOR, flip.lever)} {times}"
 
 
 def _operators(stage: StageAnalysis, gap: int) -> Table:
@@ -97,10 +124,8 @@ def _operators(stage: StageAnalysis, gap: int) -> Table:
         bound = words.bound(operator.bound)
         row: list[str | Text] = [
             operator.name,
-            f"{operator.count:,}",
-            units.digits(operator.flops / 1e9),
-            units.digits(operator.bytes / 1e6),
-            units.digits(operator.arithmetic_intensity),
+            units.count(operator.count),
+            *_amounts(operator),
             Text(bound, styles.BOUNDS[bound]),
             units.digits(operator.ideal_time_us),
         ]
@@ -108,3 +133,14 @@ def _operators(stage: StageAnalysis, gap: int) -> Table:
             row.append(units.digits(operator.expected_time_us))
         table.add_row(*row, units.percent(operator.time_share))
     return table
+
+
+def _amounts(operator: OperatorAnalysis) -> tuple[str, str, str]:
+    """GFLOP, MB and FLOP/B of an operator; of a collective the MB of its message alone."""
+    if operator.message_bytes > 0:
+        return "-", units.digits(operator.message_bytes / 1e6), "message"
+    return (
+        units.digits(operator.flops / 1e9),
+        units.digits(operator.bytes / 1e6),
+        units.digits(operator.arithmetic_intensity),
+    )
