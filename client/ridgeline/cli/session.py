@@ -100,7 +100,6 @@ _PREFIXES = {
     "hardware.": "",
     "model.": "",
     "deployment.module_formats.": "--module-format ",
-    "deployment.module_formats": "--module-format ",
 }
 """The same for fields below a message, the longest prefix first."""
 
@@ -183,7 +182,8 @@ def failure(error: RidgelineError) -> Failure:
 def _told(violation: FieldViolation) -> str:
     """A wrong field with its sentence; the server's message says no more than that there are such fields."""
     field = violation.field
-    spelled = _SPELLINGS.get(field)
+    # Numbers count what the command line gives by name; each sentence names the module or its format.
+    spelled = "--module-format" if field.startswith("deployment.module_formats[") else _SPELLINGS.get(field)
     if spelled is None:
         prefix = next((prefix for prefix in _PREFIXES if field.startswith(prefix)), "")
         spelled = _PREFIXES.get(prefix, "") + field.removeprefix(prefix)
