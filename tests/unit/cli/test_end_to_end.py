@@ -87,7 +87,8 @@ def test_overrides_change_the_device_for_one_question(ridgeline_command: Run) ->
 
 MANY_DEVICES = (
     "deepseek-v3", "h200-sxm", "--attention-dp", "8", "--ep", "8", "--concurrency", "64",
-    "--input-len", "4000", "--output-len", "500", "--engine", "vllm@0.19.0", "--chunk-tokens", "4096", "--draft", "heads",
+    "--input-len", "4000", "--output-len", "500", "--engine", "vllm@0.19.0",
+    "--chunk-tokens", "4096", "--draft", "heads",
     "--draft-tokens", "1", "--module-format", "shared-expert=int4:g64", "--expert-spread", "0.5",
 )  # fmt: skip
 

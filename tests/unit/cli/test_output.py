@@ -166,8 +166,8 @@ def test_devices_and_techniques_are_told_with_the_question(run: Run, fake: FakeC
     assert "int4 g128 mlp" in text
     assert (
         "prefill in chunks of 512 tokens; 25% of each prompt cached; 2 tokens drafted by heads, 85% "
-        "accepted; 12.5% of the weights in host memory, read at 25.0 GB/s; vllm 0.19.0; 90% of the memory used"
-        in text
+        "accepted; 12.5% of the weights in host memory, read at 25.0 GB/s; "
+        "vllm 0.19.0; 90% of the memory used" in text
     )
     assert "Drafted tokens are taken to be accepted at 85%, as published: arXiv:2412.19437." in text
     fake.advice = recommendation(baseline=fake.analysis)

@@ -71,7 +71,8 @@ def test_every_option_reaches_the_question(run: Run, fake: FakeClient) -> None:
 
 EVERY_OPTION = (
     "--concurrency", "16", "--module-format", "experts=mxfp4",
-    "--module-format", "shared-expert=fp8:g128:fp8", "--tp", "8", "--pp", "2", "--ep", "4", "--attention-dp", "3", "--dp", "5", "--chunk-tokens", "2048",
+    "--module-format", "shared-expert=fp8:g128:fp8",
+    "--tp", "8", "--pp", "2", "--ep", "4", "--attention-dp", "3", "--dp", "5", "--chunk-tokens", "2048",
     "--prefix-hit-rate", "0.5", "--kv-keep-ratio", "0.25", "--draft", "llama-3.2-1b", "--draft-tokens", "3",
     "--acceptance-rate", "0.7", "--offload-weights", "0.1", "--offload-kv", "0.2", "--host-bandwidth", "5e10",
     "--sparse-weights", "--skip-layers", "0.3", "--expert-spread", "1.5", "--node-bandwidth", "1e11",
