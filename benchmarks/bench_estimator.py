@@ -35,17 +35,18 @@ os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest, resolve_deployment
+from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.analysis import analyze
-from ridgeline_server.roofline.cost import Cost, cost_grid
-from ridgeline_server.roofline.grid import Array, Point, Scenario, Step, build_grid
-from ridgeline_server.roofline.operators import operator_table
+from ridgeline_server.roofline.grid import Array, Scenario, Variant
 from ridgeline_server.roofline.results import Analysis
+from ridgeline_server.roofline.serving import Evaluation, evaluate
+from ridgeline_server.roofline.steps import Loads
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.startup import open_embedded_catalog
 
@@ -71,14 +72,6 @@ class Setup:
     profiles: ProfileSet
 
 
-class Points(NamedTuple):
-    """Seconds of each point's prefill and mean decode step, and the figures of all their operators."""
-
-    prefill_s: Array
-    decode_s: Array
-    operators: Cost
-
-
 def one_analysis(setup: Setup, number: int) -> Analysis:
     """One full analysis, of another load for every number: both stages, all operators, expected basis."""
     workload = Workload(1 + number % 8, 1 + number % 3900, 128)
@@ -87,9 +80,13 @@ def one_analysis(setup: Setup, number: int) -> Analysis:
     )
 
 
-def thousand_points(setup: Setup, basis: CostBasis) -> Points:
-    """The 1,000 points of GRID with all operators."""
-    return _points(setup, GRID, basis)
+def thousand_points(setup: Setup, basis: CostBasis) -> Evaluation:
+    """The 1,000 points of GRID with all operators, their bounds too."""
+    batch, length = np.array(GRID, dtype=np.float64).T[:, None]
+    found = _points(setup, batch, length, basis)
+    for cost in (found.prefill, found.decode):
+        assert cost.bound.shape[-1] == len(GRID)
+    return found
 
 
 def chunk_of_points(setup: Setup, first: int, count: int) -> float:
@@ -97,19 +94,19 @@ def chunk_of_points(setup: Setup, first: int, count: int) -> float:
 
     The highest rate of output is all that is kept.
     """
-    loads = [(1 + n % 500, 1 + n // 500) for n in range(first, first + count)]
-    found = _points(setup, loads, CostBasis.EXPECTED)
-    batch = np.array(loads, dtype=np.float64)[:, 0]
-    return float((batch * OUTPUT_LEN / (found.prefill_s + (OUTPUT_LEN - 1) * found.decode_s)).max())
+    numbers = np.arange(first, first + count, dtype=np.float64)[None]
+    batch: Array = 1.0 + numbers % 500
+    length: Array = 1.0 + numbers // 500
+    times = _points(setup, batch, length, CostBasis.EXPECTED).times
+    seconds = times.prefill_s[:, 0] + (OUTPUT_LEN - 1) * times.decode_s[:, 0]
+    return float((batch * OUTPUT_LEN / seconds).max())
 
 
-def _points(setup: Setup, loads: Sequence[tuple[int, int]], basis: CostBasis) -> Points:
+def _points(setup: Setup, batch: Array, length: Array, basis: CostBasis) -> Evaluation:
     profiles = setup.profiles if basis is CostBasis.EXPECTED else None
     scenario = Scenario(setup.hardware, setup.deployment, profiles)
-    points = [Point(scenario, Step(batch, length, length)) for batch, length in loads]
-    points += [Point(scenario, Step(batch, 1, length + 1, OUTPUT_LEN - 2)) for batch, length in loads]
-    cost = cost_grid(operator_table(setup.model), build_grid(points))
-    return Points(cost.expected_step_s[: len(loads)], cost.expected_step_s[len(loads) :], cost)
+    loads = Loads(batch, length, np.full_like(batch, OUTPUT_LEN))
+    return evaluate(setup.model, [scenario], loads, (Variant.BEST,))
 
 
 # The same formulas in plain Python, for Llama-2-7B in a 16-bit format with fused attention.
@@ -201,9 +198,9 @@ def plain_points(setup: Setup) -> list[tuple[PlainStep, PlainStep]]:
 
 def check_same_work(setup: Setup) -> float:
     """The largest relative difference between the plain loop's step times and the estimator's."""
-    ours, plain = thousand_points(setup, CostBasis.IDEAL), plain_points(setup)
+    ours, plain = thousand_points(setup, CostBasis.IDEAL).times, plain_points(setup)
     worst = 0.0
-    for stage, times in enumerate((ours.prefill_s, ours.decode_s)):
+    for stage, times in enumerate((ours.ideal_prefill_s[0], ours.ideal_decode_s[0])):
         theirs = np.array([point[stage].seconds for point in plain])
         worst = max(worst, float((np.abs(times - theirs) / theirs).max()))
     if worst > 1e-9:
@@ -551,8 +548,8 @@ def report_example(setup: Setup, peers: Sequence[tuple[Peer, RunningPeer, Contes
         rows.append(
             (
                 f"ours, {basis}",
-                f"{found.prefill_s[at] * 1e3:.1f} ms",
-                f"{found.decode_s[at] * 1e3:.2f} ms",
+                f"{found.times.prefill_s[0, 0, at] * 1e3:.1f} ms",
+                f"{found.times.decode_s[0, 0, at] * 1e3:.2f} ms",
             )
         )
     for peer, running, _ in peers:

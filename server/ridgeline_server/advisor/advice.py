@@ -16,7 +16,7 @@ from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
-from ridgeline_server.domain.workload import Workload
+from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.analysis import describe
 from ridgeline_server.roofline.grid import Scenario, Variant
 from ridgeline_server.roofline.results import Analysis
@@ -152,11 +152,17 @@ def _accuracy(technique: Technique) -> AccuracyRisk:
 
 def _assumptions(baseline: Analysis) -> Iterator[str]:
     workload, hardware = baseline.workload, baseline.hardware
-    yield (
-        f"Static batch of {workload.batch:,}: all requests have {workload.input_len:,} input and "
-        f"{workload.output_len:,} output tokens and start together; TTFT is the prefill of all prompts in "
-        "one pass."
-    )
+    lengths = f"{workload.input_len:,} input and {workload.output_len:,} output tokens"
+    if workload.load is Load.CLOSED_LOOP:
+        yield (
+            f"Closed loop of {workload.batch:,}: so many requests of {lengths} are in flight at any time; "
+            "TTFT is that of one of them."
+        )
+    else:
+        yield (
+            f"Static batch of {workload.batch:,}: all requests have {lengths} and start together; TTFT is "
+            "the prefill of all prompts."
+        )
     memory = baseline.memory
     yield f"Driver and engine take {gib(memory.overhead_bytes)} of memory; {memory.engine_note}."
     if hardware.usable_memory_bytes is None:

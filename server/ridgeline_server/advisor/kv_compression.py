@@ -18,6 +18,12 @@ def propose_format(dtype: Dtype) -> Callable[[Facts], Proposal | NotApplicable]:
     """Proposes to store the KV cache in a format."""
 
     def propose(facts: Facts) -> Proposal | NotApplicable:
+        if facts.model.attention is None:
+            return NotApplicable(
+                ReasonCode.BYTES_NOT_DOMINANT,
+                f"{facts.model.name} caches no keys and values: what its layers remember of a sequence is a "
+                f"state of {facts.model.state_bytes_per_sequence / 2**20:,.1f} MiB, whatever its length.",
+            )
         today = facts.deployment.kv_dtype
         if ELEMENT_BITS[today] <= ELEMENT_BITS[dtype]:
             return NotApplicable(
@@ -34,7 +40,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     """KV bytes against everything else that a decode step moves."""
     step, memory = facts.step, facts.memory
     attention = facts.model.attention
-    assert attention is not None  # a model without a cache is not costed
+    assert attention is not None  # nothing is proposed for a model without a cache
     head_dim = attention.head_dim
     before, after = facts.deployment.kv_dtype, outcome.proposal.deployment.kv_dtype
     kv = (step.bytes_by_class.kv_read + step.bytes_by_class.kv_written) / step.bytes

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
+from types import MappingProxyType
 
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, GROUP_SCALE_BITS, Dtype, weight_bits
 from ridgeline_server.domain.engine import EngineMatch
@@ -107,6 +110,12 @@ class Deployment:
     engine: EngineMatch | None = None
     memory_utilization: float | None = None
 
+    def __hash__(self) -> int:
+        # Deployments key caches that every question asks; equality still compares everything.
+        return hash(
+            (self.weight_dtype, self.activation_dtype, self.kv_dtype, self.parallel, self.chunk_tokens)
+        )
+
     def storing(self, dtype: Dtype, group_size: int, activation_dtype: Dtype) -> Deployment:
         """The same with the layers' matrices in another format, made anew: with scales of the usual bits."""
         return replace(
@@ -118,21 +127,24 @@ class Deployment:
             formats=(),
         )
 
+    @cached_property
+    def stored_formats(self) -> Mapping[ModuleClass, WeightFormat]:
+        """How the matrices of each module class are stored, and the format of their inputs (None: wide)."""
+        own = None if self.activation_dtype is self.compute_dtype else self.activation_dtype
+        group, scale = self.weight_group_size, self.weight_scale_bits
+        found = {
+            module: WeightFormat(module, self.weight_dtype, group, own, scale) for module in QUANTIZED_MODULES
+        }
+        found |= {
+            module: WeightFormat(module, self.lm_head_dtype, group, None, scale) for module in OUTER_MODULES
+        }
+        found |= {stored.module: stored for stored in self.formats}
+        wide = (module for module in ModuleClass if module not in found)
+        return MappingProxyType(found | {module: WeightFormat(module, self.compute_dtype) for module in wide})
+
     def format_of(self, module: ModuleClass) -> WeightFormat:
         """How the matrices of a module class are stored, and the format of their inputs (None: wide)."""
-        found = next((stored for stored in self.formats if stored.module is module), None)
-        if found is not None:
-            return found
-        if module in QUANTIZED_MODULES:
-            own = None if self.activation_dtype is self.compute_dtype else self.activation_dtype
-            return WeightFormat(
-                module, self.weight_dtype, self.weight_group_size, own, self.weight_scale_bits
-            )
-        if module in OUTER_MODULES:
-            return WeightFormat(
-                module, self.lm_head_dtype, self.weight_group_size, None, self.weight_scale_bits
-            )
-        return WeightFormat(module, self.compute_dtype)
+        return self.stored_formats[module]
 
     def stored_bits(self, module: ModuleClass) -> float:
         """Bits of one matrix weight of a module class, scales and, of sparse ones, positions included."""

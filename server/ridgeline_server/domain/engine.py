@@ -16,7 +16,7 @@ GENERIC_ENGINE = "generic"
 
 UNKNOWN_RELEASE_FACTOR = 2.6
 """How much further off a constant may be in a release that nobody measured: about what the sampler's bytes
-per logit changed by from vLLM 0.16.0 to 0.17.0 (docs/engine_memory_notes.md).
+per logit changed by from vLLM 0.16.0 to 0.17.0 (docs/engine-memory.md).
 """
 
 

@@ -86,6 +86,10 @@ class Model:
     not_modelled: tuple[str, ...] = ()
     display_name: str = field(default="", compare=False)
 
+    def __hash__(self) -> int:
+        # Models key caches that every question asks; equality still compares everything.
+        return hash((self.id, self.family, self.hidden_size, self.vocab_size, self.layer_count))
+
     @property
     def name(self) -> str:
         """Name for messages."""

@@ -8,11 +8,12 @@ from dataclasses import replace
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import ProfileSet
+from ridgeline_server.domain.gates import check_parallelism
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.flips import find_flips
-from ridgeline_server.roofline.grid import Scenario, used_profiles
+from ridgeline_server.roofline.grid import Scenario, Variant, used_profiles
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
@@ -60,14 +61,12 @@ def describe(model: Model, simulated: SimulatedGrid, index: int, basis: CostBasi
         workload=workload,
         deployment=scenario.deployment,
         basis=basis,
-        notices=tuple(
-            _notices(model, scenario.hardware, scenario.deployment, workload, metrics, simulation.memory)
-        ),
+        notices=tuple(_notices(model, candidate, metrics, simulation.memory)),
         stages=describe_stages(simulated, index),
         metrics=metrics,
         memory=simulation.memory,
         profiles=used_profiles(
-            scenario, {stage: operator_table(model, scenario.placement(stage)) for stage in Stage}
+            scenario, [(stage, operator_table(model, scenario.placement(stage))) for stage in Stage]
         ),
     )
 
@@ -80,16 +79,11 @@ _FLOAT_UNITS = {
 """Low-bit floats, which are made for units of their own, and the units that compute in them."""
 
 
-def _notices(
-    model: Model,
-    hardware: Hardware,
-    deployment: Deployment,
-    workload: Workload,
-    metrics: Metrics,
-    memory: Memory,
-) -> Iterator[Notice]:
+def _notices(model: Model, candidate: Candidate, metrics: Metrics, memory: Memory) -> Iterator[Notice]:
+    scenario, workload = candidate.scenario, candidate.workload
+    hardware, deployment = scenario.hardware, scenario.deployment
     if not memory.fits:
-        yield Notice(NoticeCode.DOES_NOT_FIT, _does_not_fit(hardware, workload, memory))
+        yield Notice(NoticeCode.DOES_NOT_FIT, _does_not_fit(model, candidate, memory))
     context = model.max_context_len
     if context is not None and workload.total_len > context:
         yield Notice(
@@ -129,11 +123,18 @@ def _notices(
         yield Notice(NoticeCode.NOT_MODELLED, text)
 
 
-def _does_not_fit(hardware: Hardware, workload: Workload, memory: Memory) -> str:
+MOST_DEVICES = 64
+"""Devices up to which a tensor-parallel way out is looked for."""
+
+
+def _does_not_fit(model: Model, candidate: Candidate, memory: Memory) -> str:
+    workload, hardware = candidate.workload, candidate.scenario.hardware
+    degree = _fitting_tp(model, candidate)
+    fits = f" It fits with tp {degree}." if degree else ""
     way_out = (
-        f"The largest batch of these lengths that fits is {memory.max_batch:,}."
+        f"The largest batch of these lengths that fits is {memory.max_batch:,}.{fits}"
         if memory.max_batch
-        else "Not even one sequence of these lengths fits: take fewer bits, or a device with more memory."
+        else f"Not even one sequence of these lengths fits: take fewer bits, or more memory.{fits}"
     )
     parts = ", ".join(
         f"{label} {size / GIB:,.1f}"
@@ -145,7 +146,34 @@ def _does_not_fit(hardware: Hardware, workload: Workload, memory: Memory) -> str
         )
     )
     missing = -memory.headroom_bytes / GIB
+    where = hardware.name
+    if not candidate.scenario.deployment.parallel.is_single:
+        where = f"{candidate.scenario.deployment.parallel.devices} x {hardware.name}"
     return (
-        f"batch {workload.batch:,} does not fit on {hardware.name} by {missing:,.1f} GiB: {parts} GiB need "
+        f"batch {workload.batch:,} does not fit on {where} by {missing:,.1f} GiB: {parts} GiB need "
         f"{memory.total_bytes / GIB:,.1f} of {memory.usable_bytes / GIB:,.1f} GiB. {way_out}"
     )
+
+
+def _fitting_tp(model: Model, candidate: Candidate) -> int | None:
+    """The smallest tensor-parallel degree over today's, doubling it, at which a load fits; None where none
+    does.
+    """
+    scenario = candidate.scenario
+    parallel = scenario.deployment.parallel
+    wider = [
+        replace(parallel, tp=parallel.tp * factor)
+        for factor in (2**i for i in range(1, MOST_DEVICES.bit_length()))
+        if parallel.replica_devices * factor <= MOST_DEVICES
+    ]
+    possible = [each for each in wider if not any(check_parallelism(model, each))]
+    if not possible:
+        return None
+    deployments = [replace(scenario.deployment, parallel=each) for each in possible]
+    found = simulate(
+        model,
+        [Candidate(replace(scenario, deployment=d), candidate.workload) for d in deployments],
+        (Variant.BEST,),
+    )
+    fitting = (s for s in found.simulations if s.memory.fits)
+    return next((s.candidate.scenario.deployment.parallel.tp for s in fitting), None)

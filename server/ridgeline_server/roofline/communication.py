@@ -11,12 +11,12 @@ direction. The compulsory bytes, which make the ideal time, count what one rank 
 
 The expected time is a latency plus bytes over an attained share of the link, with the constants of the
 profiles in catalog/ridgeline_catalog/efficiency (fitted on the collectives of A100, H100, B200 and L40S;
-docs/communication_notes.md has the forms that were tried). It is never below the ideal one.
+docs/communication.md has the forms that were tried). It is never below the ideal one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -133,6 +133,10 @@ class CommunicationTime(NamedTuple):
     expected_s: Array
 
 
+Exchange = Callable[[Figure, Figure, Fabric, Constants | None], CommunicationTime]
+"""One of the functions below."""
+
+
 def all_reduce(
     message_bytes: Figure, ranks: Figure, fabric: Fabric, constants: Constants | None = None
 ) -> CommunicationTime:
@@ -228,6 +232,30 @@ def point_to_point(
         return _answer(group, ideal, ideal)
     near = np.where(group.over_link, _time(constants.all_to_all, inside), _time(constants.pcie_pair, inside))
     return _answer(group, ideal, np.where(far, _time(constants.network, outside), near))
+
+
+def classes_used(exchange: Exchange, ranks: int, fabric: Fabric) -> tuple[OperatorClass, ...]:
+    """The classes whose constants an exchange between so many ranks takes, of a fabric whose figures are
+    numbers.
+    """
+    group = _group(0.0, ranks, fabric)
+    apart, over_link = bool(group.domains > 1), bool(group.over_link)
+    if exchange is point_to_point:
+        near = OperatorClass.ALL_TO_ALL if over_link else OperatorClass.PCIE_PAIR
+        return (OperatorClass.NETWORK,) if apart else (near,)
+    found: list[OperatorClass] = []
+    if bool(group.inner > 1):
+        if not over_link:
+            found += [OperatorClass.PCIE_PAIR, OperatorClass.PCIE_GROUP, OperatorClass.RING_STEP]
+        elif exchange is all_to_all:
+            found.append(OperatorClass.ALL_TO_ALL)
+        else:
+            found += [OperatorClass.RING, OperatorClass.RING_STEP]
+            if exchange is all_reduce and not apart:
+                found.append(OperatorClass.ALL_REDUCE)
+    if apart:
+        found.append(OperatorClass.NETWORK)
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS
-from ridgeline_server.roofline import communication
 from ridgeline_server.roofline.grid import (
+    EXCHANGES,
     Constants,
     Folded,
     Scenario,
@@ -23,7 +24,7 @@ from ridgeline_server.roofline.grid import (
     module_bits,
 )
 from ridgeline_server.roofline.operators.layer import Stage
-from ridgeline_server.roofline.operators.rows import Collective, Quantity
+from ridgeline_server.roofline.operators.rows import Quantity
 from ridgeline_server.roofline.operators.table import OperatorTable
 from ridgeline_server.roofline.operators.variables import Steps, values
 
@@ -50,17 +51,11 @@ class BoundCode(IntEnum):
     COMMUNICATION = 4
 
 
+_LATENCY, _BALANCED = np.int8(BoundCode.LATENCY), np.int8(BoundCode.BALANCED)
 LATENCY_SHARE = 0.5
 """An operator is LATENCY-bound when fixed costs are over this share of its time."""
 BALANCE = 0.2
 """Memory and compute are BALANCED when they lie within this share of the larger one."""
-
-_EXCHANGES = {
-    Collective.ALL_REDUCE: communication.all_reduce,
-    Collective.ALL_GATHER: communication.all_gather,
-    Collective.ALL_TO_ALL: communication.all_to_all,
-    Collective.POINT_TO_POINT: communication.point_to_point,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,19 +86,16 @@ class Cost:
     def bound(self) -> NDArray[np.int8]:
         """The bound of each operator at the constants' best values, shape (S, R, K), as BoundCode."""
         compute, memory = self.compute_s, self.memory_s
-        if self.constants is not None:
+        if self.constants is None or self.expected_s is None:
+            bound = (compute > memory).astype(np.int8)
+        else:
             compute = compute / self.constants.compute[:, 0, :, None]
             memory = memory / self.constants.memory[:, 0, :, None]
-        bound = np.where(compute > memory, np.int8(BoundCode.COMPUTE), np.int8(BoundCode.MEMORY))
-        rows = [row for row, _, _ in self.table.collectives]
-        bound[:, rows] = BoundCode.COMMUNICATION
-        if self.constants is None or self.expected_s is None:
-            return bound
-        balanced = np.minimum(compute, memory) >= (1 - BALANCE) * np.maximum(compute, memory)
-        balanced[:, rows] = False
-        bound[balanced] = BoundCode.BALANCED
-        launch = self.constants.launch_s[:, 0, :, None]
-        bound[(launch > LATENCY_SHARE * self.expected_s[:, 0]) & ~_rows(self.table, rows)] = BoundCode.LATENCY
+            late = self.constants.launch_s[:, 0, :, None] > LATENCY_SHARE * self.expected_s[:, 0]
+            balanced = np.minimum(compute, memory) >= (1 - BALANCE) * np.maximum(compute, memory)
+            bound = np.where(late, _LATENCY, np.where(balanced, _BALANCED, compute > memory))
+        for row, _, _ in self.table.collectives:
+            bound[:, row] = BoundCode.COMMUNICATION
         return bound
 
     def bytes_by_class(self, scenario: int) -> Array:
@@ -117,12 +109,6 @@ class Cost:
         return given
 
 
-def _rows(table: OperatorTable, rows: Sequence[int]) -> NDArray[np.bool_]:
-    mask = np.zeros((1, len(table.rows), 1), dtype=np.bool_)
-    mask[:, rows] = True
-    return mask
-
-
 def cost_steps(
     table: OperatorTable,
     scenarios: Sequence[Scenario],
@@ -132,19 +118,17 @@ def cost_steps(
 ) -> Cost:
     """Costs every operator of a table under S scenarios, each in the K steps that are its own.
 
-    `steps` broadcast to shape (S, K). No figure depends on another scenario or step. Without profiles only
+    `steps` have shape (S, K). No figure depends on another scenario or step. Without profiles only
     the ideal roofline is costed. Raises MissingProfileError when the catalog lacks a needed profile.
     """
     folded = fold(table, scenarios)
     variables = values(table.variables, steps)
-    by_class = folded.bytes.sum(axis=1)
-    flops = table.coefficients[Quantity.FLOPS] @ variables
-    moved = by_class @ variables
+    several = _several(variables)
+    columns = steps.batch.shape[1]
+    flops = (table.coefficients[Quantity.FLOPS] @ several)[..., :columns]
+    moved = (folded.moved_bytes @ several)[..., :columns]
     compute = flops / folded.peak_flops_per_s[..., None]
-    if any(s.deployment.offload.is_used for s in scenarios):
-        memory = (folded.bytes * folded.seconds_per_byte[..., None]).sum(axis=1) @ variables
-    else:
-        memory = moved * folded.seconds_per_byte[:, 0, :, None]
+    memory = (folded.memory_s @ several)[..., :columns]
     ideal = np.maximum(compute, memory)
     constants = constants_of(table, scenarios, stage, variants)
     expected = None if constants is None else _expected(constants, compute, memory)
@@ -166,6 +150,13 @@ def cost_steps(
         ideal_step_s=ideal_step,
         expected_step_s=expected_step,
     )
+
+
+def _several(variables: Array) -> Array:
+    """Step variables of two columns at least. For a single one BLAS adds up in another order, and a figure
+    would depend in its last bit on what is costed beside it.
+    """
+    return variables if variables.shape[-1] > 1 else np.repeat(variables, 2, axis=-1)
 
 
 def with_other_rates(cost: Cost, bandwidth: Array, flops: Array) -> Cost:
@@ -238,7 +229,7 @@ def _exchange(
     for what, ranks in groups:
         rows = [row for row, *group in table.collectives if (what, ranks) == tuple(group)]
         message = folded.message_bytes[:, rows] @ variables
-        taken = _EXCHANGES[what](
+        taken = EXCHANGES[what](
             message, float(ranks), joined, None if constants is None else constants.communication
         )
         ideal[:, rows] = taken.ideal_s
@@ -251,11 +242,15 @@ def live_bytes(table: OperatorTable, scenarios: Sequence[Scenario], steps: Steps
     """The peak over the operators of the activations alive at the same time, bytes, shape (S, K): inputs,
     outputs and what is held beside them.
     """
-    count, variables = table.coefficients, values(table.variables, steps)
-    wide = count[[Quantity.IN_WIDE, Quantity.OUT_WIDE, Quantity.HELD_WIDE]].sum(axis=0)
-    gemm = count[[Quantity.IN_GEMM, Quantity.OUT_GEMM]].sum(axis=0)
-    wide_size = np.array([ELEMENT_BITS[s.deployment.compute_dtype] / 8 for s in scenarios])
-    gemm_size = np.array([module_bits(s.deployment)[1] for s in scenarios])[:, table.module] / 8
-    alive = wide * wide_size[:, None, None] + gemm * gemm_size[..., None]
-    peak: Array = (alive @ variables).max(axis=1)
+    alive = np.concatenate([_alive(table, s.deployment) for s in scenarios])
+    peak: Array = (alive @ values(table.variables, steps)).max(axis=1)
     return peak
+
+
+@lru_cache(maxsize=512)
+def _alive(table: OperatorTable, deployment: Deployment) -> Array:
+    """Bytes alive while each row runs, by step variable, shape (1, R, B)."""
+    wide, gemm = table.live
+    gemm_size = np.array(module_bits(deployment)[1])[table.module, None] / 8
+    alive: Array = wide * (ELEMENT_BITS[deployment.compute_dtype] / 8) + gemm * gemm_size
+    return alive[None]

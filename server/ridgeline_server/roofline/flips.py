@@ -83,15 +83,15 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
 
 def _cost(model: Model, scenario: Scenario, stage: Stage, batch: Array, length: Array) -> Cost:
     """Costs of one step of each of N loads: of their prefill, or a decode step of so many keys."""
-    deployment = scenario.deployment
-    sequences = sequences_of_device(deployment, batch)
+    deployments, length = [scenario.deployment], length[None]
+    sequences = sequences_of_device(scenario.deployment, batch[None])
     steps = (
-        prefill(deployment, sequences, length).steps
+        prefill(deployments, sequences, length).steps
         if stage is Stage.PREFILL
-        else decode(deployment, sequences, length, np.zeros_like(length))
+        else decode(deployments, sequences, length, np.zeros_like(length))
     )
     table = operator_table(model, scenario.placement(stage))
-    return cost_steps(table, [scenario], stage, steps.as_rows())
+    return cost_steps(table, [scenario], stage, steps)
 
 
 def _nearest(

@@ -25,7 +25,7 @@ from ridgeline_server.domain.tensors import ModuleClass
 from ridgeline_server.roofline import communication
 from ridgeline_server.roofline.communication import COMMUNICATION_CLASSES
 from ridgeline_server.roofline.operators.layer import Placement, Stage
-from ridgeline_server.roofline.operators.rows import Quantity, Work
+from ridgeline_server.roofline.operators.rows import BYTE_CLASSES, Collective, Quantity
 from ridgeline_server.roofline.operators.table import MODULES, OperatorTable
 
 Array = NDArray[np.float64]
@@ -75,78 +75,93 @@ class UsedProfile:
     level: ProfileLevel
 
 
-CLASSES = (*MODULES, Work.EXPERTS, Work.ATTENTION, Work.ELEMENTWISE)
-"""What has constants of its own: GEMMs by their module's formats, experts, attention and the rest."""
-_CLASS_INDEX = {cls: index for index, cls in enumerate(CLASSES)}
-
-
-def cost_classes(table: OperatorTable) -> NDArray[np.intp]:
-    """The index in CLASSES of each row; collectives, which have constants of another kind, get any."""
-    return np.array(
-        [
-            _CLASS_INDEX.get(
-                row.module if row.work is Work.GEMM else row.work, _CLASS_INDEX[Work.ELEMENTWISE]
-            )
-            for row in table.rows
-        ],
-        dtype=np.intp,
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """A table under S scenarios: per row and step variable what a step moves and computes.
+    """A table under S scenarios: per row and step variable what a step moves, and how long that takes.
 
-    `bytes` has shape (S, byte classes, R, B), `message_bytes` (S, R, B); `peak_flops_per_s` and `runs`, how
-    often a step runs each row, have shape (S, R); `seconds_per_byte` has shape (S, byte classes, R).
+    `bytes` has shape (S, byte classes, R, B); `moved_bytes`, their sum, `memory_s`, the seconds they take,
+    and `message_bytes` have shape (S, R, B). `peak_flops_per_s` and `runs`, how often a step runs each row,
+    have shape (S, R), the memory's `bandwidth_bytes_per_s` shape (S, 1). `gemm_surplus_s` (S, B) is how much
+    longer the layers' weight GEMMs compute than they move bytes.
     """
 
     bytes: Array
     message_bytes: Array
+    moved_bytes: Array
+    memory_s: Array
     peak_flops_per_s: Array
     runs: Array
-    seconds_per_byte: Array
+    bandwidth_bytes_per_s: Array
+    gemm_surplus_s: Array
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """All arrays, in the order of the fields."""
+        return (
+            self.bytes,
+            self.message_bytes,
+            self.moved_bytes,
+            self.memory_s,
+            self.peak_flops_per_s,
+            self.runs,
+            self.bandwidth_bytes_per_s,
+            self.gemm_surplus_s,
+        )
 
 
 def fold(table: OperatorTable, scenarios: Sequence[Scenario]) -> Folded:
     """Folds the formats and rates of scenarios into the table's coefficients."""
-    count = table.coefficients
-    stored = np.array([module_bits(s.deployment) for s in scenarios]) / 8
-    weight, gemm = stored[:, 0][:, table.module], stored[:, 1][:, table.module]
-    figures = np.array([_figures(s) for s in scenarios])
-    wide, element, vector, bandwidth, host, offloaded_weights, offloaded_kv, skipped = figures.T[:, :, None]
-    wide, element, vector = wide / 8, element / 8, vector / 8
+    found = [_fold(table, s.hardware, s.deployment) for s in scenarios]
+    if len(found) == 1:
+        return found[0]
+    return Folded(*(np.concatenate(parts) for parts in zip(*(f.arrays for f in found), strict=True)))
 
-    def times(quantity: Quantity, size: Array) -> Array:
-        product: Array = count[quantity] * size[..., None]
-        return product
 
-    moved = np.stack(
-        (
-            times(Quantity.WEIGHTS, weight),
-            times(Quantity.IN_WIDE, wide) + times(Quantity.IN_GEMM, gemm),
-            times(Quantity.OUT_WIDE, wide) + times(Quantity.OUT_GEMM, gemm),
-            times(Quantity.KV_READ, element)
-            + times(Quantity.KV_READ_VECTORS, vector)
-            + count[Quantity.STATE_READ],
-            times(Quantity.KV_WRITTEN, element)
-            + times(Quantity.KV_WRITTEN_VECTORS, vector)
-            + count[Quantity.STATE_WRITTEN],
-        ),
-        axis=1,
+@lru_cache(maxsize=512)
+def _fold(table: OperatorTable, hardware: Hardware, deployment: Deployment) -> Folded:
+    weight, gemm = np.array(module_bits(deployment))[:, table.module] / 8
+    wide = ELEMENT_BITS[deployment.compute_dtype] / 8
+    element = ELEMENT_BITS[deployment.kv_dtype] / 8
+    vector = kv_bits(deployment.kv_dtype, 1) / 8 - element
+    sizes = np.ones((len(Quantity), len(table.rows)))
+    sizes[Quantity.WEIGHTS] = weight
+    sizes[[Quantity.IN_WIDE, Quantity.OUT_WIDE, Quantity.MESSAGE_WIDE]] = wide
+    sizes[[Quantity.IN_GEMM, Quantity.OUT_GEMM, Quantity.MESSAGE_GEMM]] = gemm
+    sizes[[Quantity.KV_READ, Quantity.KV_WRITTEN]] = element
+    sizes[[Quantity.KV_READ_VECTORS, Quantity.KV_WRITTEN_VECTORS]] = vector
+    moved = np.add.reduceat(table.coefficients * sizes[..., None], _STARTS, axis=0)[None]
+    rates = np.array(
+        [
+            *(gemm_rate(deployment, hardware, module) for module in MODULES),
+            hardware.peak_flops_per_s[deployment.compute_dtype],
+        ]
     )
-    rates = np.array([_rates(s) for s in scenarios])
-    peak = np.where(table.multiplies, rates[:, table.module], rates[:, -1:])
-    away = np.zeros((len(scenarios), len(moved[0]), len(table.rows)))
-    away[:, 0] = offloaded_weights * table.in_layers
-    away[:, 3] = offloaded_kv
+    offload, bandwidth = deployment.offload, hardware.bandwidth_bytes_per_s
+    seconds_per_byte = np.full((1, len(BYTE_CLASSES), len(table.rows)), 1 / bandwidth)
+    if offload.is_used:
+        away = offload.weight_share * table.in_layers
+        seconds_per_byte[:, 0] = (1 - away) / bandwidth + away / offload.host_bandwidth_bytes_per_s
+        seconds_per_byte[:, 3] = (
+            1 - offload.kv_share
+        ) / bandwidth + offload.kv_share / offload.host_bandwidth_bytes_per_s
+    memory_s = (moved[:, 1:6] * seconds_per_byte[..., None]).sum(axis=1)
+    peak = np.where(table.multiplies, rates[table.module], rates[-1])
+    runs = table.count * (1 - deployment.skipped_layer_share * table.in_layers)
+    gemms = table.layer_gemms
+    surplus = table.coefficients[Quantity.FLOPS, gemms] / peak[gemms, None] - memory_s[0, gemms]
     return Folded(
-        bytes=moved,
-        message_bytes=times(Quantity.MESSAGE_WIDE, wide) + times(Quantity.MESSAGE_GEMM, gemm),
-        peak_flops_per_s=peak,
-        runs=table.count * (1 - skipped * table.in_layers),
-        seconds_per_byte=(1 - away) / bandwidth[:, None] + away / host[:, None],
+        bytes=moved[:, 1:6],
+        message_bytes=moved[:, 6],
+        moved_bytes=moved[:, 1:6].sum(axis=1),
+        memory_s=memory_s,
+        peak_flops_per_s=peak[None],
+        runs=runs[None],
+        bandwidth_bytes_per_s=np.array([[bandwidth]]),
+        gemm_surplus_s=(runs[gemms] @ surplus)[None],
     )
+
+
+_STARTS = (Quantity.FLOPS, *BYTE_CLASSES, Quantity.MESSAGE_WIDE, Quantity.HELD_WIDE)
 
 
 def module_bits(deployment: Deployment) -> tuple[list[float], list[float]]:
@@ -155,30 +170,6 @@ def module_bits(deployment: Deployment) -> tuple[list[float], list[float]]:
         [deployment.stored_bits(module) for module in MODULES],
         [activation_bits(deployment.input_dtype(module)) for module in MODULES],
     )
-
-
-def _figures(scenario: Scenario) -> tuple[float, ...]:
-    deployment, offload = scenario.deployment, scenario.deployment.offload
-    element_bits = float(ELEMENT_BITS[deployment.kv_dtype])
-    return (
-        ELEMENT_BITS[deployment.compute_dtype],
-        element_bits,
-        kv_bits(deployment.kv_dtype, 1) - element_bits,
-        scenario.hardware.bandwidth_bytes_per_s,
-        offload.host_bandwidth_bytes_per_s,
-        offload.weight_share,
-        offload.kv_share,
-        deployment.skipped_layer_share,
-    )
-
-
-def _rates(scenario: Scenario) -> list[float]:
-    """The peak rate of each module's GEMMs, and the wide one."""
-    deployment, hardware = scenario.deployment, scenario.hardware
-    return [
-        *(gemm_rate(deployment, hardware, module) for module in MODULES),
-        hardware.peak_flops_per_s[deployment.compute_dtype],
-    ]
 
 
 def gemm_rate(deployment: Deployment, hardware: Hardware, module: ModuleClass) -> float:
@@ -195,24 +186,29 @@ def gemm_rate(deployment: Deployment, hardware: Hardware, module: ModuleClass) -
     return hardware.peak_flops_per_s[unit] * skips
 
 
-Formats = tuple[tuple[Dtype, Dtype], ...]
-"""For each class of CLASSES the compute format and the format in which weights are stored."""
+@dataclass(frozen=True)
+class Formats:
+    """For each class of CLASSES the compute format and the format in which weights are stored."""
+
+    pairs: tuple[tuple[Dtype, Dtype], ...]
+    text: str
+
+    def __hash__(self) -> int:
+        # Formats key caches; a string remembers its hash, enums do not.
+        return hash(self.text)
 
 
+@lru_cache(maxsize=4096)
 def _formats(deployment: Deployment) -> Formats:
     wide = deployment.compute_dtype
-
-    def of(module: ModuleClass) -> tuple[Dtype, Dtype]:
-        return deployment.gemm_dtype_of(module), deployment.format_of(module).dtype
-
-    return (*map(of, MODULES), of(ModuleClass.EXPERTS), (wide, wide), (wide, wide))
+    of = {m: (deployment.gemm_dtype_of(m), deployment.format_of(m).dtype) for m in MODULES}
+    pairs = (*of.values(), of[ModuleClass.EXPERTS], (wide, wide), (wide, wide))
+    return Formats(pairs, " ".join(name for pair in pairs for name in pair))
 
 
-def _classes_used(table: OperatorTable) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(cost_classes(table)[~table.is_work(Work.COLLECTIVE)].tolist()))
-
-
-def used_profiles(scenario: Scenario, tables: Mapping[Stage, OperatorTable]) -> tuple[UsedProfile, ...]:
+def used_profiles(
+    scenario: Scenario, tables: Sequence[tuple[Stage, OperatorTable]]
+) -> tuple[UsedProfile, ...]:
     """The profiles that the tables of both stages use, each once; none for a scenario without profiles.
 
     Raises MissingProfileError when the catalog lacks a profile that fits.
@@ -221,13 +217,37 @@ def used_profiles(scenario: Scenario, tables: Mapping[Stage, OperatorTable]) -> 
     if profiles is None:
         return ()
     device, formats = profiles.known(scenario.hardware.id), _formats(scenario.deployment)
+    found = _used_profiles(profiles, device, formats, tuple(tables))
+    exchanges = dict.fromkeys(
+        (EXCHANGES[what], ranks) for _, table in tables for _, what, ranks in table.collectives
+    )
+    if not exchanges:
+        return found
+    joined = fabric_of(scenario)
+    classes = {
+        c for exchange, ranks in exchanges for c in communication.classes_used(exchange, ranks, joined)
+    }
+    return (*found, *(u for u in _communication_profiles(profiles, device) if u.operator_class in classes))
+
+
+EXCHANGES: Mapping[Collective, communication.Exchange] = {
+    Collective.ALL_REDUCE: communication.all_reduce,
+    Collective.ALL_GATHER: communication.all_gather,
+    Collective.ALL_TO_ALL: communication.all_to_all,
+    Collective.POINT_TO_POINT: communication.point_to_point,
+}
+"""What costs each collective of an operator table."""
+
+
+@lru_cache(maxsize=4096)
+def _used_profiles(
+    profiles: ProfileSet, hardware_id: str, formats: Formats, tables: tuple[tuple[Stage, OperatorTable], ...]
+) -> tuple[UsedProfile, ...]:
     found: dict[UsedProfile, None] = {}
-    for stage, table in tables.items():
-        by_class = _profiles_of(profiles, device, formats, stage)
-        found.update(dict.fromkeys(by_class[index] for index in _classes_used(table)))
+    for stage, table in tables:
+        by_class = _profiles_of(profiles, hardware_id, formats, stage)
+        found.update(dict.fromkeys(by_class[index] for index in table.cost_classes_used))
         found[by_class[-1]] = None
-        if table.collectives:
-            found.update(dict.fromkeys(_communication_profiles(profiles, device)))
     return tuple(found)
 
 
@@ -243,11 +263,11 @@ def _profiles_of(
         attention,
         OperatorClass.ELEMENTWISE,
     )
-    wide = formats[-1]
+    wide = formats.pairs[-1]
     return tuple(
         _find(profiles, hardware_id, operator_class, dtype, stored)
         for operator_class, (dtype, stored) in (
-            *zip(classes, formats, strict=True),
+            *zip(classes, formats.pairs, strict=True),
             (OperatorClass.STEP, wide),
         )
     )
@@ -297,26 +317,38 @@ def constants_of(
         return None
     if len(profiled) != len(scenarios):
         raise ValueError("some scenarios have profiles and some have none; cost them apart")
-    found = np.array([_constants(s, stage)[list(variants)] for s in scenarios])
-    by_row = found[:, :, :, cost_classes(table)]
-    exchanged = None
-    if table.collectives:
-        exchanged = _communication_constants(scenarios[0], tuple(variants))
+    chosen = tuple(variants)
+    found = []
+    for scenario in scenarios:
+        assert scenario.profiles is not None
+        device = scenario.profiles.known(scenario.hardware.id)
+        formats = _formats(scenario.deployment)
+        found.append(_constants_by_row(scenario.profiles, device, formats, stage, table, chosen))
+    by_row, step_s = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
     return Constants(
         launch_s=by_row[:, :, 0],
         compute=by_row[:, :, 1],
         memory=by_row[:, :, 2],
         exponent=by_row[:, :, 3],
-        step_s=found[:, :, 0, -1],
-        communication=exchanged,
+        step_s=step_s,
+        communication=_communication_constants(scenarios[0], chosen) if table.collectives else None,
     )
 
 
-def _constants(scenario: Scenario, stage: Stage) -> Array:
-    profiles = scenario.profiles
-    assert profiles is not None
-    device = profiles.known(scenario.hardware.id)
-    return _constants_by_class(profiles, device, _formats(scenario.deployment), stage)
+@lru_cache(maxsize=1024)
+def _constants_by_row(
+    profiles: ProfileSet,
+    hardware_id: str,
+    formats: Formats,
+    stage: Stage,
+    table: OperatorTable,
+    variants: tuple[Variant, ...],
+) -> tuple[Array, Array]:
+    """Launch seconds, compute and memory efficiency and exponent of each row, shape (1, V, 4, R); the step's
+    seconds, (1, V).
+    """
+    by_class = _constants_by_class(profiles, hardware_id, formats, stage)[list(variants)]
+    return by_class[None][..., table.cost_class], by_class[None, :, 0, -1]
 
 
 _LAUNCH_ENDS = {
@@ -388,12 +420,15 @@ def _communication_constants_of(
     )
 
 
+def fabric_of(scenario: Scenario) -> communication.Fabric:
+    """What joins the devices of a scenario."""
+    network = scenario.deployment.node_bandwidth_bytes_per_s
+    return communication.fabric_of(scenario.hardware, network_bytes_per_s=network)
+
+
 def fabric(scenarios: Sequence[Scenario]) -> communication.Fabric:
     """What joins the devices of S scenarios; arrays of shape (S, 1, 1)."""
-    found = [
-        communication.fabric_of(s.hardware, network_bytes_per_s=s.deployment.node_bandwidth_bytes_per_s)
-        for s in scenarios
-    ]
+    found = [fabric_of(scenario) for scenario in scenarios]
     columns = np.array(
         [
             (f.link_bytes_per_s, f.link_ranks, f.host_link_bytes_per_s, f.host_ranks, f.network_bytes_per_s)

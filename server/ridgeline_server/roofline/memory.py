@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, floor, inf
 from typing import NamedTuple
 
@@ -91,6 +92,7 @@ class Memory:
         return self.headroom_bytes >= 0
 
 
+@lru_cache(maxsize=4096)
 def weights_bytes(model: Model, deployment: Deployment) -> float:
     """Bytes of the weights that one device holds, the fullest one, with their scales; vectors stay in the
     compute format. Of a pipeline's stages the first has the embedding and the last lm_head; a share of the
@@ -148,6 +150,7 @@ class Cache:
         return self.state_bytes + sum(rate * min(length, limit) for limit, rate in self.growth)
 
 
+@lru_cache(maxsize=4096)
 def cache_of(model: Model, deployment: Deployment) -> Cache:
     """The cache of one sequence; layers with a window keep its keys only. Key-value heads are divided over
     tensor-parallel devices as far as they go, the latents of MLA not at all.
@@ -211,24 +214,31 @@ class Live(NamedTuple):
     decode: float
 
 
-def activation_loads(model: Model, deployment: Deployment, workload: Workload) -> tuple[Steps, Steps]:
-    """The steps of one sequence whose live activations decide the peak: a chunk of prefill and the last
-    decode step, each at today's lengths and at the model's longest context.
+def activation_loads(
+    model: Model, deployments: Sequence[Deployment], workloads: Sequence[Workload]
+) -> tuple[Steps, Steps]:
+    """The steps of one sequence whose live activations decide the peak, of S deployments: a chunk of prefill
+    and the last decode step, each at today's lengths and at the model's longest context; shape (S, 2).
 
     At given lengths the activations of a step are proportional to its sequences, so one sequence tells all.
     """
-    lengths = [(workload.input_len, workload.total_len), _lengths_at(workload, _longest_context(model))]
-    return _activation_steps(deployment, lengths)
+    longest = _longest_context(model)
+    lengths = [((w.input_len, w.total_len), _lengths_at(w, longest)) for w in workloads]
+    return _activation_steps(deployments, lengths)
 
 
-def _activation_steps(deployment: Deployment, lengths: Sequence[tuple[int, int]]) -> tuple[Steps, Steps]:
-    input_len, total_len = np.array(lengths, dtype=np.float64).T
+def _activation_steps(
+    deployments: Sequence[Deployment], lengths: Sequence[Sequence[tuple[int, int]]]
+) -> tuple[Steps, Steps]:
+    input_len, total_len = np.moveaxis(np.array(lengths, dtype=np.float64), -1, 0)
     one, nothing = np.ones_like(input_len), np.zeros_like(input_len)
-    chunk = np.minimum(input_len, chunk_tokens(deployment))
-    drafted = 0 if deployment.speculation is None else deployment.speculation.tokens
+    limits = np.array([chunk_tokens(d) for d in deployments], dtype=np.float64)[:, None]
+    chunk = np.minimum(input_len, limits)
+    drafted = np.array([0 if d.speculation is None else d.speculation.tokens for d in deployments])[:, None]
+    verified = one + drafted
     return (
-        Steps(one, chunk, input_len, nothing, one, chunk * deployment.parallel.attention_dp),
-        Steps(one, one + drafted, total_len + drafted, nothing, one + drafted, one + drafted),
+        Steps(one, chunk, input_len, nothing, one, chunk * deployments[0].parallel.attention_dp),
+        Steps(one, verified, total_len + drafted, nothing, verified, verified),
     )
 
 
@@ -441,13 +451,13 @@ class _Search:
     def _live(self, contexts: Sequence[int]) -> list[Live]:
         """Live activations of one sequence at some contexts."""
         steps = _activation_steps(
-            self.scenario.deployment, [_lengths_at(self.workload, context) for context in contexts]
+            [self.scenario.deployment], [[_lengths_at(self.workload, context) for context in contexts]]
         )
         peaks = [
             live_bytes(
                 operator_table(self.model, self.scenario.placement(stage)),
                 [self.scenario],
-                of_stage.as_rows(),
+                of_stage,
             )[0]
             for stage, of_stage in zip(Stage, steps, strict=True)
         ]

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.roofline.cost import Cost
-from ridgeline_server.roofline.operators.rows import Quantity
 from ridgeline_server.roofline.operators.variables import ONE, TOKENS, Steps, values
 
 Array = NDArray[np.float64]
@@ -26,14 +25,7 @@ def ridge_batch(cost: Cost, scenario: int, step: Steps, limit: int) -> int | Non
     stay, the crossing F T / P = (W + A T) / BW gives T directly; experts, of which more are read the more
     tokens there are, take a search.
     """
-    table, folded = cost.table, cost.folded
-    rows = table.layer_gemms
-    runs = folded.runs[scenario, rows, None]
-    compute = runs * table.coefficients[Quantity.FLOPS, rows] / folded.peak_flops_per_s[scenario, rows, None]
-    memory = runs * (folded.bytes[scenario][:, rows] * folded.seconds_per_byte[scenario][:, rows, None]).sum(
-        axis=0
-    )
-    surplus = (compute - memory).sum(axis=0)
+    table, surplus = cost.table, cost.folded.gemm_surplus_s[scenario]
     used = [variable for variable, weight in zip(table.variables, surplus, strict=True) if weight]
     if set(used) <= {ONE, TOKENS}:
         by_variable = dict(zip(table.variables, surplus.tolist(), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import repeat
 
 import numpy as np
@@ -55,11 +56,11 @@ def _stage(
     spent = runs * time
     total = float(spent.sum()) + overhead
     intensity = np.divide(flops, moved, out=np.zeros_like(flops), where=moved > 0)
-    peak, bandwidth = folded.peak_flops_per_s[place], 1 / folded.seconds_per_byte[place, 2]
+    peak, bandwidth = folded.peak_flops_per_s[place], folded.bandwidth_bytes_per_s[place]
     attainable = np.minimum(intensity * bandwidth, peak)
     bound = cost.bound[cell]
     stage_flops, stage_bytes = float(runs @ flops), float(runs @ moved)
-    message = cost.message_bytes(place)[:, column]
+    message = cost.message_bytes(place)[:, column] if table.collectives else np.zeros_like(flops)
     figures = np.stack(
         (
             flops,
@@ -134,16 +135,17 @@ def _whole(figure: NDArray[np.float64]) -> float:
     return int(value) if value.is_integer() else value
 
 
-def _dtypes(table: OperatorTable, deployment: Deployment) -> list[Dtype]:
+@lru_cache(maxsize=512)
+def _dtypes(table: OperatorTable, deployment: Deployment) -> tuple[Dtype, ...]:
     """The format that each operator computes in."""
 
     def of(row: Row, *, multiplies: bool) -> Dtype:
         return deployment.gemm_dtype_of(row.module) if multiplies else deployment.compute_dtype
 
-    return [
+    return tuple(
         of(row, multiplies=multiplies)
         for row, multiplies in zip(table.rows, table.multiplies.tolist(), strict=True)
-    ]
+    )
 
 
 def _bound_shares(

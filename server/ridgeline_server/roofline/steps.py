@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Loads:
-    """N loads as arrays of shape (N,): sequences, input and output tokens of each."""
+    """Loads as arrays of shape (S, N), or (1, N) where all scenarios have the same: sequences, input and
+    output tokens of each.
+    """
 
     batch: Array
     input_len: Array
@@ -24,35 +27,42 @@ class Loads:
 
     @classmethod
     def of(cls, *workloads: Workload) -> Loads:
-        """Some workloads as arrays."""
+        """Some workloads, the same for all scenarios."""
         figures = np.array([(w.batch, w.input_len, w.output_len) for w in workloads], dtype=np.float64)
-        return cls(*figures.T)
+        return cls(*figures.T[:, None])
 
 
 @dataclass(frozen=True, eq=False)
 class Prefill:
-    """N prefills as steps that are alike: one such step, and how many take as long as the whole prefill, the
-    filling of a pipeline included; shape (N,).
+    """Prefills as steps that are alike: one such step of each, and how many take as long as the whole
+    prefill, the filling of a pipeline included; shape (S, N).
     """
 
     steps: Steps
     count: Array
 
 
-def prefill(deployment: Deployment, sequences: Array, input_len: Array) -> Prefill:
-    """The prefill of so many prompts on each device, in chunks and pipeline stages as the deployment has
-    them.
+def _column(figures: Iterable[float]) -> Array:
+    """One figure for each scenario, shape (S, 1)."""
+    return np.array(list(figures), dtype=np.float64)[:, None]
+
+
+def prefill(deployments: Sequence[Deployment], sequences: Array, input_len: Array) -> Prefill:
+    """The prefill of so many prompts on each device, in chunks and pipeline stages as the deployments have
+    them; arrays of shape (S, N). The deployments share their parallelism.
 
     Of a prompt that is cached in part only the rest is computed, one token at least. Chunks of a prompt are
     of equal size; a chunk that has room takes several prompts.
     """
-    parallel = deployment.parallel
-    queries = np.maximum(input_len - np.floor(deployment.prefix_hit_rate * input_len), 1.0)
-    chunks = np.ones_like(queries)
-    together = sequences
-    if deployment.chunk_tokens is not None:
-        chunks = np.ceil(queries / deployment.chunk_tokens)
-        together = np.clip(np.floor(deployment.chunk_tokens / (queries / chunks)), 1.0, sequences)
+    parallel = deployments[0].parallel
+    queries, together, chunks = input_len, sequences, np.ones_like(input_len)
+    if any(d.prefix_hit_rate for d in deployments):
+        hit = np.floor(_column(d.prefix_hit_rate for d in deployments) * input_len)
+        queries = np.maximum(input_len - hit, 1.0)
+    if any(d.chunk_tokens is not None for d in deployments):
+        limit = _column(np.inf if d.chunk_tokens is None else d.chunk_tokens for d in deployments)
+        chunks = np.maximum(np.ceil(queries / limit), 1.0)
+        together = np.clip(np.floor(limit / (queries / chunks)), 1.0, sequences)
     if parallel.pp > 1:
         together = np.minimum(together, np.ceil(sequences / parallel.pp))
     groups = np.ceil(sequences / together)
@@ -73,22 +83,26 @@ def prefill(deployment: Deployment, sequences: Array, input_len: Array) -> Prefi
     )
 
 
-def decode(deployment: Deployment, sequences: Array, keys: Array, span: Array) -> Steps:
+def decode(deployments: Sequence[Deployment], sequences: Array, keys: Array, span: Array) -> Steps:
     """Decode steps of so many sequences on each device, on the mean over steps that read `keys` to `keys` +
-    `span` keys of each. A pipeline works on as many parts of the sequences as it has stages; drafted tokens
-    are verified together with the one before them.
+    `span` keys of each; arrays of shape (S, N). A pipeline works on as many parts of the sequences as it has
+    stages; drafted tokens are verified together with the one before them. The deployments share their
+    parallelism.
     """
-    parallel, drafted = deployment.parallel, 0
-    if deployment.speculation is not None:
-        drafted = deployment.speculation.tokens
-    batch = np.ceil(sequences / parallel.pp)
-    query_len = np.full_like(batch, 1.0 + drafted)
-    kept = deployment.kv_keep_ratio
+    parallel = deployments[0].parallel
+    batch = np.ceil(sequences / parallel.pp) if parallel.pp > 1 else sequences
+    query_len = np.ones_like(batch)
+    if any(d.kv_keep_ratio != 1 for d in deployments):
+        kept = _column(d.kv_keep_ratio for d in deployments)
+        keys, span = np.maximum(kept * keys, 1.0), kept * span
+    if any(d.speculation is not None for d in deployments):
+        drafted = _column(0 if d.speculation is None else d.speculation.tokens for d in deployments)
+        query_len, keys = query_len + drafted, keys + drafted
     return Steps(
         batch=batch,
         query_len=query_len,
-        keys=np.maximum(kept * keys, 1.0) + drafted,
-        span=kept * span,
+        keys=keys,
+        span=span,
         positions=query_len,
         expert_tokens=batch * query_len * parallel.attention_dp,
     )

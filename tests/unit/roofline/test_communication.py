@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,13 @@ from ridgeline_server.roofline.communication import (
     CommunicationTime,
     Constants,
     End,
+    Exchange,
     Fabric,
     Transfer,
     all_gather,
     all_reduce,
     all_to_all,
+    classes_used,
     constants_of,
     fabric_of,
     point_to_point,
@@ -152,6 +155,41 @@ class TestFabricOfADevice:
             name: fabric_of(catalog_device(name)).link_ranks for name in ("h100-sxm", "gb200", "rtx-a6000")
         }
         assert ranks == {"h100-sxm": 8, "gb200": 72, "rtx-a6000": 2}
+
+
+class TestClassesUsed:
+    """What an answer names as used is what its exchanges took."""
+
+    board = fabric_of(catalog_device("h100-sxm"))
+
+    @pytest.mark.parametrize(
+        ("exchange", "ranks", "used"),
+        [
+            (all_reduce, 8, {"all_reduce", "ring", "ring_step"}),
+            (all_reduce, 16, {"ring", "ring_step", "network"}),
+            (all_gather, 4, {"ring", "ring_step"}),
+            (all_to_all, 8, {"all_to_all"}),
+            (all_to_all, 16, {"all_to_all", "network"}),
+            (point_to_point, 8, {"all_to_all"}),
+            (point_to_point, 16, {"network"}),
+        ],
+    )
+    def test_on_a_board_of_eight(self, exchange: Exchange, ranks: int, used: set[str]) -> None:
+        assert set(classes_used(exchange, ranks, self.board)) == used
+
+    def test_without_a_link(self) -> None:
+        used = classes_used(all_reduce, 4, fabric_of(catalog_device("l40s")))
+        assert set(used) == {"pcie_pair", "pcie_group", "ring_step"}
+
+    @pytest.mark.parametrize("exchange", [all_reduce, all_gather, all_to_all, point_to_point])
+    @pytest.mark.parametrize("ranks", [2, 8, 16])
+    @pytest.mark.parametrize("device_id", ["h100-sxm", "l40s"])
+    def test_other_constants_do_not_matter(self, exchange: Exchange, ranks: int, device_id: str) -> None:
+        fabric = fabric_of(catalog_device(device_id))
+        used = set(classes_used(exchange, ranks, fabric))
+        others = {c.value: Transfer(1.0, 1e-6) for c in COMMUNICATION_CLASSES if c not in used}
+        times = [exchange(message, ranks, fabric, replace(BEST, **others)) for message in (1e3, 1e9)]
+        assert times == [exchange(message, ranks, fabric, BEST) for message in (1e3, 1e9)]
 
 
 class TestAlways:

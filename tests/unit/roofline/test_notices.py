@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.workload import Slo, Workload
 from ridgeline_server.roofline.results import Analysis, NoticeCode
 from tests.unit.questions import EXPECTED, GIB, LLAMA_2_7B, ask
@@ -36,6 +37,13 @@ class TestDoesNotFit:
 
     def test_the_way_out_is_fewer_bits_when_not_even_one_sequence_fits(self) -> None:
         assert "Not even one sequence" in self.found.notices[0].message
+
+    def test_more_devices_are_a_way_out_and_the_fewest_are_named(self) -> None:
+        assert self.found.notices[0].message.endswith("It fits with tp 2.")
+        question = ask("deepseek-ai/DeepSeek-V3", "h100-sxm", Workload(1, 2048, 128))
+        assert question.analysis().notices[0].message.endswith("It fits with tp 16.")
+        on_eight, on_sixteen = (question.served(parallel=Parallelism(tp=tp)).analysis() for tp in (8, 16))
+        assert (on_eight.memory.fits, on_sixteen.memory.fits) == (False, True)
 
     def test_the_way_out_is_a_smaller_batch_when_there_is_one(self) -> None:
         found = ask(LLAMA_2_7B, "rtx-a6000", Workload(100, 2048, 128)).analysis()

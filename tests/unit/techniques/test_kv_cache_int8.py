@@ -36,6 +36,14 @@ class TestDoesNotPay:
         assert found.verdict is Verdict.NOT_APPLICABLE
         assert found.reason_code is ReasonCode.ALREADY_APPLIED
 
+    def test_a_model_that_caches_no_keys(self) -> None:
+        """Mamba-2.8B: 64 layers keep 5,120 x (16 + 3) elements of state and convolution, 2 bytes each."""
+        found = judged("state-spaces/mamba-2.8b-hf", "rtx-a6000", Workload(64, 2048, 128))
+        assert found.verdict is Verdict.NOT_APPLICABLE
+        assert pytest.approx(11.9, abs=0.05) == 64 * 5120 * (16 + 3) * 2 / 2**20
+        assert "caches no keys and values" in found.reason
+        assert "11.9 MiB" in found.reason
+
     @pytest.mark.parametrize("length", [1, 128, 500])
     def test_a_short_context(self, length: int) -> None:
         """128 keys of 512 KiB are 67 MB beside 13 GB of weights."""

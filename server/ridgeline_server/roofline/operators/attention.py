@@ -39,6 +39,10 @@ def attention_rows(layer: Layer, attention: Attention, tensors: Sequence[WeightT
             Quantity.KV_WRITTEN_VECTORS: {TOKENS: kv_heads},
         }
 
+    keys = to_cache(k_width)
+    if attention.keys_are_values:
+        keys = added(keys, to_cache(v_width))
+
     yield from indexer_rows(layer, attention.indexer, tensors)
     held = 0.0
     for tensor in tensors:
@@ -46,8 +50,7 @@ def attention_rows(layer: Layer, attention: Attention, tensors: Sequence[WeightT
         if tensor.kind is not TensorKind.MATRIX or name.startswith("indexer") or name == "o_proj":
             continue
         if name == "k_proj":
-            cached = to_cache(k_width + (v_width if attention.keys_are_values else 0))
-            yield layer.gemm(tensor, held, kv_heads=attention.kv_head_count, out=cached)
+            yield layer.gemm(tensor, held, kv_heads=attention.kv_head_count, out=keys)
         elif name == "v_proj":
             yield layer.gemm(tensor, held, kv_heads=attention.kv_head_count, out=to_cache(v_width))
         elif name != "shared_out_proj":
@@ -164,7 +167,7 @@ def indexer_rows(
     layer: Layer, indexer: Indexer | None, tensors: Sequence[WeightTensor], entries_per_key: float = 1.0
 ) -> Iterator[Row]:
     """The projections of an indexer and its scores of all keys, on every device whole. A shared one takes
-    what an earlier layer chose.
+    what an earlier layer chose. It caches `entries_per_key` vectors for each key.
     """
     if indexer is None or indexer.shared:
         return
@@ -174,10 +177,10 @@ def indexer_rows(
         if tensor.kind is not TensorKind.MATRIX:
             continue
         cached: Terms | None = None
-        if tensor.operator == "indexer_k_proj":
+        if tensor.operator in ("indexer_k_proj", "indexer_compressor_kv_proj"):
             cached = {
-                Quantity.KV_WRITTEN: {TOKENS: indexer.head_dim},
-                Quantity.KV_WRITTEN_VECTORS: {TOKENS: 1.0},
+                Quantity.KV_WRITTEN: {TOKENS: indexer.head_dim * entries_per_key},
+                Quantity.KV_WRITTEN_VECTORS: {TOKENS: entries_per_key},
             }
         yield layer.gemm(tensor, out=cached)
     keys, pairs = (Variable(count, ALL_KEYS) for count in (Count.KEYS, Count.PAIRS))

@@ -21,12 +21,13 @@ from ridgeline_server.roofline.operators.variables import ALL_KEYS, TOKENS, Coun
 def latent_rows(layer: Layer, attention: LatentAttention, tensors: Sequence[WeightTensor]) -> Iterator[Row]:
     """The rows of MLA (arXiv:2405.04434, section 2.1). Prefill widens the latents of all keys to keys and
     values of every head; decode absorbs the widening into queries and outputs, and attends to the latents
-    themselves.
+    themselves. So do both where an indexer picks keys: kernels gather latents, which all heads share
+    (arXiv:2512.02556, section 2.1), whatever an engine does with prompts of no more keys than are picked.
     """
     found = matrices(tensors)
     heads = attention.head_count / layer.tp
     latent, rotary = attention.kv_lora_rank, attention.qk_rope_head_dim
-    decode = layer.placement.stage is Stage.DECODE
+    absorbed = layer.placement.stage is Stage.DECODE or attention.indexer is not None
     view = _view(attention)
     keys, pairs = Variable(Count.KEYS, view), Variable(Count.PAIRS, view)
     cached: Terms = {
@@ -37,7 +38,7 @@ def latent_rows(layer: Layer, attention: LatentAttention, tensors: Sequence[Weig
     yield rope_row(layer, rotary, heads + 1, heads * attention.head_dim + rotary)
     yield from indexer_rows(layer, attention.indexer, tensors)
     widening = layer.product(found["kv_b_proj"])
-    if decode:
+    if absorbed:
         # W_UK on the queries and W_UV on the outputs: together the work of the matrix for each new token.
         key, value = latent + rotary, latent
         moved: Terms = {
@@ -132,5 +133,7 @@ def compressed_rows(
     )
     moved: Terms = {Quantity.IN_WIDE: {TOKENS: heads * width}, Quantity.OUT_GEMM: {TOKENS: heads * width}}
     yield layer.row("attention", added(seen, moved, layer.hold()), Work.ATTENTION, HERE)
-    yield layer.gemm(found["o_a_proj"])
+    # Each group's matrix takes the heads of its group, so that together they read all.
+    grouped = {**layer.product(found["o_a_proj"]), Quantity.IN_GEMM: {TOKENS: heads * width}}
+    yield layer.row("o_a_proj", added(grouped, layer.hold()), Work.GEMM, HERE)
     yield layer.gemm(found["o_b_proj"])

@@ -88,7 +88,8 @@ class Layer:
         if tensor.active_copies is not None:
             routing = Routing(tensor.copies, tensor.copies, tensor.active_copies)
             weights = {Variable(Count.EXPERTS_HIT, routing): rows * columns}
-            inputs = columns
+            # Experts that project in share a token; those that project out have each their own input.
+            inputs = columns if split_of(tensor) is Split.COLUMN else columns * chosen
         elif split_of(tensor) is Split.BLOCKS:
             weights = {ONE: rows * columns * copies / self.tp}
             chosen, inputs = chosen / self.tp, inputs / self.tp
@@ -131,15 +132,17 @@ class Layer:
         """The sum with the residual stream."""
         return self.row(name, add_terms(float(self.hidden * self.model.residual_streams)))
 
-    def all_reduce(self) -> Iterator[Row]:
-        """The sum over tensor-parallel devices of what a row-parallel matrix gives."""
+    def all_reduce(self, width: float | None = None) -> Iterator[Row]:
+        """The sum over tensor-parallel devices of what a row-parallel matrix gives: `width` elements of a
+        token, or a hidden state.
+        """
         if self.tp > 1:
             yield collective(
                 "all_reduce",
                 self,
                 Collective.ALL_REDUCE,
                 self.tp,
-                {Quantity.MESSAGE_WIDE: {TOKENS: self.hidden}},
+                {Quantity.MESSAGE_WIDE: {TOKENS: self.hidden if width is None else width}},
             )
 
 

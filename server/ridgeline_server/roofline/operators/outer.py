@@ -26,22 +26,26 @@ def _outer(
 
 
 def input_rows(model: Model, placement: Placement) -> Iterator[Row]:
-    """The embedding, summed over devices that each hold a share of the vocabulary, and its norm."""
+    """The embedding, summed over devices that each hold a share of the vocabulary, and its norm. Rows of
+    further tables are added: positions to the embedding, what each layer has of its own to a projection of
+    it.
+    """
     hidden, tp = model.hidden_size, placement.parallel.tp
-    tables = [t for t in model.tensors if t.kind is TensorKind.TABLE]
+    widths = {t.operator: float(t.shape[1]) for t in model.tensors if t.kind is TensorKind.TABLE}
+    gathered, embedded = sum(widths.values()), hidden + widths.get("per_layer_embedding", 0.0)
     yield _outer(
         "embedding",
         {
-            Quantity.WEIGHTS: {TOKENS: float(hidden * len(tables))},
-            Quantity.OUT_WIDE: {TOKENS: float(hidden)},
-            Quantity.FLOPS: {TOKENS: float(hidden * (len(tables) - 1))},
+            Quantity.WEIGHTS: {TOKENS: gathered},
+            Quantity.OUT_WIDE: {TOKENS: embedded},
+            Quantity.FLOPS: {TOKENS: gathered - widths["embedding"]},
         },
         module=ModuleClass.EMBEDDING,
     )
     if tp > 1:
         yield _outer(
             "all_reduce",
-            {Quantity.MESSAGE_WIDE: {TOKENS: float(hidden)}},
+            {Quantity.MESSAGE_WIDE: {TOKENS: embedded}},
             Work.COLLECTIVE,
             collective=Collective.ALL_REDUCE,
             ranks=tp,

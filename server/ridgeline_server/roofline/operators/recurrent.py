@@ -35,6 +35,9 @@ OTHER_RULE_FLOPS_PER_STATE_ELEMENT = 5
 GATES_FLOPS_PER_CHANNEL = 12
 """RG-LRU: two sigmoids (4 each), an exponential, and h <- a h + sqrt(1 - a^2) (i x) (arXiv:2402.19427)."""
 
+SUMMED = "ssm_x_proj"
+"""Mamba's time steps and state projections, from the channels of all devices."""
+
 _NAMES = {
     StateSpace: "ssm_scan",
     LinearAttention: "linear_attention",
@@ -55,18 +58,25 @@ def recurrent_rows(layer: Layer, mixer: Recurrent, tensors: Sequence[WeightTenso
     for tensor in inner:
         if tensor.kind is TensorKind.MATRIX:
             yield layer.gemm(tensor)
+        if tensor.operator == SUMMED:
+            # Sums over all channels, which every device needs whole.
+            yield from layer.all_reduce(tensor.copies * tensor.shape[0])
     yield _update(layer, mixer)
     for tensor in inner:
         if tensor.kind is TensorKind.VECTOR:
-            yield layer.inner_norm(tensor, _norm_width(mixer, tensor) / layer.tp)
+            yield layer.inner_norm(tensor, _norm_width(layer, mixer, tensor))
     yield layer.gemm(last)
 
 
-def _norm_width(mixer: Recurrent, tensor: WeightTensor) -> float:
-    """Elements of a token that a norm covers: the gains of linear attention's are those of one head."""
+def _norm_width(layer: Layer, mixer: Recurrent, tensor: WeightTensor) -> float:
+    """Elements of a token that a norm covers on a device: the gains of linear attention's are those of one
+    head, and those of Mamba's are on what was summed over all channels.
+    """
     if isinstance(mixer, LinearAttention):
-        return mixer.value_head_count * mixer.value_head_dim
-    return tensor.shape[0]
+        return mixer.value_head_count * mixer.value_head_dim / layer.tp
+    if isinstance(mixer, StateSpace) and mixer.version == 1:
+        return tensor.shape[0]
+    return tensor.shape[0] / layer.tp
 
 
 def linear_rows(layer: Layer, mixer: Linear, tensors: Sequence[WeightTensor]) -> Iterator[Row]:  # noqa: ARG001

@@ -28,16 +28,22 @@ class Quantity(IntEnum):
     KV_READ = 6
     KV_READ_VECTORS = 7
     """Keys and values read, counted as vectors of one head: each has its own scale in an integer cache."""
-    KV_WRITTEN = 8
-    KV_WRITTEN_VECTORS = 9
-    STATE_READ = 10
+    STATE_READ = 8
     """Recurrent state, in bytes."""
+    KV_WRITTEN = 9
+    KV_WRITTEN_VECTORS = 10
     STATE_WRITTEN = 11
     MESSAGE_WIDE = 12
     """What a device gives to a collective in the compute format."""
     MESSAGE_GEMM = 13
     HELD_WIDE = 14
     """Activations that stay alive beside the operator's own, for the memory peak."""
+
+
+BYTE_CLASSES = (Quantity.WEIGHTS, Quantity.IN_WIDE, Quantity.OUT_WIDE, Quantity.KV_READ, Quantity.KV_WRITTEN)
+"""Where the quantities of each class of bytes begin: weights, activations in and out, KV cache read and
+written. Messages follow them, and what is only held comes last.
+"""
 
 
 class Work(Enum):

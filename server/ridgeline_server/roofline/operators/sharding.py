@@ -49,7 +49,7 @@ def split_of(tensor: WeightTensor) -> Split:
     """How a tensor is divided."""
     if tensor.module is ModuleClass.EXPERTS and tensor.copies > 1:
         return Split.EXPERTS
-    if tensor.operator in ("embedding", "lm_head"):
+    if tensor.operator in ("embedding", "per_layer_embedding", "lm_head"):
         return Split.VOCABULARY
     if tensor.operator in ("k_proj", "v_proj"):
         return Split.KV_HEADS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -23,7 +23,7 @@ from ridgeline_server.domain.tensors import ModuleClass, TensorKind, WeightTenso
 from ridgeline_server.roofline.operators.attention import attention_rows
 from ridgeline_server.roofline.operators.feed_forward import expert_rows, mlp_rows
 from ridgeline_server.roofline.operators.latent import compressed_rows, latent_rows
-from ridgeline_server.roofline.operators.layer import Layer, Placement
+from ridgeline_server.roofline.operators.layer import Layer, Placement, Stage
 from ridgeline_server.roofline.operators.outer import head_rows, input_rows
 from ridgeline_server.roofline.operators.recurrent import linear_rows, recurrent_rows
 from ridgeline_server.roofline.operators.rows import Collective, Quantity, Row, Work
@@ -33,6 +33,11 @@ Array = NDArray[np.float64]
 
 MODULES = tuple(ModuleClass)
 MODULE_INDEX = {module: index for index, module in enumerate(MODULES)}
+
+
+CLASSES = (*MODULES, Work.EXPERTS, Work.ATTENTION, Work.ELEMENTWISE)
+"""What has calibrated constants of its own: GEMMs by their module's formats, experts, attention, the rest."""
+_CLASS_INDEX = {cls: index for index, cls in enumerate(CLASSES)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,29 @@ class OperatorTable:
         return self.is_work(Work.GEMM, Work.EXPERTS)
 
     @cached_property
+    def cost_class(self) -> NDArray[np.intp]:
+        """The index in CLASSES of each row; collectives, which have constants of another kind, get any."""
+        other = _CLASS_INDEX[Work.ELEMENTWISE]
+        return np.array(
+            [_CLASS_INDEX.get(row.module if row.work is Work.GEMM else row.work, other) for row in self.rows],
+            dtype=np.intp,
+        )
+
+    @cached_property
+    def cost_classes_used(self) -> tuple[int, ...]:
+        """The indices in CLASSES that some row has, in their order of first use."""
+        return tuple(dict.fromkeys(self.cost_class[~self.is_work(Work.COLLECTIVE)].tolist()))
+
+    @cached_property
+    def live(self) -> tuple[Array, Array]:
+        """Elements alive while each row runs, in the compute format and in that of its module's GEMM inputs:
+        inputs, outputs and what is held beside them; shape (R, B).
+        """
+        wide = [Quantity.IN_WIDE, Quantity.OUT_WIDE, Quantity.HELD_WIDE]
+        gemm = [Quantity.IN_GEMM, Quantity.OUT_GEMM]
+        return self.coefficients[wide].sum(axis=0), self.coefficients[gemm].sum(axis=0)
+
+    @cached_property
     def collectives(self) -> tuple[tuple[int, Collective, int], ...]:
         """Row, kind and number of devices of each exchange."""
         return tuple(
@@ -107,6 +135,11 @@ def _table(model: Model, placement: Placement) -> OperatorTable:
             "are costed"
         )
     rows = tuple(_rows(model, placement))
+    if placement.stage is Stage.PREFILL:
+        # Most models do the same in both stages: one table then serves both.
+        decode = operator_table(model, replace(placement, stage=Stage.DECODE))
+        if decode.rows == rows:
+            return decode
     variables = tuple(
         dict.fromkeys(variable for row in rows for terms in row.terms.values() for variable in terms)
     )

@@ -21,7 +21,9 @@ class Reach(Enum):
     NEAREST = auto()
     """The last `limit`, itself included: a sliding window."""
     CHUNK = auto()
-    """Those of its own chunk of `limit`. A decode step is costed at a full chunk, which it never exceeds."""
+    """Those of its own chunk of `limit`. A decode step is costed at a full chunk, which it never exceeds. The
+    keys that a step reads are counted as those of a window, which are no fewer.
+    """
     CHOSEN = auto()
     """Any `limit` of them, which an indexer picks for each query."""
 
@@ -83,7 +85,7 @@ POSITIONS = Variable(Count.POSITIONS)
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps of one device as arrays that broadcast to one shape (S, K).
+    """Steps of one device as arrays of shape (S, K).
 
     A step processes `query_len` tokens of each of `batch` sequences, which then hold `keys` keys each, and
     computes logits at `positions` of each. With a `span` it stands for the mean of the steps whose keys go
@@ -98,24 +100,21 @@ class Steps:
     positions: Array
     expert_tokens: Array
 
-    def as_rows(self) -> Steps:
-        """Steps of shape (K,) as those of one scenario, (1, K)."""
-        return Steps(*(figure[None] for figure in self.arrays))
-
     @property
     def arrays(self) -> tuple[Array, ...]:
         """All arrays, in the order of the fields."""
         return self.batch, self.query_len, self.keys, self.span, self.positions, self.expert_tokens
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of all arrays together."""
-        return np.broadcast_shapes(*(figure.shape for figure in self.arrays))
+    def decodes(self) -> NDArray[np.bool_]:
+        """Which are decode steps: they compute the logits of all their tokens."""
+        every: NDArray[np.bool_] = self.positions >= self.query_len
+        return every
 
 
 def values(variables: Sequence[Variable], steps: Steps) -> Array:
     """The variables' values, shape (S, variables, K) for steps of shape (S, K)."""
-    scenarios, columns = steps.shape
+    scenarios, columns = steps.batch.shape
     found = np.empty((scenarios, len(variables), columns))
     seen: dict[View, Array] = {}
     for index, (what, of) in enumerate(variables):
@@ -152,9 +151,11 @@ def _seen(view: View, steps: Steps) -> Array:
     limit = steps.query_len * view.limit
     if view.reach is not Reach.CHOSEN:
         limit = steps.query_len - 1 + view.limit
-    growing = np.clip(limit - steps.keys, 0, steps.span)
-    total = (growing + 1) * np.minimum(steps.keys, limit) + growing * (growing + 1) / 2
-    mean: Array = (total + (steps.span - growing) * limit) / (steps.span + 1)
+    apart = np.where(steps.decodes, 1.0, steps.query_len)
+    later = steps.span / apart
+    growing = np.clip(np.floor((limit - steps.keys) / apart), 0, later)
+    total = (growing + 1) * np.minimum(steps.keys, limit) + apart * growing * (growing + 1) / 2
+    mean: Array = (total + (later - growing) * limit) / (later + 1)
     return mean
 
 
@@ -171,7 +172,7 @@ def _pairs(view: View, steps: Steps) -> Array:
         chunked = _within_chunks(before + queries, limit) - _within_chunks(before, limit)
         # A decode step is costed at a full chunk, so that a longer context never costs less.
         full = _limited(before, queries, limit)
-        return share * np.where(steps.query_len > 1, chunked, full)
+        return share * np.where(steps.decodes, full, chunked)
     return share * _limited(before, queries, float(view.limit))
 
 
