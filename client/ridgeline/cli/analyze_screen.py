@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse, Flip, OperatorAnalysis, StageAnalysis
+
+
+SHORT = {"communication": "comm."}
+"""Bounds whose word is too long for a narrow table."""
 
 
 def show(response: AnalyzeResponse, taken: str, console: Console) -> None:
@@ -49,7 +54,7 @@ def _show_stage(stage: StageAnalysis, console: Console) -> None:
     parts.paragraph(console, _ridge(stage), styles.QUIET)
     if stage.flips:
         parts.paragraph(console, _flips(stage), styles.QUIET)
-    console.print(_operators(stage, 2 if console.width >= parts.ROOMY else 1))
+    console.print(_operators(stage, roomy=console.width >= parts.ROOMY))
 
 
 def _step(stage: StageAnalysis) -> str:
@@ -103,18 +108,23 @@ def _lever(flip: Flip, stage: types_pb2.Stage.ValueType) -> str:
     return f"{words.name(analysis.Lever.DESCRIPTOR, flip.lever)} {times}"
 
 
-def _operators(stage: StageAnalysis, gap: int) -> Table:
+def _operators(stage: StageAnalysis, *, roomy: bool) -> Table:
     table = parts.plain_table()
-    table.padding = (0, gap, 0, 0)
+    table.padding = (0, 2 if roomy else 1, 0, 0)
     expected = stage.HasField("expected_time_ms")
-    table.add_column("Operator", no_wrap=True)
-    for name in ("Count", "GFLOP", "MB", "FLOP/B"):
-        table.add_column(name, justify="right")
-    table.add_column("Bound")
-    table.add_column("Ideal us", justify="right")
+    arithmetic = _unit((o.flops for o in stage.operators), (("GFLOP", 1e9), ("TFLOP", 1e12)))
+    traffic = _unit((max(o.bytes, o.message_bytes) for o in stage.operators), (("MB", 1e6), ("GB", 1e9)))
+    times = (max(o.ideal_time_us, o.expected_time_us) for o in stage.operators)
+    time = _unit(times, (("us", 1.0), ("ms", 1e3)))
+    # The only column that gives way: a name on two lines is still a name.
+    table.add_column("Operator", overflow="fold")
+    for name in ("Count", arithmetic.name, traffic.name, "FLOP/B"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("Bound", no_wrap=True)
+    table.add_column(f"Ideal {time.name}", justify="right", no_wrap=True)
     if expected:
-        table.add_column("Exp. us", justify="right")
-    table.add_column("Share", justify="right")
+        table.add_column(f"Exp. {time.name}", justify="right", no_wrap=True)
+    table.add_column("Share", justify="right", no_wrap=True)
     kinds = {operator.layer_kind for operator in stage.operators} - {""}
     kind = ""
     for operator in stage.operators:
@@ -125,22 +135,40 @@ def _operators(stage: StageAnalysis, gap: int) -> Table:
         row: list[str | Text] = [
             operator.name,
             units.count(operator.count),
-            *_amounts(operator),
-            Text(bound, styles.BOUNDS[bound]),
-            units.digits(operator.ideal_time_us),
+            *_amounts(operator, arithmetic, traffic),
+            Text(bound if roomy else SHORT.get(bound, bound), styles.BOUNDS[bound]),
+            units.digits(operator.ideal_time_us / time.scale),
         ]
         if expected:
-            row.append(units.digits(operator.expected_time_us))
+            row.append(units.digits(operator.expected_time_us / time.scale))
         table.add_row(*row, units.percent(operator.time_share))
     return table
 
 
-def _amounts(operator: OperatorAnalysis) -> tuple[str, str, str]:
-    """GFLOP, MB and FLOP/B of an operator; of a collective the MB of its message alone."""
+class Unit(NamedTuple):
+    """A column's unit and its size."""
+
+    name: str
+    scale: float
+
+
+FITTING = 1e5
+"""Figures from here on would be cut in a narrow column."""
+
+
+def _unit(values: Iterable[float], choices: Sequence[tuple[str, float]]) -> Unit:
+    """The first unit in which every value is short, else the last."""
+    largest = max(values, default=0.0)
+    chosen = next((choice for choice in choices if largest / choice[1] < FITTING), choices[-1])
+    return Unit(*chosen)
+
+
+def _amounts(operator: OperatorAnalysis, arithmetic: Unit, traffic: Unit) -> tuple[str, str, str]:
+    """FLOPs, bytes and FLOP/B of an operator; of a collective the bytes of its message alone."""
     if operator.message_bytes > 0:
-        return "-", units.digits(operator.message_bytes / 1e6), "message"
+        return "-", units.digits(operator.message_bytes / traffic.scale), "message"
     return (
-        units.digits(operator.flops / 1e9),
-        units.digits(operator.bytes / 1e6),
+        units.digits(operator.flops / arithmetic.scale),
+        units.digits(operator.bytes / traffic.scale),
         units.digits(operator.arithmetic_intensity),
     )

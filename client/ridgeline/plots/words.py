@@ -62,8 +62,9 @@ def model_name(response: AnalyzeResponse) -> str:
 
 
 def hardware_name(response: AnalyzeResponse) -> str:
-    """The device's id, for titles."""
-    return response.hardware_id or "the given device"
+    """The device's id, for titles, and how many there are of it: `8 x h100-sxm`."""
+    device, number = response.hardware_id or "the given device", device_count(response.deployment)
+    return f"{number:,} x {device}" if number > 1 else device
 
 
 def weights(deployment: common_pb2.Deployment) -> str:

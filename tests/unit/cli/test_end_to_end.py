@@ -136,7 +136,7 @@ def test_a_no_is_an_answer_on_stdout(ridgeline_command: Run) -> None:
         DEMO,
         ("gemma-2-27b", "t4", "--batch", "4", "--input-len", "6000", "--slo-tpot-ms", "20"),
         MANY_DEVICES,
-        ("jamba-1.5-mini", "h100-sxm", "--tp", "2", "--input-len", "2000"),
+        ("jamba-1.5-mini", "h100-sxm", "--tp", "2", "--batch", "300", "--input-len", "20000"),
     ],
     ids=["demo", "gemma", "many devices", "hybrid"],
 )
@@ -150,6 +150,7 @@ def test_screens_keep_to_the_width(
     monkeypatch.setenv("COLUMNS", columns)
     text = ridgeline_command(command, *question).stdout
     assert max(len(line) for line in text.splitlines()) <= int(columns)
+    assert "…" not in text
 
 
 BAD_QUESTIONS: list[tuple[tuple[str, ...], int, list[str]]] = [

@@ -216,7 +216,13 @@ def test_each_stage_says_what_would_flip_it(run: Run, fake: FakeClient) -> None:
         ) in " ".join(text.split())
 
 
-def test_a_collective_is_told_by_its_message(run: Run, fake: FakeClient) -> None:
+def test_a_collective_is_told_by_its_message(
+    run: Run, fake: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake.analysis = many_devices()
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = next(line for line in run("analyze", *QUESTION).stdout.splitlines() if "all_reduce" in line)
+    assert narrow.split()[4:6] == ["message", "comm."]
+    monkeypatch.setenv("COLUMNS", "100")
     row = next(line for line in run("analyze", *QUESTION).stdout.splitlines() if "all_reduce" in line)
     assert row.split()[:6] == ["all_reduce", "31.5", "-", "4.20", "message", "communication"]
