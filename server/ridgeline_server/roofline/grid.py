@@ -233,6 +233,7 @@ def used_profiles(
 EXCHANGES: Mapping[Collective, communication.Exchange] = {
     Collective.ALL_REDUCE: communication.all_reduce,
     Collective.ALL_GATHER: communication.all_gather,
+    Collective.REDUCE_SCATTER: communication.reduce_scatter,
     Collective.ALL_TO_ALL: communication.all_to_all,
     Collective.POINT_TO_POINT: communication.point_to_point,
 }

@@ -49,7 +49,7 @@ NON_TORCH_BYTES_BESIDE_OTHERS = Estimate(2.08 * GIB, 0.55 * GIB, 2.2 * GIB)
 
 def runtime_overhead(parallel: Parallelism) -> Estimate:
     """What driver and engine take of a device when no engine is stated: non-torch memory and CUDA graphs."""
-    non_torch = NON_TORCH_BYTES if parallel.tp == 1 else NON_TORCH_BYTES_BESIDE_OTHERS
+    non_torch = NON_TORCH_BYTES if parallel.stage_devices == 1 else NON_TORCH_BYTES_BESIDE_OTHERS
     return Estimate(*(part + CUDA_GRAPH_BYTES for part in (non_torch.value, non_torch.low, non_torch.high)))
 
 

@@ -65,12 +65,12 @@ def expert_rows(layer: Layer, experts: Experts, tensors: Sequence[WeightTensor])
     width = experts.latent_size or layer.hidden
     exchanged = parallel.attention_dp > 1
     if exchanged:
-        yield from _exchange(layer, routing, width, Quantity.MESSAGE_GEMM)
+        yield from _exchange(layer, routing, width, back=False)
     yield _experts(
         layer, experts, routing, width, [t for t in tensors if t.operator.startswith("moe_experts")]
     )
     if exchanged:
-        yield from _exchange(layer, routing, width, Quantity.MESSAGE_WIDE)
+        yield from _exchange(layer, routing, width, back=True)
     if "moe_latent_out_proj" in found:
         yield layer.gemm(found["moe_latent_out_proj"])
     shared = [t for t in tensors if t.operator.startswith("shared_expert")]
@@ -78,19 +78,23 @@ def expert_rows(layer: Layer, experts: Experts, tensors: Sequence[WeightTensor])
         yield _shared_expert(layer, experts, shared)
 
 
-def _exchange(layer: Layer, routing: Routing, width: float, message: Quantity) -> Iterator[Row]:
-    """Tokens on their way to the experts' devices, or back: each goes once for each expert that it chose;
-    where experts are divided by width alone, every device takes all tokens.
+def _exchange(layer: Layer, routing: Routing, width: float, *, back: bool) -> Iterator[Row]:
+    """Tokens on their way to the experts' devices, in the format of their GEMMs, or back: each goes once for
+    each expert that it chose, a share of them from each tensor-parallel device. Where experts are divided by
+    width alone, the groups that attend to different sequences gather all tokens, and scatter the sums.
     """
     parallel = layer.placement.parallel
+    message = Quantity.MESSAGE_WIDE if back else Quantity.MESSAGE_GEMM
     if parallel.ep > 1:
         copies = routing.per_token * routing.expert_count / routing.choices
-        terms: Terms = {message: {TOKENS: width * copies}}
-        yield collective("all_to_all", layer, Collective.ALL_TO_ALL, parallel.ep, terms)
+        terms: Terms = {message: {TOKENS: width * copies / layer.tp}}
+        yield collective("all_to_all", layer, Collective.ALL_TO_ALL, parallel.ep, terms, ModuleClass.EXPERTS)
     else:
-        ranks = parallel.stage_devices
-        terms = {message: {TOKENS: width * ranks}}
-        yield collective("all_gather", layer, Collective.ALL_GATHER, ranks, terms)
+        terms = {message: {TOKENS: width * parallel.attention_dp}}
+        name, what = (
+            ("reduce_scatter", Collective.REDUCE_SCATTER) if back else ("all_gather", Collective.ALL_GATHER)
+        )
+        yield collective(name, layer, what, parallel.attention_dp, terms, ModuleClass.EXPERTS)
 
 
 def _experts(

@@ -146,11 +146,19 @@ class Layer:
             )
 
 
-def collective(name: str, layer: Layer, what: Collective, ranks: int, message: Terms) -> Row:
-    """An exchange between devices in each layer of a kind."""
-    return Row(
-        name, layer.kind.name, layer.kind.count, message, Work.COLLECTIVE, collective=what, ranks=ranks
-    )
+def collective(
+    name: str,
+    layer: Layer,
+    what: Collective,
+    ranks: int,
+    message: Terms,
+    module: ModuleClass = ModuleClass.NORM,
+) -> Row:
+    """An exchange between devices in each layer of a kind; `module` tells the format of a message of GEMM
+    inputs.
+    """
+    kind = layer.kind
+    return Row(name, kind.name, kind.count, message, Work.COLLECTIVE, module, collective=what, ranks=ranks)
 
 
 def matrices(tensors: Sequence[WeightTensor]) -> dict[str, WeightTensor]:

@@ -61,6 +61,7 @@ class Collective(Enum):
 
     ALL_REDUCE = auto()
     ALL_GATHER = auto()
+    REDUCE_SCATTER = auto()
     ALL_TO_ALL = auto()
     POINT_TO_POINT = auto()
 

@@ -180,7 +180,9 @@ def _layer_rows(layer: Layer) -> Iterator[Row]:
         yield from layer.norm("attn_norm", module)
         for mixer, tensors in _shares(kind.mixers, mixing):
             yield from _mixer_rows(layer, mixer, tensors)
-        yield from layer.all_reduce()
+        # A parallel layer sums what mixer and MLP give once, behind both.
+        if not (kind.parallel and kind.mlps):
+            yield from layer.all_reduce()
         yield from layer.norm("attn_post_norm", ModuleClass.NORM, Quantity.OUT_WIDE)
         yield layer.add("attn_add")
     if kind.mlps:
@@ -188,8 +190,7 @@ def _layer_rows(layer: Layer) -> Iterator[Row]:
         yield from layer.norm("mlp_norm", ModuleClass.EXPERTS if module is ModuleClass.ROUTER else module)
         for mlp in kind.mlps:
             yield from _mlp_rows(layer, mlp, feeding)
-        if layer.placement.parallel.attention_dp == 1 or not any(isinstance(m, Experts) for m in kind.mlps):
-            yield from layer.all_reduce()
+        yield from layer.all_reduce()
         yield from layer.norm("mlp_post_norm", ModuleClass.NORM, Quantity.OUT_WIDE)
         yield layer.add("mlp_add")
     for tensor in kind.tensors:
