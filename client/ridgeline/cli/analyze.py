@@ -48,8 +48,8 @@ def analyze(ctx: click.Context, /, **given: Any) -> None:
                        memory and compute within 20%
       ridge batch      the batch from which the weight GEMMs are compute-bound
       flip             the nearest change after which another bound leads
-      collective       what devices exchange: all_reduce, all_to_all, send; its MB
-                       are those of one message, which crosses links
+      collective       what devices exchange: all_reduce, all_to_all,
+                       point_to_point; its MB are those of one message
       KV pool          what is left of a device's memory for the KV cache
       ideal, expected  the datasheet roofline; the calibrated prediction
 
