@@ -81,8 +81,16 @@ class Question:
     deployment: Deployment
     basis: CostBasis = IDEAL
 
-    def analysis(self) -> Analysis:
-        return analyze(self.model, self.hardware, self.workload, self.deployment, PROFILES, self.basis)
+    def analysis(self, *, with_flips: bool = False) -> Analysis:
+        return analyze(
+            self.model,
+            self.hardware,
+            self.workload,
+            self.deployment,
+            PROFILES,
+            self.basis,
+            with_flips=with_flips,
+        )
 
     def advice(self, goal: Goal = Goal.LATENCY, *, allow_load_change: bool = False) -> Advice:
         return recommend(

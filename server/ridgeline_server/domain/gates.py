@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ridgeline_server.domain.deployment import Deployment, DeploymentRequest
+from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment, DeploymentRequest
 from ridgeline_server.domain.dtypes import SIXTEEN_BIT, Dtype
 from ridgeline_server.domain.errors import FieldViolation
 from ridgeline_server.domain.hardware import Hardware
@@ -15,6 +15,7 @@ from ridgeline_server.domain.mixers import (
     LinearAttention,
     StateSpace,
 )
+from ridgeline_server.domain.mlps import Mlp
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.speculation import Draft, Speculation
@@ -74,14 +75,21 @@ def check_parallelism(model: Model, parallel: Parallelism) -> Iterator[FieldViol
             f"{field}.ep",
             f"is {parallel.ep}; it must divide the {stage} devices of a stage (tp x attention_dp), be at "
             f"most the {experts.expert_count} experts, and leave a number that divides their width of "
-            f"{width}: give {_nearest(parallel.ep, stage, divides)}",
+            f"{width}: {_way_out(parallel.ep, stage, divides)}",
         )
+
+
+def _way_out(ep: int, stage: int, works: Callable[[int], bool]) -> str:
+    nearest = _nearest(ep, stage, works)
+    return (
+        f"give {nearest}" if nearest else f"no degree does on {stage} devices, so change tp or attention_dp"
+    )
 
 
 def _tensor_parallel(model: Model, tp: int) -> Iterator[FieldViolation]:
     if tp == 1:
         return
-    heads = _head_counts(model)
+    heads = _counts(model)
 
     def divides(degree: int) -> bool:
         return all(count % degree == 0 for _, count in heads["divided"]) and all(
@@ -106,7 +114,7 @@ def _tensor_parallel(model: Model, tp: int) -> Iterator[FieldViolation]:
             return
 
 
-def _head_counts(model: Model) -> dict[str, list[tuple[str, int]]]:
+def _counts(model: Model) -> dict[str, list[tuple[str, int]]]:
     divided: dict[tuple[str, int], None] = {}
     copied: dict[tuple[str, int], None] = {}
     for kind in model.layer_kinds:
@@ -124,13 +132,16 @@ def _head_counts(model: Model) -> dict[str, list[tuple[str, int]]]:
                     divided["linear-attention heads", mixer.key_head_count] = None
                 case _:
                     pass
+        for mlp in kind.mlps:
+            if isinstance(mlp, Mlp):
+                divided["channels of the MLP", mlp.intermediate_size] = None
     return {"divided": list(divided), "copied": list(copied)}
 
 
 def _nearest(wanted: int, limit: int, works: Callable[[int], bool]) -> str:
     """The degrees next to the wanted one that work, below and above."""
     below = next((d for d in range(wanted - 1, 0, -1) if works(d)), None)
-    above = next((d for d in range(wanted + 1, min(8 * wanted, limit) + 1) if works(d)), None)
+    above = next((d for d in range(wanted + 1, limit + 1) if works(d)), None)
     return " or ".join(str(degree) for degree in (below, above) if degree is not None)
 
 
@@ -168,7 +179,7 @@ def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -
     """What is wrong with shares, drafts, sparsity and offloading."""
     yield from _shares(deployment)
     if deployment.sparse_weights:
-        yield from _sparse(deployment, hardware)
+        yield from _sparse(deployment, model, hardware)
     speculation = deployment.speculation
     if speculation is None:
         return
@@ -183,18 +194,35 @@ def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -
             f"has a vocabulary of {speculation.model.vocab_size}, the model one of {model.vocab_size}; "
             "a draft model shares the model's vocabulary",
         )
+    if speculation.model is not None:
+        yield from _draft_divided(speculation.model, deployment.parallel)
 
 
-def _sparse(deployment: Deployment, hardware: Hardware) -> Iterator[FieldViolation]:
-    """2:4 sparsity needs a unit that skips the zeros: NVIDIA's since Ampere, the first with bf16."""
-    if hardware.vendor.lower() != "nvidia" or Dtype.BF16 not in hardware.peak_flops_per_s:
+def _draft_divided(draft: Model, parallel: Parallelism) -> Iterator[FieldViolation]:
+    """Why a draft model cannot be divided like the model."""
+    for violation in _tensor_parallel(draft, parallel.tp):
+        yield FieldViolation(
+            "deployment.speculation.draft_model",
+            f"runs on the model's devices, and {draft.name} cannot: tp {violation.description}, or take "
+            "another draft",
+        )
+
+
+def _sparse(deployment: Deployment, model: Model, hardware: Hardware) -> Iterator[FieldViolation]:
+    """2:4 sparsity needs a unit that skips the zeros: NVIDIA's since Ampere, the first with bf16; of NVIDIA's
+    CPUs, which have bf16 too, none multiplies in fp16.
+    """
+    if hardware.vendor.lower() != "nvidia" or not set(SIXTEEN_BIT) <= set(hardware.peak_flops_per_s):
         yield FieldViolation(
             "deployment.sparse_weights",
             f"is set, but no unit of {hardware.name} is known that skips two zeros of four (NVIDIA GPUs from "
             "Ampere on have one); leave it unset",
         )
-    if deployment.weight_dtype not in (*SIXTEEN_BIT, Dtype.FP8, Dtype.INT8):
+    present = [stored.module for stored in model.module_formats if stored.module in QUANTIZED_MODULES]
+    dtypes = dict.fromkeys(deployment.format_of(module).dtype for module in present)
+    dense = [dtype for dtype in dtypes if dtype not in (*SIXTEEN_BIT, Dtype.FP8, Dtype.INT8)]
+    if dense:
         yield FieldViolation(
             "deployment.sparse_weights",
-            f"is set with {deployment.weight_dtype} weights; 2:4 kernels take 16-bit, fp8 and int8 ones",
+            f"is set with {' and '.join(dense)} weights; 2:4 kernels take 16-bit, fp8 and int8 ones",
         )

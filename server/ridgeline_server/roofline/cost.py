@@ -189,29 +189,42 @@ def _step_times(
     """Ideal and expected seconds of whole steps: (S, K) and (S, V, K), the ideal ones where nothing is
     expected.
     """
-    ideal_step = np.einsum("sr,srk->sk", folded.runs, ideal)
+    ideal_step = _over_rows(folded.runs, ideal)
     if constants is None or expected is None:
         return ideal_step, ideal_step[:, None]
-    return ideal_step, (folded.runs[:, None, None] @ expected)[:, :, 0] + constants.step_s[..., None]
+    return ideal_step, _over_rows(folded.runs[:, None], expected) + constants.step_s[..., None]
+
+
+def _over_rows(runs: Array, seconds: Array) -> Array:
+    """The sum over rows of (..., R, K) seconds times (..., R) runs, one row after the other in every column,
+    so that no column depends on those beside it.
+    """
+    total: Array = _several(seconds * runs[..., None]).sum(axis=-2)[..., : seconds.shape[-1]]
+    return total
 
 
 def _expected(constants: Constants, compute: Array, memory: Array) -> Array:
     """Expected time t0 + ((F / (ec P))^p + (B / (em BW))^p)^(1/p), shape (S, V, R, K)."""
     busy = compute[:, None] / constants.compute[..., None]
     other = memory[:, None] / constants.memory[..., None]
-    if (constants.exponent == 2).all():
-        busy *= busy
-        other *= other
-        busy += other
-        np.sqrt(busy, out=busy)
-    else:
-        larger = np.maximum(busy, other)
-        # The p-norm with the larger term factored out, which cannot overflow; what does nothing takes 0.
-        ratio = np.divide(np.minimum(busy, other), larger, out=np.zeros_like(larger), where=larger > 0)
-        exponent = constants.exponent[..., None]
-        busy = larger * (1 + ratio**exponent) ** (1 / exponent)
+    square = constants.exponent == 2
+    other_norm = None if square.all() else _norm(busy, other, constants.exponent[..., None])
+    busy *= busy
+    other *= other
+    busy += other
+    np.sqrt(busy, out=busy)
+    if other_norm is not None:
+        busy = np.where(square[..., None], busy, other_norm)
     busy += constants.launch_s[..., None]
     return busy
+
+
+def _norm(one: Array, other: Array, exponent: Array) -> Array:
+    """The p-norm of two times with the larger factored out, which cannot overflow; nothing takes 0."""
+    larger = np.maximum(one, other)
+    ratio = np.divide(np.minimum(one, other), larger, out=np.zeros_like(larger), where=larger > 0)
+    found: Array = larger * (1 + ratio**exponent) ** (1 / exponent)
+    return found
 
 
 def _exchange(

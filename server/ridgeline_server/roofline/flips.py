@@ -5,6 +5,7 @@ time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,7 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
     """The nearest flip by each lever, the rest as it is: the prefill of a load, or its shown decode step. A
     lever that flips nothing within its range is left out.
     """
+    hardware = scenario.hardware
     length = workload.input_len if stage is Stage.PREFILL else workload.shown_decode_keys
     today = _cost(model, scenario, stage, np.array([float(workload.batch)]), np.array([float(length)]))
 
@@ -58,12 +60,19 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
         return dominant_bounds(_cost(model, scenario, stage, np.full_like(values, workload.batch), values))
 
     def at_bandwidths(factors: Array) -> Codes:
+        if scenario.deployment.offload.is_used:
+            # The host's link, over which a part of the bytes comes, stays as it is.
+            batch, at = np.array([float(workload.batch)]), np.array([float(length)])
+            devices = (
+                replace(hardware, bandwidth_bytes_per_s=r) for r in factors * hardware.bandwidth_bytes_per_s
+            )
+            costs = (_cost(model, replace(scenario, hardware=d), stage, batch, at) for d in devices)
+            return np.concatenate([dominant_bounds(cost) for cost in costs])
         return dominant_bounds(with_other_rates(today, factors, np.ones_like(factors)))
 
     def at_flops(factors: Array) -> Codes:
         return dominant_bounds(with_other_rates(today, np.ones_like(factors), factors))
 
-    hardware = scenario.hardware
     peak = hardware.peak_flops_per_s[scenario.deployment.compute_dtype]
     searches = (
         (Lever.BATCH, at_batches, float(workload.batch), 1.0, float(MAX_BATCH), 1.0),

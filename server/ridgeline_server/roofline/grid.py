@@ -298,7 +298,7 @@ def _find(
 class Constants:
     """Calibrated constants of S scenarios at V variants: `launch_s`, `compute`, `memory` and `exponent` have
     shape (S, V, R), `step_s` shape (S, V). `communication` holds those of collectives, with arrays of shape
-    (V, 1, 1, 1); None where a table has none.
+    (V, S, 1, 1), or (V, 1, 1, 1) where all scenarios have the same; None where a table has none.
     """
 
     launch_s: Array
@@ -332,7 +332,7 @@ def constants_of(
         memory=by_row[:, :, 2],
         exponent=by_row[:, :, 3],
         step_s=step_s,
-        communication=_communication_constants(scenarios[0], chosen) if table.collectives else None,
+        communication=_communication_constants(scenarios, chosen) if table.collectives else None,
     )
 
 
@@ -395,10 +395,24 @@ def _constants_by_class(profiles: ProfileSet, hardware_id: str, formats: Formats
     return found
 
 
-def _communication_constants(scenario: Scenario, variants: tuple[Variant, ...]) -> communication.Constants:
-    assert scenario.profiles is not None
-    device = scenario.profiles.known(scenario.hardware.id)
-    return _communication_constants_of(scenario.profiles, device, variants)
+def _communication_constants(
+    scenarios: Sequence[Scenario], variants: tuple[Variant, ...]
+) -> communication.Constants:
+    sources = [(s.profiles, s.profiles.known(s.hardware.id)) for s in scenarios if s.profiles is not None]
+    if len(set(sources)) == 1:
+        return _communication_constants_of(*sources[0], variants)
+    found = [_communication_constants_of(*source, variants) for source in sources]
+    return communication.Constants(
+        **{
+            name.value: communication.Transfer(
+                *(
+                    np.concatenate(ends, axis=1)
+                    for ends in zip(*(getattr(f, name.value) for f in found), strict=True)
+                )
+            )
+            for name in COMMUNICATION_CLASSES
+        }
+    )
 
 
 @lru_cache(maxsize=256)

@@ -20,7 +20,7 @@ from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.operators.table import OperatorTable, operator_table
 from ridgeline_server.roofline.operators.variables import Steps
 from ridgeline_server.roofline.results import Metric, Metrics
-from ridgeline_server.roofline.steps import Loads, Prefill, decode, prefill, sequences_of_device
+from ridgeline_server.roofline.steps import Loads, decode, prefill, sequences_of_device
 
 Array = NDArray[np.float64]
 
@@ -35,9 +35,9 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Times:
-    """Seconds of N loads under S scenarios: the prefill of all prompts of a device, that of one prompt beside
+    """Seconds of N loads under S scenarios: the prefill of all prompts of a device, what one prompt adds to
     running decodes, and a mean decode step divided by the tokens that it gives; shape (S, V, N) over V
-    variants, and (S, N) for the ideal ones.
+    variants, and (S, N) for the ideal ones. `prompt_steps` (S, N) are those that one prompt goes through.
     """
 
     prefill_s: Array
@@ -46,6 +46,7 @@ class Times:
     ideal_prefill_s: Array
     ideal_added_prefill_s: Array | None
     ideal_decode_s: Array
+    prompt_steps: Array | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,19 +93,20 @@ def evaluate(
     step_s, ideal_step_s = decode_cost.expected_step_s[..., :width], decode_cost.ideal_step_s[:, :width]
     if any(d.speculation is not None for d in deployments):
         drafted_s, ideal_drafted_s = _drafting(model, scenarios, sequences, input_len, span, variants)
-        given = np.array([_tokens_per_step(d) for d in deployments])[:, None]
-        step_s, ideal_step_s = (step_s + drafted_s) / given[:, None], (ideal_step_s + ideal_drafted_s) / given
-    added: tuple[Array | None, Array | None] = (None, None)
+        step_s, ideal_step_s = step_s + drafted_s, ideal_step_s + ideal_drafted_s
+    added: tuple[Array | None, Array | None, Array | None] = (None, None, None)
     if closed_loop:
-        alone = prefill(deployments, np.ones(shape), input_len)
-        added = _added_prefill(tables[Stage.PREFILL], scenarios, alone, variants)
+        running = Loads(sequences, input_len, _rows(loads.output_len, shape))
+        added = _added_prefill(tables[Stage.PREFILL], scenarios, running, variants, (step_s, ideal_step_s))
+    given = np.array([_tokens_per_step(d) for d in deployments])[:, None]
     times = Times(
         prefill_s=cost.expected_step_s * prompts.count[:, None],
         added_prefill_s=added[0],
-        decode_s=step_s,
+        decode_s=step_s / given[:, None],
         ideal_prefill_s=cost.ideal_step_s * prompts.count,
         ideal_added_prefill_s=added[1],
-        ideal_decode_s=ideal_step_s,
+        ideal_decode_s=ideal_step_s / given,
+        prompt_steps=added[2],
     )
     return Evaluation(cost, decode_cost, prompts.count, times)
 
@@ -115,18 +117,35 @@ def _rows(figures: Array, shape: tuple[int, int]) -> Array:
 
 
 def _added_prefill(
-    table: OperatorTable, scenarios: Sequence[Scenario], alone: Prefill, variants: Sequence[Variant]
-) -> tuple[Array, Array]:
-    """What one prompt adds to steps that run anyway: its prefill alone, less what a step costs that computes
-    next to nothing, which the running decode pays already; expected (S, V, N) and ideal (S, N).
+    table: OperatorTable,
+    scenarios: Sequence[Scenario],
+    running: Loads,
+    variants: Sequence[Variant],
+    decode_step_s: tuple[Array, Array],
+) -> tuple[Array, Array, Array]:
+    """What one prompt adds to running decodes, expected (S, V, N) and ideal (S, N), and the steps that it
+    goes through: its prefill, less what a step costs that computes next to nothing, for those of its steps
+    that a decode step, of so many expected and ideal seconds, pays already.
+
+    Where requests give fewer tokens than there are others, several prompts share a step as far as chunks let
+    them; and steps beyond those of the decode cost what they cost alone.
     """
-    cost = cost_steps(table, scenarios, Stage.PREFILL, alone.steps, variants)
-    one, nothing = np.ones_like(alone.count), np.zeros_like(alone.count)
+    deployments = [scenario.deployment for scenario in scenarios]
+    alone = prefill(deployments, np.ones_like(running.batch), running.input_len).count
+    together = np.maximum(running.batch / running.output_len, 1.0)
+    prompts = prefill(deployments, together, running.input_len)
+    cost = cost_steps(table, scenarios, Stage.PREFILL, prompts.steps, variants)
+    one, nothing = np.ones_like(alone), np.zeros_like(alone)
     least = Steps(one, one, one, nothing, nothing, one)
     floor = cost_steps(table, scenarios, Stage.PREFILL, least, variants)
-    ideal = np.maximum(cost.ideal_step_s - floor.ideal_step_s, 0.0) * alone.count
-    expected = (cost.expected_step_s - floor.expected_step_s) * alone.count[:, None]
-    return np.maximum(expected, ideal[:, None]), ideal
+    given = np.array([_tokens_per_step(d) for d in deployments])[:, None]
+    filling = 1 - 1 / deployments[0].parallel.pp
+    steps = (prompts.count - filling) / together
+    paid = np.minimum(steps, (alone + (running.output_len - 1) / given) / running.batch)
+    least_s, ideal_least_s = map(np.minimum, (floor.expected_step_s, floor.ideal_step_s), decode_step_s)
+    ideal = np.maximum(cost.ideal_step_s * steps - ideal_least_s * paid, 0.0)
+    expected = cost.expected_step_s * steps[:, None] - least_s * paid[:, None]
+    return np.maximum(expected, ideal[:, None]), ideal, alone
 
 
 def _joined(first: Steps, second: Steps) -> Steps:
@@ -167,7 +186,8 @@ def _drafting(
 
 class RequestTimes(NamedTuple):
     """Seconds of one load: prefill of all prompts, what one prompt adds to running decodes, and a mean decode
-    step for each token that it gives; at each simulated variant, and ideally.
+    step for each token that it gives; at each simulated variant, and ideally. One prompt goes through
+    `prompt_steps` steps.
     """
 
     prefill_s: tuple[float, ...]
@@ -176,6 +196,7 @@ class RequestTimes(NamedTuple):
     ideal_prefill_s: float
     ideal_added_prefill_s: float
     ideal_decode_s: float
+    prompt_steps: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -251,6 +272,7 @@ def _request_times(times: Times, place: int) -> RequestTimes:
         ideal_prefill_s=float(times.ideal_prefill_s[place, 0]),
         ideal_added_prefill_s=0.0 if ideal_added is None else float(ideal_added[place, 0]),
         ideal_decode_s=float(times.ideal_decode_s[place, 0]),
+        prompt_steps=1.0 if times.prompt_steps is None else float(times.prompt_steps[place, 0]),
     )
 
 
@@ -288,7 +310,9 @@ def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[flo
         )
     )
     lockstep = 0.0 if ideal else LOCKSTEP_SHARE
-    found = [_request(workload, scenario.deployment, *request, lockstep) for request in figures]
+    found = [
+        _request(workload, scenario.deployment, times.prompt_steps, *request, lockstep) for request in figures
+    ]
     devices = scenario.deployment.parallel.devices
     rates = [workload.batch * workload.output_len / request.latency_s for request in found]
     values = {
@@ -314,6 +338,7 @@ def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[flo
         least = _request(
             workload,
             scenario.deployment,
+            times.prompt_steps,
             times.ideal_prefill_s,
             times.ideal_added_prefill_s,
             times.ideal_decode_s,
@@ -356,6 +381,7 @@ class Request(NamedTuple):
 def _request(
     workload: Workload,
     deployment: Deployment,
+    prompt_steps: float,
     prefill_s: float,
     added_prefill_s: float,
     decode_s: float,
@@ -365,18 +391,26 @@ def _request(
 
     A static batch: all prompts are prefilled together, which is the TTFT; each further token adds a mean
     decode step. In a closed loop decode goes on while prompts are prefilled: of the n requests of a device
-    the n - 1 others each put one prefill between the output tokens of a request; its own waits for the
-    running step and, as far as requests keep in step, for half of the others' prompts.
+    the n - 1 others each put one prefill between the output tokens of a request; its own prompt goes through
+    decode steps, shares them with prompts that come at the same time, and waits, as far as requests keep in
+    step, for half of the others' prompts. It meets in any case those that its steps cannot do without: in
+    the time of one request a device does the prefills and decodes of all n.
     """
     further = workload.output_len - 1
-    if workload.load is Load.CLOSED_LOOP:
-        sequences = float(sequences_of_device(deployment, np.array(float(workload.batch))))
+    sequences = float(sequences_of_device(deployment, np.array(float(workload.batch))))
+    if workload.load is Load.CLOSED_LOOP and sequences > 1:
+        filling = 1 - 1 / deployment.parallel.pp
+        own_s = added_prefill_s * prompt_steps / (prompt_steps - filling)
+        together = max(sequences / workload.output_len, 1.0)
+        met = max(lockstep / 2, 1 / workload.output_len) * (sequences - together)
         tpot = decode_s + (sequences - 1) * added_prefill_s / workload.output_len
-        ttft = decode_s + (1 + lockstep * (sequences - 1) / 2) * added_prefill_s
-        latency = ttft + further * tpot
-        return Request(
-            ttft, tpot if further else 0.0, latency, min(sequences * added_prefill_s / latency, 1.0)
+        ttft = (
+            prompt_steps * _tokens_per_step(deployment) * decode_s
+            + own_s
+            + (together - 1 + met) * added_prefill_s
         )
+        latency = ttft + further * tpot
+        return Request(ttft, tpot if further else 0.0, latency, sequences * added_prefill_s / latency)
     latency = prefill_s + further * decode_s
     return Request(prefill_s, decode_s if further else 0.0, latency, prefill_s / latency)
 

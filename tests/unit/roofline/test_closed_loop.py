@@ -1,0 +1,107 @@
+"""Requests in a closed loop: what prompts and decodes that share a device cost each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+
+from ridgeline_server.domain.parallelism import Parallelism
+from ridgeline_server.domain.speculation import Draft, Speculation
+from ridgeline_server.domain.workload import Load, Workload
+from ridgeline_server.roofline.results import Metrics
+from tests.unit.deployments import served, with_deployment
+from tests.unit.questions import EXPECTED, IDEAL, LLAMA_3_8B, Question, ask
+
+TOLERANCE = 1 + 1e-9
+CLOSED, STATIC = Load.CLOSED_LOOP, Load.STATIC_BATCH
+
+
+def metrics(question: Question, load: Load = CLOSED) -> Metrics:
+    return question.at(load=load).analysis().metrics
+
+
+def loop(requests: int, input_len: int, output_len: int, **stated: object) -> Question:
+    """Llama-3-8B on an H100."""
+    return ask(LLAMA_3_8B, "h100-sxm", Workload(requests, input_len, output_len), EXPECTED, **stated)
+
+
+@given(served())
+def test_a_closed_loop_of_one_request_is_a_batch_of_one(question: Question) -> None:
+    """Nobody decodes while it is prefilled."""
+    alone = question.at(batch=1)
+    assert metrics(alone) == metrics(alone, STATIC)
+
+
+@given(served())
+def test_no_request_ends_before_the_prompts_of_all_are_prefilled(question: Question) -> None:
+    """While it runs, each of the others ends once and is replaced: a device prefills as many prompts. In a
+    loop a pipeline is always full, while a batch has to fill it.
+    """
+    parallel = replace(question.deployment.parallel, pp=1)
+    for basis in (IDEAL, EXPECTED):
+        asked = replace(with_deployment(question, parallel=parallel), basis=basis)
+        prompts_ms = metrics(asked, STATIC).ttft_ms.value
+        assert metrics(asked).e2e_latency_ms.value * TOLERANCE >= prompts_ms
+
+
+@given(served())
+def test_prompts_and_outputs_share_the_cost(question: Question) -> None:
+    found, workload = metrics(question), question.workload
+    whole = found.cost_usd_per_million_output_tokens
+    into, out = found.input_cost_usd_per_million_tokens, found.output_cost_usd_per_million_tokens
+    if whole is not None:
+        assert into is not None
+        assert out is not None
+        assert into.value > 0
+        assert out.value >= -1e-9 * whole.value
+        assert into.value * workload.input_len + out.value * workload.output_len == pytest.approx(
+            whole.value * workload.output_len
+        )
+
+
+def test_requests_of_one_token_are_prefilled_one_after_the_other() -> None:
+    """64 prompts of 2,048 tokens are 2.1 PFLOP of matrix products for each billion weights: 1.97 s at the
+    989 TFLOP/s of an H100 for the 6.98 billion in the layers.
+    """
+    least_s = 64 * 2048 * 2 * 6.98e9 / 989.4e12
+    found = metrics(loop(64, 2048, 1))
+    assert found.ttft_ms.value / 1e3 > least_s
+    assert found.output_tokens_per_s.value < 64 / least_s
+
+
+def test_a_chunk_of_a_prompt_waits_for_the_tokens_of_the_others() -> None:
+    """Sixteen chunks go through sixteen steps, each of which decodes for the seven others too."""
+    step_ms = metrics(loop(8, 8192, 1000), STATIC).tpot_ms.value
+    chunked = loop(8, 8192, 1000, chunk_tokens=512)
+    prompt_ms = metrics(chunked.at(batch=1), STATIC).ttft_ms.value
+    weights_ms = metrics(loop(1, 1, 2), STATIC).tpot_ms.value
+    ttft_ms = metrics(chunked).ttft_ms.value
+    assert ttft_ms > prompt_ms + 16 * (step_ms - weights_ms)
+    assert ttft_ms < 2 * (prompt_ms + 16 * step_ms)
+
+
+def test_chunks_beyond_the_decode_steps_cost_what_they_cost_alone() -> None:
+    """Of 64 requests, each has 16 chunks and 8 tokens: most steps have a chunk, and read the weights."""
+    question = loop(64, 8192, 8, chunk_tokens=512)
+    chunk_ms = question.at(load=STATIC).analysis().prefill.time_ms
+    assert metrics(question).e2e_latency_ms.value > 64 * 16 * chunk_ms
+
+
+def test_a_prompt_waits_for_a_whole_step_however_many_tokens_it_gives() -> None:
+    """Ideal drafts of which all are kept divide the time of a token, and not that of the running step."""
+    draft = Speculation(Draft.NGRAM, 7, 1.0)
+    plain, drafted = (loop(64, 1, 1000, speculation=s) for s in (None, draft))
+    assert metrics(drafted).tpot_ms.value < metrics(plain).tpot_ms.value / 4
+    assert metrics(drafted).ttft_ms.value > metrics(plain).ttft_ms.value
+
+
+def test_the_prompts_of_others_occupy_one_stage_of_a_pipeline_at_a_time() -> None:
+    """A prompt goes through both stages, and holds up either for half of that time."""
+    one, two = (loop(64, 4096, 100, parallel=Parallelism(pp=pp)) for pp in (1, 2))
+
+    def interference_ms(question: Question) -> float:
+        return metrics(question).tpot_ms.value - metrics(question, STATIC).tpot_ms.value
+
+    assert interference_ms(two) == pytest.approx(interference_ms(one) / 2, rel=0.05)
