@@ -12,6 +12,7 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
 from ridgeline.v1 import (
+    analysis_service_pb2,
     common_pb2,
     efficiency_profile_pb2,
     errors_pb2,
@@ -22,30 +23,34 @@ from ridgeline.v1 import (
 )
 from ridgeline_server.advisor.advice import recommend
 from ridgeline_server.advisor.results import Advice, Goal
-from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest
+from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest, Offload
+from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
+from ridgeline_server.domain.model import WeightFormat
+from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.resolve import resolve_deployment
-from ridgeline_server.domain.workload import Slo, Workload
+from ridgeline_server.domain.speculation import Draft, Speculation
+from ridgeline_server.domain.tensors import ModuleClass
+from ridgeline_server.domain.workload import Load, Slo, Workload
+from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.roofline.grid import UsedProfile
+from ridgeline_server.roofline.results import Analysis
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert import enums, hardware, models, profiles
-from ridgeline_server.rpc.convert.answers import recommend_response
+from ridgeline_server.rpc.convert.answers import analyze_response, recommend_response
 from ridgeline_server.store.catalog import CatalogCache
+from ridgeline_server.store.engines import builtin_engines
 from ridgeline_server.store.startup import open_catalog
 from tests.rpc import samples
 
 MAPS = {name: value for name, value in vars(enums).items() if isinstance(value, enums.EnumMap)}
-
-WITHOUT_MEMBER = {
-    "BOUND_COMMUNICATION": "several devices come later",
-}
-"""Values that the contract names already and nothing sends yet."""
 
 NOT_CONVERTED = {errors_pb2.ErrorReason.DESCRIPTOR.full_name: "reasons are told by rpc/errors.py"}
 
 
 def enums_of_the_contract() -> Iterator[EnumDescriptor]:
     for file in (
+        analysis_service_pb2,
         common_pb2,
         efficiency_profile_pb2,
         errors_pb2,
@@ -65,7 +70,7 @@ def test_every_enum_of_the_contract_has_a_map() -> None:
 @pytest.mark.parametrize("name", MAPS)
 def test_every_value_is_mapped_both_ways(name: str) -> None:
     enum_map: enums.EnumMap[Any] = MAPS[name]
-    sendable = {v.number for v in enum_map.wire.values if v.number and v.name not in WITHOUT_MEMBER}
+    sendable = {v.number for v in enum_map.wire.values if v.number}
     assert set(enum_map.from_proto) == sendable
     assert {number: enum_map.to_proto[member] for number, member in enum_map.from_proto.items()} == {
         number: number for number in sendable
@@ -101,18 +106,69 @@ def advice(request: pytest.FixtureRequest, seeded_database_url: str) -> Advice:
     )
 
 
+@pytest.fixture(scope="module", params=[CostBasis.IDEAL, CostBasis.EXPECTED])
+def rich(request: pytest.FixtureRequest, seeded_database_url: str) -> Analysis:
+    """An analysis with every part of a deployment in it: many devices, a draft, offloading, an engine."""
+    store = open_catalog(seeded_database_url)
+    catalog = CatalogCache(store).snapshot()
+    store.close()
+    model, device = catalog.model("deepseek-v3"), catalog.hardware("h200-sxm")
+    stated = DeploymentRequest(
+        formats=(WeightFormat(ModuleClass.EXPERTS, Dtype.INT4, 128),),
+        parallel=Parallelism(tp=2, pp=2, ep=4, attention_dp=2, dp=2),
+        chunk_tokens=512,
+        prefix_hit_rate=0.25,
+        kv_keep_ratio=0.5,
+        speculation=Speculation(Draft.MODEL, 2, 0.65, catalog.model("deepseek-v2-lite")),
+        offload=Offload(0.1, 0.2, 5e10),
+        sparse_weights=True,
+        skipped_layer_share=0.125,
+        expert_popularity_spread=0.5,
+        node_bandwidth_bytes_per_s=1e11,
+        engine=builtin_engines().find("vLLM", "0.19.0"),
+        memory_utilization=0.9,
+    )
+    return analyze(
+        model,
+        device,
+        Workload(64, 2000, 200, load=Load.CLOSED_LOOP),
+        resolve_deployment(stated, model, device),
+        catalog.profiles,
+        request.param,
+        with_flips=True,
+    )
+
+
 TOLD_DIFFERENTLY = {
     "analysis": {"model", "hardware"},
-    "deployment": {"compute_dtype", "weight_scale_bits"},
+    "deployment": {"compute_dtype", "weight_scale_bits", "engine", "memory_utilization"},
     "profile_use": {"profile"},
+    "format": {"scale_bits"},
+    "speculation": {"model"},
+    "workload": {"batch", "load"},
 }
-"""Fields of the domain's objects that an answer names by their ids, or leaves out."""
+"""Fields of the domain's objects that an answer names by their ids, tells in other fields, or leaves out."""
+WIRE_NAMES = {"occurrences": "count", "formats": "module_formats", "module": "module_class"}
 
 
 def assert_mirrored(value: Any, message: Any, path: str) -> None:
     """Every field of a domain object stands in its message with the same value."""
     if isinstance(value, Deployment):
+        asked = ("", "") if value.engine is None else (value.engine.asked_engine, value.engine.asked_version)
+        assert (message.engine, message.engine_version) == asked
+        assert message.memory_utilization == value.memory_share
         skipped = TOLD_DIFFERENTLY["deployment"]
+    elif isinstance(value, WeightFormat):
+        skipped = TOLD_DIFFERENTLY["format"]
+    elif isinstance(value, Speculation):
+        assert value.model is not None
+        assert message.draft_model == common_pb2.ModelSelector(id=value.model.id)
+        skipped = TOLD_DIFFERENTLY["speculation"]
+    elif isinstance(value, Workload):
+        kind = "concurrency" if value.load is Load.CLOSED_LOOP else "batch"
+        assert message.WhichOneof("load") == kind
+        assert getattr(message, kind) == value.batch
+        skipped = TOLD_DIFFERENTLY["workload"]
     elif isinstance(value, UsedProfile):
         assert message.profile_id == value.profile.id
         assert message.evidence_count == value.profile.evidence_count
@@ -126,12 +182,14 @@ def assert_mirrored(value: Any, message: Any, path: str) -> None:
     for name in names:
         if name in skipped:
             continue
-        wire_name = "count" if name == "occurrences" else name
-        assert_same(getattr(value, name), message, wire_name, f"{path}.{name}")
+        assert_same(getattr(value, name), message, WIRE_NAMES.get(name, name), f"{path}.{name}")
 
 
 def assert_same(value: Any, message: Message, name: str, path: str) -> None:
     field = message.DESCRIPTOR.fields_by_name[name]
+    if value is None and field.enum_type is not None:
+        assert getattr(message, name) == 0, path
+        return
     if value is None:
         if not isinstance(message, common_pb2.Workload) or name != "decode_keys":
             assert field.has_presence, path
@@ -141,7 +199,7 @@ def assert_same(value: Any, message: Message, name: str, path: str) -> None:
     if isinstance(value, Slo):
         for limit in ("ttft_ms", "tpot_ms"):
             assert_same(getattr(value, limit), told, limit, f"{path}.{limit}")
-    elif isinstance(value, StrEnum):
+    elif isinstance(value, StrEnum) and field.enum_type is not None:
         enum_map = next(m for m in MAPS.values() if m.wire.full_name == field.enum_type.full_name)
         assert enum_map.from_proto[told] is value, path
     elif field.is_repeated:
@@ -172,6 +230,24 @@ def test_an_answer_has_every_figure_of_the_advice(advice: Advice) -> None:
     )
 
 
+def test_an_answer_has_every_figure_of_many_devices(rich: Analysis) -> None:
+    response = analyze_response(rich, 7)
+    assert_mirrored(rich, response, "analysis")
+    assert response.deployment.speculation.acceptance_rate_source.startswith("arXiv:2211.17192")
+    sent = [operator for stage in response.stages for operator in stage.operators if operator.message_bytes]
+    assert {operator.name for operator in sent} >= {"all_reduce", "all_to_all"}
+    assert all(stage.flips for stage in response.stages)
+
+
+def test_a_deployment_of_an_answer_has_no_field_that_nothing_fills(rich: Analysis) -> None:
+    deployment = analyze_response(rich, 7).deployment
+    formats = next(f for f in deployment.module_formats if f.module_class == "experts")
+    for message in (deployment, deployment.parallel, deployment.speculation, deployment.offload, formats):
+        filled = {field.name for field, _ in message.ListFields()}
+        empty = {field.name for field in message.DESCRIPTOR.fields} - filled
+        assert empty <= {"activation_dtype"}, message.DESCRIPTOR.name
+
+
 def test_an_answer_has_no_field_that_nothing_fills(advice: Advice) -> None:
     """Fields that stay empty in this answer, although it has a price, an SLO and notices."""
     response = recommend_response(advice, 7)
@@ -195,7 +271,9 @@ def test_an_answer_has_no_field_that_nothing_fills(advice: Advice) -> None:
             "step_overhead_ms",
             "expected_time_us",
         }
-        allowed = {"profiles", *predicted} if advice.baseline.basis is CostBasis.IDEAL else set()
+        allowed = {"flips", "message_bytes"}
+        if advice.baseline.basis is CostBasis.IDEAL:
+            allowed |= {"profiles", *predicted}
         assert empty <= allowed, message.DESCRIPTOR.name
 
 

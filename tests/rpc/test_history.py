@@ -163,5 +163,5 @@ def test_an_answer_can_be_repeated_on_the_revision_that_it_names(new_sqlite_url:
         catalog_revision=question.catalog_revision,
     )  # fmt: skip
     advice = service.answer("ridgeline.v1.RecommendationService/Recommend", asked)
-    assert advice.baseline.stages == first.stages  # type: ignore[union-attr]
+    assert advice.baseline.metrics == first.metrics  # type: ignore[union-attr]
     service.close()

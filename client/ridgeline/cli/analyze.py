@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 CSV_COLUMNS = (
     "stage", "name", "layer_kind", "count", "flops", "bytes", "arithmetic_intensity", "bound",
     "ideal_time_us", "expected_time_us", "time_share", "compute_dtype", "attainable_flops_per_s",
+    "message_bytes", "ridge_point",
 )  # fmt: skip
 
 
 @click.command(cls=SectionCommand)
 @options.model_and_hardware
 @options.load(input_len_required=True)
-@options.formats()
+@options.deployment()
 @options.device
 @options.basis
 @options.catalog_revision
@@ -32,9 +33,9 @@ CSV_COLUMNS = (
 def analyze(ctx: click.Context, /, **given: Any) -> None:
     r"""Show what limits a model on a device.
 
-    The answer has the latency, the memory, and every operator of prefill and decode. MODEL and HARDWARE are
-    names of the catalog (`ridgeline models list`), or paths: of a config.json or its folder, and of a device
-    file.
+    The answer has the latency, the memory, and every operator of prefill and decode, on one device or, with
+    --tp and its like, on many. MODEL and HARDWARE are names of the catalog (`ridgeline models list`), or
+    paths: of a config.json or its folder, and of a device file.
 
     \b
     Words:
@@ -43,8 +44,13 @@ def analyze(ctx: click.Context, /, **given: Any) -> None:
       FLOP/B           arithmetic intensity: operations per byte moved
       ridge point      the FLOP/B at which memory and arithmetic take equal time
       bound            what time is spent on: memory, compute, latency (launches),
-                       or balanced: memory and compute within 20%
+                       communication (links between devices), or balanced:
+                       memory and compute within 20%
       ridge batch      the batch from which the weight GEMMs are compute-bound
+      flip             the nearest change after which another bound leads
+      collective       what devices exchange: all_reduce, all_to_all,
+                       point_to_point; its MB are those of one message
+      KV pool          what is left of a device's memory for the KV cache
       ideal, expected  the datasheet roofline; the calibrated prediction
 
     \b
@@ -55,6 +61,10 @@ def analyze(ctx: click.Context, /, **given: Any) -> None:
           --weights fp8 --activations fp8
       ridgeline analyze llama-2-7b rtx-a6000 --input-len 2048 -o json \
           --set bandwidth_bytes_per_s=1.5e12
+      ridgeline analyze deepseek-v3 h200-sxm --tp 8 --ep 8 --concurrency 64 \
+          --input-len 4000 --output-len 500 --engine vllm@0.19.0
+      ridgeline analyze llama-3.1-70b-instruct h100-sxm --tp 4 --input-len 2000 \
+          --draft llama-3.2-1b --draft-tokens 4
 
     Exit code 1 says that the deployment does not fit or misses an SLO that was given.
     """

@@ -18,13 +18,17 @@ LARGEST = 2**31 - 1
 REVISION = click.IntRange(1, LARGEST)
 
 STORAGE_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "nvfp4", "mxfp4")
-OPERAND_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8")
+OPERAND_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8", "nvfp4", "mxfp4")
 KV_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
 
 _load = partial(click.option, cls=SectionOption, section="Load")
-_deployment = partial(
-    click.option, cls=SectionOption, section="Deployment (unset: the checkpoint's own formats)"
+_formats = partial(click.option, cls=SectionOption, section="Number formats (unset: the checkpoint's own)")
+_devices = partial(
+    click.option, cls=SectionOption, section="Devices (tp x attention-dp is a stage, x pp a replica)"
 )
+_serving = partial(click.option, cls=SectionOption, section="Engine, steps and cache")
+_draft = partial(click.option, cls=SectionOption, section="Speculative decoding")
+_savings = partial(click.option, cls=SectionOption, section="Offloading, sparsity, experts")
 _device = partial(click.option, cls=SectionOption, section="Device")
 _answer = partial(click.option, cls=SectionOption, section="Answer")
 _connection = partial(click.option, cls=SectionOption, section="Connection")
@@ -56,10 +60,14 @@ def load(*, input_len_required: bool) -> Callable[[F], F]:
         _load(
             "--batch",
             type=int,
-            default=1,
-            show_default=True,
             metavar="N",
-            help="Static batch: N requests start together and run in step.",
+            help="Static batch: N requests start together and run in step [default: 1].",
+        ),
+        _load(
+            "--concurrency",
+            type=int,
+            metavar="N",
+            help="Closed loop instead: N requests are in flight at any time; one that ends is replaced.",
         ),
         _load(
             "--input-len", type=int, required=input_len_required, metavar="N", help="Prompt length, tokens."
@@ -83,41 +91,200 @@ def load(*, input_len_required: bool) -> Callable[[F], F]:
     )
 
 
-def formats(*, many_files: bool = False) -> Callable[[F], F]:
+def deployment(*, many_files: bool = False) -> Callable[[F], F]:
     """The options of a deployment; `many_files` lets --deployment be repeated."""
-    more = " Repeat it to compare." if many_files else ""
     return together(
-        _deployment(
-            "--weights", type=_choice(STORAGE_DTYPES), help="Storage of the layers' weight matrices."
-        ),
-        _deployment(
+        _number_formats,
+        _spread,
+        _engine_and_steps(many_files=many_files),
+        _speculation,
+        _offload_and_sparsity,
+    )
+
+
+def _number_formats(function: F) -> F:
+    return together(
+        _formats("--weights", type=_choice(STORAGE_DTYPES), help="Storage of the layers' weight matrices."),
+        _formats(
             "--weight-group-size",
             type=int,
             metavar="N",
             help="Weights that share a scale; 0 is one scale per channel [default: 128 for int4].",
         ),
-        _deployment("--lm-head", type=_choice(STORAGE_DTYPES), help="Storage of lm_head and the embedding."),
-        _deployment(
+        _formats("--lm-head", type=_choice(STORAGE_DTYPES), help="Storage of lm_head and the embedding."),
+        _formats(
             "--activations",
             type=_choice(OPERAND_DTYPES),
-            help="Operands of the weight GEMMs; int8 or fp8 compute needs weights of the same format.",
+            help="Operands of the weight GEMMs; low-bit compute needs weights of the same format.",
         ),
-        _deployment("--kv", type=_choice(KV_DTYPES), help="Storage of the KV cache."),
-        _deployment(
+        _formats("--kv", type=_choice(KV_DTYPES), help="Storage of the KV cache."),
+        _formats(
+            "--module-format",
+            "module_formats",
+            multiple=True,
+            metavar="MODULE=DTYPE[:gGROUP][:ACTIVATIONS]",
+            help="One class of modules that is stored otherwise, such as experts=mxfp4 or attention=fp8:fp8; "
+            "repeatable. Classes: attention, mixer, mlp, experts, shared_expert, router, embedding, lm_head.",
+        ),
+    )(function)
+
+
+def _spread(function: F) -> F:
+    return together(
+        _devices(
+            "--tp",
+            type=int,
+            metavar="N",
+            help="Tensor parallel: N devices divide each matrix; two all_reduce per layer [default: 1].",
+        ),
+        _devices(
+            "--pp",
+            type=int,
+            metavar="N",
+            help="Pipeline parallel: N stages divide the layers; more memory, no shorter steps [default: 1].",
+        ),
+        _devices(
+            "--ep",
+            type=int,
+            metavar="N",
+            help="Expert parallel: a stage's devices hold whole experts, N ways; with --attention-dp tokens "
+            "travel to them by all_to_all [default: 1].",
+        ),
+        _devices(
+            "--attention-dp",
+            type=int,
+            metavar="N",
+            help="Groups of a stage's devices that divide the sequences for attention, and share experts "
+            "[default: 1].",
+        ),
+        _devices(
+            "--dp",
+            type=int,
+            metavar="N",
+            help="Replicas that divide the load and share nothing [default: 1].",
+        ),
+        _devices(
+            "--node-bandwidth",
+            "node_bandwidth_bytes_per_s",
+            type=float,
+            metavar="BYTES/S",
+            help="What each device sends to another link domain, one direction [default: 50e9, a 400 Gb/s "
+            "port].",
+        ),
+    )(function)
+
+
+def _engine_and_steps(*, many_files: bool) -> Callable[[F], F]:
+    more = " Repeat it to compare." if many_files else ""
+    return together(
+        _serving(
+            "--engine",
+            metavar="NAME[@VERSION]",
+            help="Whose memory figures count, such as vllm@0.19.0; without a version the newest known one's, "
+            "with wider intervals.",
+        ),
+        _serving(
+            "--memory-utilization",
+            type=float,
+            metavar="SHARE",
+            help="Share of a device that the engine may use [default: the engine's own].",
+        ),
+        _serving(
             "--attention",
             type=_choice(("fused", "unfused")),
             help="fused: scores stay on the chip (FlashAttention); unfused: they go through memory "
             "[default: fused].",
         ),
-        _deployment(
+        _serving(
+            "--chunk-tokens",
+            type=int,
+            metavar="N",
+            help="Chunked prefill: steps of at most N prompt tokens [default: all prompts in one step].",
+        ),
+        _serving(
+            "--prefix-hit-rate",
+            type=float,
+            metavar="SHARE",
+            help="Share of each prompt whose keys and values are cached already [default: 0].",
+        ),
+        _serving(
+            "--kv-keep-ratio",
+            type=float,
+            metavar="SHARE",
+            help="KV eviction: share of a sequence's keys that decode still holds and reads [default: 1].",
+        ),
+        _serving(
             "--deployment",
             "deployment_files" if many_files else "deployment_file",
             multiple=many_files,
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
             metavar="FILE",
-            help=f"JSON or TOML file with these options as keys; options given here win.{more}",
+            help="JSON or TOML file with the deployment's options as keys, or an answer's JSON; options "
+            f"given here win.{more}",
         ),
     )
+
+
+def _speculation(function: F) -> F:
+    return together(
+        _draft(
+            "--draft",
+            metavar="ngram|heads|MODEL",
+            help="What drafts tokens: a lookup in the text, one extra layer per token (EAGLE, multi-token "
+            "prediction), or a small model of the same vocabulary.",
+        ),
+        _draft("--draft-tokens", type=int, metavar="N", help="Tokens that are drafted for one step."),
+        _draft(
+            "--acceptance-rate",
+            type=float,
+            metavar="SHARE",
+            help="Chance that a drafted token is kept when those before it were [default: published ones, "
+            "0.65 for a model, 0.85 for heads; ngram has none].",
+        ),
+    )(function)
+
+
+def _offload_and_sparsity(function: F) -> F:
+    return together(
+        _savings(
+            "--offload-weights",
+            type=float,
+            metavar="SHARE",
+            help="Share of the layers' weights in the host's memory, read over its link [default: 0].",
+        ),
+        _savings(
+            "--offload-kv",
+            type=float,
+            metavar="SHARE",
+            help="Share of the KV cache in the host's memory [default: 0].",
+        ),
+        _savings(
+            "--host-bandwidth",
+            "host_bandwidth_bytes_per_s",
+            type=float,
+            metavar="BYTES/S",
+            help="The link to the host, one direction [default: 25e9, PCIe 4.0 x16].",
+        ),
+        _savings(
+            "--sparse-weights",
+            is_flag=True,
+            default=None,
+            help="2:4 sparsity: two of each four weights are zero, and skipped.",
+        ),
+        _savings(
+            "--skip-layers",
+            type=float,
+            metavar="SHARE",
+            help="Share of the layers that tokens skip, such as by early exit [default: 0].",
+        ),
+        _savings(
+            "--expert-spread",
+            type=float,
+            metavar="X",
+            help="How unevenly the router picks experts: the coefficient of variation of their popularity "
+            "[default: 0, balanced].",
+        ),
+    )(function)
 
 
 def device(function: F) -> F:

@@ -57,11 +57,16 @@ def plain_table() -> Table:
 
 
 def show_question(response: AnalyzeResponse, taken: str, console: Console) -> None:
-    """Model, device, load and deployment in two lines; `taken` tells what the device's name was taken as."""
-    console.print(Text(f"{response.model_id or 'the given model'} on {response.hardware_id}", styles.HEADING))
-    console.print(
-        Text(f"{words.load(response.workload)}; {words.formats(response.deployment)}", styles.QUIET)
-    )
+    """Model, devices, load and deployment; `taken` tells what the device's name was taken as."""
+    deployment = response.deployment
+    model = response.model_id or "the given model"
+    devices = words.devices(deployment)
+    where = f"{response.hardware_id}: {devices}" if devices else response.hardware_id
+    paragraph(console, f"{model} on {where}", styles.HEADING, left=0)
+    paragraph(console, f"{words.load(response.workload)}; {words.formats(deployment)}", styles.QUIET, left=0)
+    techniques = words.techniques(deployment)
+    if techniques:
+        paragraph(console, "; ".join(techniques), styles.QUIET, left=0)
     if taken:
         paragraph(console, taken, left=0)
 
@@ -81,9 +86,17 @@ def metric_table(response: AnalyzeResponse) -> Table:
         ("Whole request", metrics.e2e_latency_ms, units.milliseconds),
         ("Output tokens per second", metrics.output_tokens_per_s, units.digits),
     ]
-    if metrics.HasField("cost_usd_per_million_output_tokens"):
-        cost = metrics.cost_usd_per_million_output_tokens
-        named.append(("US dollars per million output tokens", cost, units.digits))
+    if words.device_count(response.deployment) > 1:
+        named.append(("  per device", metrics.output_tokens_per_s_per_device, units.digits))
+    optional = (
+        ("All tokens per second", "total_tokens_per_s"),
+        ("USD per million output tokens", "cost_usd_per_million_output_tokens"),
+        ("  of decode alone", "output_cost_usd_per_million_tokens"),
+        ("USD per million input tokens", "input_cost_usd_per_million_tokens"),
+        ("Joules per output token", "joules_per_output_token"),
+    )
+    told = {field.name for field, _ in metrics.ListFields()}
+    named += [(label, getattr(metrics, field), units.digits) for label, field in optional if field in told]
     for name, metric, write in named:
         # A request of one token has no time per output token.
         row = [name, write(metric.ideal) if metric.ideal else "-"]
@@ -98,8 +111,10 @@ def interval(metric: Metric, write: units.Writer) -> str:
     return f"{write(metric.low)} - {write(metric.high)}"
 
 
-def show_memory(memory: Memory, console: Console) -> None:
-    """A bar of what occupies the memory, with its figures and how far it reaches."""
+def show_memory(memory: Memory, console: Console, *, devices: int = 1) -> None:
+    """A bar of what occupies the memory of a device, the fullest of them, with its figures and how far it
+    reaches.
+    """
     parts = {
         "weights": memory.weights_bytes,
         "KV cache": memory.kv_cache_bytes,
@@ -107,12 +122,31 @@ def show_memory(memory: Memory, console: Console) -> None:
         "overhead": memory.overhead_bytes,
     }
     console.print(_bar(parts, memory.usable_bytes, min(console.width, 100) - 10))
-    legend = Text("GiB: ", styles.QUIET)
+    legend = Text("GiB of the fullest device: " if devices > 1 else "GiB: ", styles.QUIET)
     for name, size in parts.items():
         legend.append(FILLS[name], styles.MEMORY[name]).append(f" {name} {units.gib_digits(size)}  ")
     legend.rstrip()
     paragraph(console, legend)
     paragraph(console, fit_sentence(memory))
+    if memory.HasField("kv_pool_bytes"):
+        paragraph(console, pool_sentence(memory))
+    if memory.engine_note:
+        overhead = (
+            f"Overhead: {units.gib(memory.non_torch_bytes)} outside of the allocator, CUDA graphs "
+            f"{units.gib(memory.cuda_graph_bytes)}; {memory.engine_note}."
+        )
+        paragraph(console, overhead, styles.QUIET)
+
+
+def pool_sentence(memory: Memory) -> Text:
+    """What is left for the KV cache, and how many requests of the full length that holds."""
+    pool, most = memory.kv_pool_bytes, memory.max_concurrency
+    if pool.value <= 0:
+        return Text(f"KV pool: none, {units.gib(-pool.value)} are missing", styles.REFUSAL)
+    ends = f"{units.gib_digits(pool.low)} - {units.gib_digits(pool.high)}"
+    text = Text(f"KV pool: {units.gib(pool.value)} ({ends})")
+    held = f"{units.digits(most.value)} ({units.digits(most.low)} - {units.digits(most.high)})"
+    return text.append(f"; holds {held} requests of this length on all devices", styles.QUIET)
 
 
 def fit_sentence(memory: Memory) -> Text:
@@ -144,6 +178,15 @@ def _bar(parts: dict[str, float], usable: float, width: int) -> Text:
     for cell in cells:
         text.append(cell, styles.REFUSAL if cell == "|" else by_fill.get(cell, styles.QUIET))
     return text
+
+
+def assumption_lines(response: AnalyzeResponse) -> list[str]:
+    """What was assumed of the deployment since nobody stated it, with its source."""
+    speculation = response.deployment.speculation
+    if not speculation.acceptance_rate_source:
+        return []
+    rate, source = units.share(speculation.acceptance_rate), speculation.acceptance_rate_source
+    return [f"Drafted tokens are taken to be accepted at {rate}, as published: {source}."]
 
 
 def profile_lines(response: AnalyzeResponse) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".svg", ".png")
 MOST_POINTS = 200
 MOST_DEPLOYMENTS = 6
-WITH_WEIGHTS = frozenset({"weight_group_size", "activations"})
+WITH_WEIGHTS = frozenset({"weight_group_size", "activations", "module_formats"})
 """What a deployment does not keep when --compare gives its weights another format."""
 
 _picture = partial(click.option, cls=SectionOption, section="Picture")
@@ -50,7 +50,7 @@ def plot() -> None:
 @plot.command(cls=SectionCommand)
 @options.model_and_hardware
 @options.load(input_len_required=True)
-@options.formats()
+@options.deployment()
 @options.device
 @options.basis
 @options.catalog_revision
@@ -100,8 +100,8 @@ def roofline(**given: Any) -> None:
     cls=SectionOption,
     section="Curve",
     required=True,
-    type=click.Choice(("batch", "context", "output")),
-    help="What varies: the batch, the prompt length, or the generated length.",
+    type=click.Choice(("batch", "concurrency", "context", "output")),
+    help="What varies: the batch, the requests in flight, the prompt length, or the generated length.",
 )
 @click.option(
     "--points",
@@ -128,10 +128,11 @@ def roofline(**given: Any) -> None:
     section="Curve",
     multiple=True,
     metavar="KEY=VALUE,...",
-    help="Another deployment to lay over today's: what differs, such as weights=int4,kv=int8; repeatable.",
+    help="Another deployment to lay over today's: what differs, such as weights=int4,kv=int8 or tp=4; "
+    "repeatable.",
 )
 @options.load(input_len_required=False)
-@options.formats(many_files=True)
+@options.deployment(many_files=True)
 @options.device
 @options.basis
 @options.catalog_revision
@@ -158,6 +159,14 @@ def curve(**given: Any) -> None:
     variable = figures.VARIABLES[given["over"]]
     values = points(given["points"], given["first"], given["last"])
     load = question.load(given)
+    if variable.argument in ("batch", "concurrency"):
+        # It replaces what the load has by default; what was stated cannot vary.
+        if given["batch"] is not None or given["concurrency"] is not None:
+            raise click.UsageError(
+                f"--over {given['over']} varies the load: leave out --batch and --concurrency; use --points, "
+                "or --from and --to."
+            )
+        del load["batch"]
     if variable.argument == "input_len" and load["input_len"] is not None:
         raise click.UsageError("--input-len is what --over context varies; use --points, or --from and --to.")
     if variable.argument != "input_len" and load["input_len"] is None:
@@ -241,7 +250,7 @@ def within_context(client: Client, model: str, variable: Variable, load: dict[st
     from ridgeline.files import names_file
 
     values = variable.default_points
-    if variable.argument == "batch" or names_file(model):
+    if variable.argument in ("batch", "concurrency") or names_file(model):
         return values
     entry = client.get_model(model, catalog_revision=load["catalog_revision"]).model
     if not entry.HasField("max_context_len"):
@@ -260,10 +269,7 @@ def compared(given: dict[str, Any]) -> dict[str, dict[str, Any]]:
     base = next(iter(deployments.values()))
     for differences in given["compare"]:
         pairs = dict(question.split_pair(pair) for pair in differences.split(","))
-        changed: dict[str, Any] = dict(pairs)
-        if pairs.get("weight_group_size", "").isdecimal():
-            changed["weight_group_size"] = int(pairs["weight_group_size"])
-        stated = deployment_file.arguments(changed, "--compare")
+        stated = deployment_file.from_text(pairs, "--compare")
         kept = {
             key: value for key, value in base.items() if "weights" not in stated or key not in WITH_WEIGHTS
         }

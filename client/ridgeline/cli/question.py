@@ -10,19 +10,43 @@ import click
 
 from ridgeline.cli import deployment_file
 
-LOAD = ("batch", "input_len", "output_len", "decode_keys", "slo_ttft_ms", "slo_tpot_ms")
+LOAD = ("input_len", "output_len", "decode_keys", "slo_ttft_ms", "slo_tpot_ms")
 
 
 def load(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The load as keyword arguments of `Client.analyze`."""
-    return {name: options[name] for name in LOAD}
+    """The load as keyword arguments of `Client.analyze`. Raises click.UsageError for two loads at once."""
+    batch, concurrency = options["batch"], options["concurrency"]
+    if concurrency is None:
+        requests = {"batch": 1 if batch is None else batch}
+    elif batch is None:
+        requests = {"concurrency": concurrency}
+    else:
+        raise click.UsageError("Give --batch or --concurrency: a load is a static batch or a closed loop.")
+    return requests | {name: options[name] for name in LOAD}
 
 
 def deployment(options: Mapping[str, Any], file: Path | None) -> dict[str, Any]:
     """The deployment as keyword arguments: what the file says, then what the options say."""
     stated = deployment_file.read(file) if file is not None else {}
-    stated |= {name: options[name] for name in deployment_file.KEYS if options[name] is not None}
-    return stated
+    by_module = module_formats(options["module_formats"])
+    if by_module:
+        stated["module_formats"] = {**stated.get("module_formats", {}), **by_module}
+    others = (name for name in deployment_file.KEYS if name != "module_formats")
+    return stated | {name: options[name] for name in others if options[name] is not None}
+
+
+def module_formats(pairs: Sequence[str]) -> dict[str, str]:
+    """The formats that --module-format states. Raises click.UsageError."""
+    found = {}
+    for pair in pairs:
+        module, equals, stored = (part.strip() for part in pair.partition("="))
+        if not (module and equals and stored):
+            raise click.UsageError(
+                f"--module-format is {pair!r}; give MODULE=DTYPE[:gGROUP][:ACTIVATIONS], such as "
+                "experts=mxfp4."
+            )
+        found[module.replace("-", "_")] = stored
+    return found
 
 
 def circumstances(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ CSV_COLUMNS = (
 @click.command(cls=SectionCommand)
 @options.model_and_hardware
 @options.load(input_len_required=True)
-@options.formats()
+@options.deployment()
 @options.device
 @click.option(
     "--goal",

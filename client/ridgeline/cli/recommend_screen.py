@@ -68,7 +68,10 @@ def show(response: RecommendResponse, taken: str, console: Console) -> None:
 def _show_answer(response: RecommendResponse, taken: str, console: Console) -> None:
     baseline = response.baseline
     model = baseline.model_id or "the given model"
-    console.print(Text(f"{model} on {baseline.hardware_id}: {words.load(baseline.workload)}", styles.HEADING))
+    devices = words.devices(baseline.deployment)
+    where = f"{baseline.hardware_id}, {devices}" if devices else baseline.hardware_id
+    heading = f"{model} on {where}: {words.load(baseline.workload)}"
+    parts.paragraph(console, heading, styles.HEADING, left=0)
     if taken:
         parts.paragraph(console, taken, left=0)
     console.print()
@@ -182,7 +185,9 @@ def _show_assumptions(response: RecommendResponse, console: Console) -> None:
     baseline = response.baseline
     console.print()
     console.print(Text("What was assumed", styles.HEADING))
-    lines = [f"Baseline: {words.load(baseline.workload)}; {words.formats(baseline.deployment)}."]
+    served = "; ".join([words.served(baseline.deployment), *words.techniques(baseline.deployment)])
+    lines = [f"Baseline: {words.load(baseline.workload)}; {served}."]
+    lines += parts.assumption_lines(baseline)
     lines += [*parts.profile_lines(baseline), *response.assumptions]
     lines.append(
         f"{response.simulated_deployments:,} deployments were simulated; "

@@ -36,6 +36,7 @@ _SPELLINGS = {
     "hardware": "HARDWARE",
     "hardware.id": "HARDWARE",
     "workload.batch": "--batch",
+    "workload.concurrency": "--concurrency",
     "workload.input_len": "--input-len",
     "workload.output_len": "--output-len",
     "workload.decode_keys": "--decode-keys",
@@ -47,6 +48,31 @@ _SPELLINGS = {
     "deployment.activation_dtype": "--activations",
     "deployment.kv_dtype": "--kv",
     "deployment.attention": "--attention",
+    "deployment.parallel.tp": "--tp",
+    "deployment.parallel.pp": "--pp",
+    "deployment.parallel.ep": "--ep",
+    "deployment.parallel.attention_dp": "--attention-dp",
+    "deployment.parallel.dp": "--dp",
+    "deployment.parallel": "the devices",
+    "deployment.node_bandwidth_bytes_per_s": "--node-bandwidth",
+    "deployment.engine": "--engine",
+    "deployment.engine_version": "--engine",
+    "deployment.memory_utilization": "--memory-utilization",
+    "deployment.chunk_tokens": "--chunk-tokens",
+    "deployment.prefix_hit_rate": "--prefix-hit-rate",
+    "deployment.kv_keep_ratio": "--kv-keep-ratio",
+    "deployment.speculation.draft": "--draft",
+    "deployment.speculation.draft_model": "--draft",
+    "deployment.speculation.draft_model.id": "--draft",
+    "deployment.speculation.draft_model.config_json": "--draft",
+    "deployment.speculation.tokens": "--draft-tokens",
+    "deployment.speculation.acceptance_rate": "--acceptance-rate",
+    "deployment.offload.weight_share": "--offload-weights",
+    "deployment.offload.kv_share": "--offload-kv",
+    "deployment.offload.host_bandwidth_bytes_per_s": "--host-bandwidth",
+    "deployment.sparse_weights": "--sparse-weights",
+    "deployment.skipped_layer_share": "--skip-layers",
+    "deployment.expert_popularity_spread": "--expert-spread",
     "goal": "--goal",
     "catalog_revision": "the catalog's revision",
     "filter.vendor": "--vendor",
@@ -73,6 +99,7 @@ _PREFIXES = {
     "hardware.inline.": "HARDWARE ",
     "hardware.": "",
     "model.": "",
+    "deployment.module_formats.": "--module-format ",
 }
 """The same for fields below a message, the longest prefix first."""
 
@@ -155,7 +182,8 @@ def failure(error: RidgelineError) -> Failure:
 def _told(violation: FieldViolation) -> str:
     """A wrong field with its sentence; the server's message says no more than that there are such fields."""
     field = violation.field
-    spelled = _SPELLINGS.get(field)
+    # Numbers count what the command line gives by name; each sentence names the module or its format.
+    spelled = "--module-format" if field.startswith("deployment.module_formats[") else _SPELLINGS.get(field)
     if spelled is None:
         prefix = next((prefix for prefix in _PREFIXES if field.startswith(prefix)), "")
         spelled = _PREFIXES.get(prefix, "") + field.removeprefix(prefix)

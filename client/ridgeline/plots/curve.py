@@ -27,6 +27,12 @@ VARIABLES = {
     variable.name: variable
     for variable in (
         Variable("batch", "batch", "batch, sequences", tuple(2**power for power in range(9))),
+        Variable(
+            "concurrency",
+            "concurrency",
+            "concurrency, requests in flight",
+            tuple(2**power for power in range(9)),
+        ),
         Variable("context", "input_len", "prompt length, tokens", tuple(2**power for power in range(8, 18))),
         Variable("output", "output_len", "generated tokens", tuple(2**power for power in range(4, 13))),
     )
@@ -125,7 +131,7 @@ def build(variable: Variable, runs: Sequence[Run]) -> CurveFigure:
     ideal = words.is_ideal(first)
     subtitle = _fixed_load(first.workload, variable) + ("; ideal times (datasheet roofline)" if ideal else "")
     if len(runs) == 1:
-        subtitle += f"; {words.formats(first.deployment)}"
+        subtitle += f"; {words.served(first.deployment)}"
     subject = f"{words.model_name(first)} on {words.hardware_name(first)}"
     return CurveFigure(
         title=f"How do latency, throughput and memory of {subject} change with "
@@ -151,7 +157,7 @@ def build(variable: Variable, runs: Sequence[Run]) -> CurveFigure:
 def _fixed_load(workload: common_pb2.Workload, variable: Variable) -> str:
     """The load without what varies."""
     said = {
-        "batch": f"batch {workload.batch:,}",
+        words.load_kind(workload): words.requests(workload),
         "input_len": f"{workload.input_len:,} tokens in",
         "output_len": f"{workload.output_len:,} out",
     }
@@ -210,8 +216,10 @@ def _remarks(variable: Variable, runs: Sequence[Run]) -> list[str]:
         full = next(
             (v for v, answer in zip(run.values, run.answers, strict=True) if not answer.memory.fits), None
         )
-        if full is not None and variable.name == "batch" and run.answers[0].memory.max_batch:
-            remarks.append(f"{said}the largest batch that fits is {run.answers[0].memory.max_batch:,}.")
+        if full is not None and variable.name in ("batch", "concurrency") and run.answers[0].memory.max_batch:
+            remarks.append(
+                f"{said}the largest {variable.name} that fits is {run.answers[0].memory.max_batch:,}."
+            )
         elif full is not None:
             remarks.append(f"{said}does not fit from {full:,} on.")
     beyond = next(

@@ -145,7 +145,7 @@ def build(response: AnalyzeResponse) -> RooflineFigure:
     height = "attainable on the datasheet roofline" if ideal else "achieved in the expected time"
     return RooflineFigure(
         title=f"What limits {words.model_name(response)} on {words.hardware_name(response)}?",
-        subtitle=f"{words.load(response.workload)}; {words.formats(response.deployment)}; rates {height}",
+        subtitle=f"{words.load(response.workload)}; {words.served(response.deployment)}; rates {height}",
         ideal=ideal,
         bandwidth_bytes_per_s=response.roof.bandwidth_bytes_per_s,
         ceilings=_ceilings(response),

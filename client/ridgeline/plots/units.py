@@ -74,6 +74,21 @@ def percent(share: float) -> str:
     return f"{share * 100:.0f}%"
 
 
+def share(value: float) -> str:
+    """A share that somebody stated, with the digits it has: 65%, 12.5%."""
+    return f"{value * 100:.4g}%"
+
+
+def count(value: float) -> str:
+    """A number of things: whole as it is, 2,048; a fraction with three digits, 0.0625."""
+    return f"{value:,.0f}" if value == round(value) else digits(value)
+
+
+def significant_times(value: float) -> str:
+    """A factor that may be far below one: 0.0034x, 2.1x, 296x."""
+    return f"{digits(value, 2 if value < 100 else 3)}x"
+
+
 def factor(value: float) -> str:
     """A speedup without its sign: two decimals below ten, so that a loss has no more digits than a gain."""
     return f"{value:.2f}" if value < 9.995 else digits(value)

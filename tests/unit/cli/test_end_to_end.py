@@ -85,6 +85,40 @@ def test_overrides_change_the_device_for_one_question(ridgeline_command: Run) ->
     assert answer(ridgeline_command, "analyze", *DEMO, "--ideal")["metrics"] == usual["metrics"]
 
 
+MANY_DEVICES = (
+    "deepseek-v3", "h200-sxm", "--attention-dp", "8", "--ep", "8", "--concurrency", "64",
+    "--input-len", "4000", "--output-len", "500", "--engine", "vllm@0.19.0",
+    "--chunk-tokens", "4096", "--draft", "heads",
+    "--draft-tokens", "1", "--module-format", "shared-expert=int4:g64", "--expert-spread", "0.5",
+)  # fmt: skip
+
+
+def test_the_deployment_of_an_answer_about_many_devices_can_be_fed_back(
+    ridgeline_command: Run, tmp_path: Path
+) -> None:
+    told = answer(ridgeline_command, "analyze", *MANY_DEVICES)
+    file = tmp_path / "answer.json"
+    file.write_text(json.dumps(told))
+    load = ("--concurrency", "64", "--input-len", "4000", "--output-len", "500")
+    again = answer(ridgeline_command, "analyze", *MANY_DEVICES[:2], *load, "--deployment", str(file))
+    assert again == told
+    assert told["deployment"]["parallel"] == {"tp": 1, "pp": 1, "ep": 8, "attention_dp": 8, "dp": 1}
+
+
+def test_whole_numbers_have_no_fraction(ridgeline_command: Run) -> None:
+    text = ridgeline_command("analyze", *DEMO, "-o", "json").stdout
+    assert '"count": 32,' in text
+    assert '"batch": 1,' in text
+    assert ".0," not in text.replace("0.0.0", "")
+
+
+def test_many_devices_that_do_not_fit_are_a_no(ridgeline_command: Run) -> None:
+    result = ridgeline_command("analyze", "deepseek-v3", "h100-sxm", "--tp", "4", "--input-len", "100")
+    assert result.exit_code == 1
+    assert "does not fit" in result.stdout
+    assert "KV pool: none" in result.stdout
+
+
 def test_a_no_is_an_answer_on_stdout(ridgeline_command: Run) -> None:
     result = ridgeline_command(
         "analyze", "llama-2-7b", "t4", "--batch", "64", "--input-len", "4000", "-o", "json"
@@ -98,8 +132,13 @@ def test_a_no_is_an_answer_on_stdout(ridgeline_command: Run) -> None:
 @pytest.mark.parametrize("columns", ["80", "120"])
 @pytest.mark.parametrize(
     "question",
-    [DEMO, ("gemma-2-27b", "t4", "--batch", "4", "--input-len", "6000", "--slo-tpot-ms", "20")],
-    ids=["demo", "gemma"],
+    [
+        DEMO,
+        ("gemma-2-27b", "t4", "--batch", "4", "--input-len", "6000", "--slo-tpot-ms", "20"),
+        MANY_DEVICES,
+        ("jamba-1.5-mini", "h100-sxm", "--tp", "2", "--batch", "300", "--input-len", "20000"),
+    ],
+    ids=["demo", "gemma", "many devices", "hybrid"],
 )
 def test_screens_keep_to_the_width(
     ridgeline_command: Run,
@@ -111,6 +150,7 @@ def test_screens_keep_to_the_width(
     monkeypatch.setenv("COLUMNS", columns)
     text = ridgeline_command(command, *question).stdout
     assert max(len(line) for line in text.splitlines()) <= int(columns)
+    assert "…" not in text
 
 
 BAD_QUESTIONS: list[tuple[tuple[str, ...], int, list[str]]] = [
@@ -157,6 +197,46 @@ BAD_QUESTIONS: list[tuple[tuple[str, ...], int, list[str]]] = [
         ("llama-2-7b", "rtx-a6000", "--input-len", "9", "--weights", "int4", "--activations", "int8"),
         2,
         ["--activations: is int8 with int4 weights"],
+    ),
+    (
+        (
+            "llama-2-7b",
+            "rtx-a6000",
+            "--input-len",
+            "9",
+            "--tp",
+            "3",
+            "--ep",
+            "2",
+            "--kv-keep-ratio",
+            "2",
+            "--draft",
+            "ngram",
+        ),
+        2,
+        [
+            "5 things are wrong",
+            "--tp: is 3, which does not divide the 32 query heads; give 2 or 4",
+            "--ep: is 2; Llama 2 7B has no experts: give 1",
+            "--kv-keep-ratio: is 2",
+            "--draft-tokens: is 0",
+            "--acceptance-rate: is not set",
+        ],
+    ),
+    (
+        ("llama-2-7b", "rtx-a6000", "--input-len", "9", "--module-format", "experts=mxfp4"),
+        2,
+        ["--module-format: is experts; Llama 2 7B has attention, mlp"],
+    ),
+    (
+        ("llama-2-7b", "rtx-a6000", "--input-len", "9", "--module-format", "mlp=int5"),
+        2,
+        ["--module-format mlp: is 'int5'"],
+    ),
+    (
+        ("llama-2-7b", "rtx-a6000", "--input-len", "9", "--draft", "nobody", "--draft-tokens", "1"),
+        3,
+        ["No model is named 'nobody'"],
     ),
     (
         ("llama-2-7b", "rtx-a6000", "--input-len", "9", "--set", "speed=1"),

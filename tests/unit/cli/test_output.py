@@ -12,7 +12,7 @@ from ridgeline import jsonform
 from ridgeline.v1 import common_pb2
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeClient, recommendation
-from tests.unit.plots.answers import analysis
+from tests.unit.plots.answers import analysis, many_devices
 
 QUESTION = ("llama-2-7b", "rtx-a6000", "--input-len", "2048")
 DOES_NOT_FIT = (common_pb2.NOTICE_CODE_DOES_NOT_FIT, "batch 64 does not fit by 34.9 GiB.")
@@ -144,3 +144,85 @@ def test_the_ideal_screen_has_no_expected_column(run: Run, fake: FakeClient) -> 
     assert "expected" not in text
     assert "Exp. us" not in text
     assert "Ideal us" in text
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_many_devices_keep_to_the_width_and_cut_nothing(
+    run: Run, fake: FakeClient, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    fake.analysis = many_devices()
+    fake.advice = recommendation(baseline=fake.analysis)
+    for command in ("analyze", "recommend"):
+        text = run(command, *QUESTION).stdout
+        assert max(len(line) for line in text.splitlines()) <= columns
+        assert "…" not in text
+
+
+def test_devices_and_techniques_are_told_with_the_question(run: Run, fake: FakeClient) -> None:
+    fake.analysis = many_devices()
+    text = " ".join(run("analyze", *QUESTION).stdout.split())
+    assert "Llama-2-7b-hf on rtx-a6000: 8 devices (tp 4, dp 2) 16 requests in flight, 2,048 tokens in" in text
+    assert "int4 g128 mlp" in text
+    assert (
+        "prefill in chunks of 512 tokens; 25% of each prompt cached; 2 tokens drafted by heads, 85% "
+        "accepted; 12.5% of the weights in host memory, read at 25.0 GB/s; "
+        "vllm 0.19.0; 90% of the memory used" in text
+    )
+    assert "Drafted tokens are taken to be accepted at 85%, as published: arXiv:2412.19437." in text
+    fake.advice = recommendation(baseline=fake.analysis)
+    told = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "Llama-2-7b-hf on rtx-a6000, 8 devices (tp 4, dp 2): 16 requests in flight" in told
+    assert "fused attention; 8 devices (tp 4, dp 2); prefill in chunks of 512 tokens" in told
+
+
+def test_throughput_costs_and_energy_have_lines_of_their_own(run: Run, fake: FakeClient) -> None:
+    fake.analysis = many_devices()
+    lines = run("analyze", *QUESTION).stdout.splitlines()
+    named = {line.split("  ")[0] or line.strip().split("  ")[0]: line for line in lines}
+    for name in (
+        "per device",
+        "All tokens per second",
+        "USD per million output tokens",
+        "USD per million input tokens",
+        "Joules per output token",
+    ):
+        assert name in named
+    assert "9.00" in named["USD per million output tokens"]
+    fake.analysis = analysis()
+    text = run("analyze", *QUESTION).stdout
+    assert "USD" not in text
+    assert "Joules" not in text
+    assert "per device" not in text
+
+
+def test_the_pool_is_told_with_its_interval_and_whose_figures_it_rests_on(run: Run, fake: FakeClient) -> None:
+    fake.analysis = many_devices()
+    text = " ".join(run("analyze", *QUESTION).stdout.split())
+    assert "GiB of the fullest device:" in text
+    assert "KV pool: 32.0 GiB (30.0 - 33.0); holds 143 (135 - 149) requests of this length" in text
+    assert "0.30 GiB outside of the allocator, CUDA graphs 1.0 GiB; figures of vLLM 0.19.0." in text
+    fake.analysis.memory.kv_pool_bytes.value = -2 * 2**30
+    assert "KV pool: none, 2.0 GiB are missing" in run("analyze", *QUESTION).stdout
+
+
+def test_each_stage_says_what_would_flip_it(run: Run, fake: FakeClient) -> None:
+    fake.analysis = many_devices()
+    prefill, decode = run("analyze", *QUESTION).stdout.split("DECODE")
+    for text, keys in ((prefill, "12,345 prompt tokens"), (decode, "12,345 keys")):
+        assert (
+            f"What would flip it: batch 219 (compute-bound); {keys} (compute-bound); 3.10 TB/s of memory "
+            "bandwidth, 4.0x (compute-bound); 1.20 TFLOP/s, 0.0078x (compute-bound)"
+        ) in " ".join(text.split())
+
+
+def test_a_collective_is_told_by_its_message(
+    run: Run, fake: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.analysis = many_devices()
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = next(line for line in run("analyze", *QUESTION).stdout.splitlines() if "all_reduce" in line)
+    assert narrow.split()[4:6] == ["message", "comm."]
+    monkeypatch.setenv("COLUMNS", "100")
+    row = next(line for line in run("analyze", *QUESTION).stdout.splitlines() if "all_reduce" in line)
+    assert row.split()[:6] == ["all_reduce", "31.5", "-", "4.20", "message", "communication"]

@@ -132,3 +132,29 @@ def test_a_path_that_is_a_folder_is_refused(run: Run, tmp_path: Path) -> None:
     result = run(*ROOFLINE, "--save", str(tmp_path / "taken.svg"))
     assert result.exit_code == 2
     assert "is a directory" in result.stderr
+
+
+def test_a_curve_over_concurrency_asks_for_requests_in_flight(run: Run, fake: FakeClient) -> None:
+    result = run(*CURVE, "concurrency", "--points", "1,4")
+    assert result.exit_code == 0, result.stderr
+    assert [question["concurrency"] for question in fake.questions] == [1, 4]
+    assert all("batch" not in question for question in fake.questions)
+
+
+@pytest.mark.parametrize("over", ["batch", "concurrency"])
+@pytest.mark.parametrize("stated", ["--batch", "--concurrency"])
+def test_a_load_that_varies_cannot_be_stated(run: Run, fake: FakeClient, over: str, stated: str) -> None:
+    result = run(*CURVE, over, stated, "4")
+    assert result.exit_code == 2
+    assert "leave out --batch and --concurrency" in result.stderr
+    assert fake.questions == []
+
+
+def test_devices_and_module_formats_can_be_compared(run: Run, fake: FakeClient) -> None:
+    run(
+        *CURVE, *BATCHES, "--compare", "tp=4,kv_keep_ratio=0.5", "--compare",
+        "module-format=experts=mxfp4,sparse-weights=true",
+    )  # fmt: skip
+    second, third = fake.questions[2], fake.questions[4]
+    assert (second["tp"], second["kv_keep_ratio"]) == (4, 0.5)
+    assert (third["module_formats"], third["sparse_weights"]) == ({"experts": "mxfp4"}, True)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ridgeline import jsonform
+from ridgeline.cli import deployment_file
+from ridgeline.questions import DEPLOYMENT_OPTIONS
+from ridgeline.v1 import common_pb2, types_pb2
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeClient
 
@@ -62,6 +67,133 @@ def test_every_option_reaches_the_question(run: Run, fake: FakeClient) -> None:
         "catalog_revision": 7,
     }
     assert fake.connections == [{"server": "host:1", "timeout_s": 2.5}]
+
+
+EVERY_OPTION = (
+    "--concurrency", "16", "--module-format", "experts=mxfp4",
+    "--module-format", "shared-expert=fp8:g128:fp8",
+    "--tp", "8", "--pp", "2", "--ep", "4", "--attention-dp", "3", "--dp", "5", "--chunk-tokens", "2048",
+    "--prefix-hit-rate", "0.5", "--kv-keep-ratio", "0.25", "--draft", "llama-3.2-1b", "--draft-tokens", "3",
+    "--acceptance-rate", "0.7", "--offload-weights", "0.1", "--offload-kv", "0.2", "--host-bandwidth", "5e10",
+    "--sparse-weights", "--skip-layers", "0.3", "--expert-spread", "1.5", "--node-bandwidth", "1e11",
+    "--engine", "vllm@0.19.0", "--memory-utilization", "0.85",
+)  # fmt: skip
+SAID_BY_IT = {
+    "module_formats": {"experts": "mxfp4", "shared_expert": "fp8:g128:fp8"},
+    "tp": 8,
+    "pp": 2,
+    "ep": 4,
+    "attention_dp": 3,
+    "dp": 5,
+    "chunk_tokens": 2048,
+    "prefix_hit_rate": 0.5,
+    "kv_keep_ratio": 0.25,
+    "draft": "llama-3.2-1b",
+    "draft_tokens": 3,
+    "acceptance_rate": 0.7,
+    "offload_weights": 0.1,
+    "offload_kv": 0.2,
+    "host_bandwidth_bytes_per_s": 5e10,
+    "sparse_weights": True,
+    "skip_layers": 0.3,
+    "expert_spread": 1.5,
+    "node_bandwidth_bytes_per_s": 1e11,
+    "engine": "vllm@0.19.0",
+    "memory_utilization": 0.85,
+}
+
+
+def stated(question: dict[str, Any]) -> dict[str, Any]:
+    """What a question says of the deployment."""
+    return {key: value for key, value in question.items() if key in deployment_file.KEYS}
+
+
+@pytest.mark.parametrize("command", [("analyze",), ("recommend",), ("plot", "roofline")], ids=" ".join)
+def test_every_option_of_a_deployment_reaches_the_question(
+    run: Run, fake: FakeClient, command: tuple[str, ...]
+) -> None:
+    assert run(*command, *ANALYZE[1:], *EVERY_OPTION).exit_code == 0
+    assert stated(fake.questions[0]) == SAID_BY_IT
+    assert fake.questions[0]["concurrency"] == 16
+    assert "batch" not in fake.questions[0]
+
+
+def test_a_deployment_file_has_what_a_question_can_state() -> None:
+    assert sorted(deployment_file.KEYS) == sorted(DEPLOYMENT_OPTIONS)
+
+
+@pytest.mark.parametrize("suffix", ["json", "toml"])
+def test_a_deployment_file_takes_every_option_by_its_name(
+    run: Run, fake: FakeClient, tmp_path: Path, suffix: str
+) -> None:
+    keys: dict[str, Any] = {
+        key.removesuffix("_bytes_per_s").replace("_", "-"): value
+        for key, value in SAID_BY_IT.items()
+        if key != "module_formats"
+    }
+    file = tmp_path / f"today.{suffix}"
+    if suffix == "json":
+        keys["module-format"] = ["experts=mxfp4", "shared-expert=fp8:g128:fp8"]
+        file.write_text(json.dumps(keys))
+    else:
+        lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+        table = ["[module_formats]", 'experts = "mxfp4"', 'shared_expert = "fp8:g128:fp8"']
+        file.write_text("\n".join([*lines, *table]))
+    assert run(*ANALYZE, "--deployment", str(file)).exit_code == 0
+    assert stated(fake.questions[0]) == SAID_BY_IT
+
+
+def test_an_answers_deployment_can_be_fed_back(run: Run, fake: FakeClient, tmp_path: Path) -> None:
+    echoed = common_pb2.Deployment(
+        module_formats=[
+            common_pb2.ModuleFormat(module_class="experts", dtype=types_pb2.DTYPE_MXFP4, group_size=32),
+            common_pb2.ModuleFormat(
+                module_class="mlp",
+                dtype=types_pb2.DTYPE_FP8,
+                group_size=128,
+                activation_dtype=types_pb2.DTYPE_FP8,
+            ),
+        ],
+        parallel=common_pb2.Parallelism(tp=8, pp=2, ep=4, attention_dp=3, dp=5),
+        chunk_tokens=2048,
+        prefix_hit_rate=0.5,
+        kv_keep_ratio=0.25,
+        speculation=common_pb2.Speculation(
+            draft=common_pb2.DRAFT_MODEL,
+            tokens=3,
+            acceptance_rate=0.65,
+            draft_model=common_pb2.ModelSelector(id="meta-llama/Llama-3.2-1B-Instruct"),
+            acceptance_rate_source="arXiv:2211.17192",
+        ),
+        offload=common_pb2.Offload(weight_share=0.1, kv_share=0.2, host_bandwidth_bytes_per_s=5e10),
+        sparse_weights=True,
+        skipped_layer_share=0.3,
+        expert_popularity_spread=1.5,
+        node_bandwidth_bytes_per_s=1e11,
+        engine="vllm",
+        engine_version="0.19.0",
+        memory_utilization=0.85,
+    )
+    file = tmp_path / "answer.json"
+    file.write_text(jsonform.to_json(common_pb2.Deployment()))
+    assert run(*ANALYZE, "--deployment", str(file)).exit_code == 0
+    file.write_text(json.dumps({"deployment": jsonform.to_dict(echoed)}))
+    assert run(*ANALYZE, "--deployment", str(file)).exit_code == 0
+    assert stated(fake.questions[1]) == SAID_BY_IT | {
+        "module_formats": {"experts": "mxfp4:g32", "mlp": "fp8:g128:fp8"},
+        "draft": "meta-llama/Llama-3.2-1B-Instruct",
+        "acceptance_rate": 0.65,
+    }
+
+
+def test_options_add_to_the_module_formats_of_a_file(run: Run, fake: FakeClient, tmp_path: Path) -> None:
+    file = tmp_path / "today.json"
+    file.write_text('{"module_formats": {"experts": "mxfp4", "mlp": "fp8"}, "sparse_weights": false}')
+    run(*ANALYZE, "--deployment", str(file), "--module-format", "mlp=int8")
+    assert stated(fake.questions[0]) == {
+        "module_formats": {"experts": "mxfp4", "mlp": "int8"},
+        "sparse_weights": False,
+    }
 
 
 def test_recommend_asks_for_its_goal(run: Run, fake: FakeClient) -> None:
@@ -124,6 +256,12 @@ def test_options_win_over_the_deployment_file(run: Run, fake: FakeClient, tmp_pa
         ("d.json", "[1]", "holds no object"),
         ("d.json", '{"weight": "int4", "kv": 8}', "weight is no part of a deployment; it has weights"),
         ("d.json", '{"weight": "int4", "kv": 8}', "kv is 8; give a name"),
+        ("d.json", '{"kv_keep_ratio": "half"}', "kv_keep_ratio is 'half'; give a number"),
+        ("d.json", '{"tp": true}', "tp is True; give a whole number"),
+        ("d.json", '{"sparse_weights": 1}', "sparse_weights is 1; give true or false"),
+        ("d.json", '{"module_formats": "mxfp4"}', "module_formats has 'mxfp4'; give a table"),
+        ("d.json", '{"module_formats": [{"dtype": "INT4"}]}', "give a table"),
+        ("d.json", '{"parallel": 2}', "parallel is no part of a deployment"),
         ("d.json", '{"weight_group_size": "128"}', "weight_group_size is '128'; give a whole number"),
     ],
 )
@@ -147,7 +285,11 @@ def test_a_wrong_deployment_file_is_refused_by_its_key(
         ("--set", "bandwidth_bytes_per_s"),
         ("--set", "=3"),
         ("--attention", "flash"),
-        ("--concurrency", "4"),
+        ("--batch", "4", "--concurrency", "4"),
+        ("--tp", "two"),
+        ("--module-format", "experts"),
+        ("--module-format", "=mxfp4"),
+        ("--activations", "int4"),
         ("-o", "yaml"),
     ],
     ids=" ".join,

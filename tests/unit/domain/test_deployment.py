@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.deployment import DeploymentRequest
 from ridgeline_server.domain.dtypes import Dtype, kv_bits, weight_bits
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedDtypeError
-from ridgeline_server.domain.resolve import compute_dtype_on, resolve_deployment
+from ridgeline_server.domain.model import WeightFormat
+from ridgeline_server.domain.resolve import STATED_MODULES, compute_dtype_on, resolve_deployment
+from ridgeline_server.domain.speculation import Draft, Speculation
+from ridgeline_server.domain.tensors import ModuleClass
+from ridgeline_server.store.engines import builtin_engines
 from tests.unit.domain.model_configs import small
 from tests.unit.questions import LLAMA_2_7B, LLAMA_3_8B, W4, W8A8, Stated, device, model
 
@@ -187,3 +194,65 @@ def test_a_unit_that_is_not_there_is_told_from_a_rate_that_nobody_knows(
     request = DeploymentRequest(weight_dtype=dtype, activation_dtype=dtype)
     with pytest.raises(UnsupportedDtypeError, match=words):
         resolve_deployment(request, model(LLAMA_2_7B), device(device_id))
+
+
+@pytest.mark.parametrize(
+    ("model_id", "device_id"),
+    [
+        (FP8_CHECKPOINT, "h100-sxm"),
+        ("deepseek-ai/DeepSeek-V3", "a100-sxm-80gb"),
+        ("openai/gpt-oss-20b", "b300-sxm"),
+    ],
+)
+def test_a_checkpoints_own_format_costs_the_same_when_it_is_stated(model_id: str, device_id: str) -> None:
+    """Scales of FP8 blocks are not those of integer groups, and stating the format must not change them."""
+    asked, hardware = model(model_id), device(device_id)
+    silent = resolve_deployment(DeploymentRequest(), asked, hardware)
+    formats = tuple(
+        replace(silent.format_of(stored.module), scale_bits=32.0)
+        for stored in asked.module_formats
+        if stored.module in STATED_MODULES
+    )
+    stated = resolve_deployment(DeploymentRequest(formats=formats), asked, hardware)
+    for stored in formats:
+        assert stated.stored_bits(stored.module) == silent.stored_bits(stored.module)
+
+
+def test_a_format_of_a_module_that_the_model_lacks_is_refused_and_so_is_a_second_one() -> None:
+    twice = WeightFormat(ModuleClass.MLP, Dtype.INT8)
+    norms = WeightFormat(ModuleClass.NORM, Dtype.BF16)
+    experts = WeightFormat(ModuleClass.EXPERTS, Dtype.INT8)
+    with pytest.raises(InvalidFieldsError) as raised:
+        resolve_deployment(
+            DeploymentRequest(formats=(twice, experts, twice, norms)), model(LLAMA_2_7B), device("h100-sxm")
+        )
+    assert [v.field for v in raised.value.violations] == [
+        f"deployment.module_formats[{index}].module_class" for index in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("draft", "rate", "cited"),
+    [
+        (Draft.MODEL, 0.65, "arXiv:2211.17192"),
+        (Draft.MODEL, 0.85, ""),
+        (Draft.HEADS, 0.85, "arXiv:2412.19437"),
+        (Draft.NGRAM, 0.65, ""),
+    ],
+)
+def test_a_published_acceptance_rate_has_its_source(draft: Draft, rate: float, cited: str) -> None:
+    source = Speculation(draft, 3, rate).acceptance_rate_source
+    assert source.startswith(cited)
+    assert bool(source) is bool(cited)
+
+
+def test_the_share_of_memory_is_the_stated_one_else_the_engines_else_all() -> None:
+    engine = builtin_engines().find("vllm", "0.15.0")
+
+    def share(**stated: Any) -> float:
+        request = DeploymentRequest(**stated)
+        return resolve_deployment(request, model(LLAMA_2_7B), device("h100-sxm")).memory_share
+
+    assert share() == 1
+    assert share(engine=engine) == 0.9
+    assert share(engine=engine, memory_utilization=0.5) == 0.5

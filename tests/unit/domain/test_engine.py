@@ -143,3 +143,9 @@ def test_a_release_without_non_torch_memory_is_refused() -> None:
 )
 def test_a_version_is_its_numbers(version: str, key: tuple[int, ...] | None) -> None:
     assert version_key(version) == key
+
+
+@pytest.mark.parametrize("asked", [("vLLM", "0.19.0"), ("vllm", ""), ("nobody", "3")])
+def test_a_match_remembers_what_was_asked_for(asked: tuple[str, str]) -> None:
+    found = ENGINES.find(*asked)
+    assert (found.asked_engine, found.asked_version) == asked

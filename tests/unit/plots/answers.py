@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ridgeline.v1 import common_pb2, types_pb2
-from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse, Metric
+from ridgeline.v1.analysis_service_pb2 import (
+    LEVER_BANDWIDTH,
+    LEVER_BATCH,
+    LEVER_FLOPS,
+    LEVER_KEYS,
+    AnalyzeResponse,
+    Metric,
+)
+from ridgeline.v1.efficiency_profile_pb2 import Estimate
 
 GIB = 2**30
 BANDWIDTH = 768e9
@@ -135,3 +143,58 @@ def _fill(metric: Metric, ideal_value: float, *, ideal: bool, rate: bool = False
         metric.expected, metric.low, metric.high = (
             ideal_value / factor if rate else ideal_value * factor for factor in factors
         )
+
+
+def many_devices() -> AnalyzeResponse:
+    """The same on eight devices in a closed loop, with collectives, flips, costs and an engine's memory."""
+    answer = analysis()
+    answer.workload.concurrency = 16
+    deployment = answer.deployment
+    deployment.parallel.CopyFrom(common_pb2.Parallelism(tp=4, pp=1, ep=1, attention_dp=1, dp=2))
+    deployment.module_formats.add(module_class="mlp", dtype=types_pb2.DTYPE_INT4, group_size=128)
+    deployment.speculation.CopyFrom(
+        common_pb2.Speculation(
+            draft=common_pb2.DRAFT_HEADS,
+            tokens=2,
+            acceptance_rate=0.85,
+            acceptance_rate_source="arXiv:2412.19437",
+        )
+    )
+    deployment.offload.CopyFrom(common_pb2.Offload(weight_share=0.125, host_bandwidth_bytes_per_s=25e9))
+    deployment.chunk_tokens, deployment.prefix_hit_rate = 512, 0.25
+    deployment.engine, deployment.engine_version, deployment.memory_utilization = "vllm", "0.19.0", 0.9
+    for stage in answer.stages:
+        stage.batch, stage.query_len = 2.5, 3.5
+        stage.operators.add(
+            name="all_reduce",
+            layer_kind="all",
+            count=31.5,
+            message_bytes=4.2e6,
+            bound=types_pb2.BOUND_COMMUNICATION,
+            ideal_time_us=10,
+            expected_time_us=20,
+            time_share=0.1,
+            compute_dtype=types_pb2.DTYPE_FP16,
+        )
+        for lever, value, factor in (
+            (LEVER_BATCH, 219.0, 13.7),
+            (LEVER_KEYS, 12_345.0, 6.0),
+            (LEVER_BANDWIDTH, 3.1e12, 4.0),
+            (LEVER_FLOPS, 1.2e12, 0.0078),
+        ):
+            stage.flips.add(lever=lever, value=value, factor=factor, bound=types_pb2.BOUND_COMPUTE)
+    for field, value in (
+        ("output_tokens_per_s_per_device", 6.25),
+        ("total_tokens_per_s", 850.0),
+        ("cost_usd_per_million_output_tokens", 9.0),
+        ("output_cost_usd_per_million_tokens", 7.0),
+        ("input_cost_usd_per_million_tokens", 0.3),
+        ("joules_per_output_token", 2.4),
+    ):
+        _fill(getattr(answer.metrics, field), value, ideal=False)
+    memory = answer.memory
+    memory.non_torch_bytes, memory.cuda_graph_bytes = 0.3 * GIB, 1.0 * GIB
+    memory.kv_pool_bytes.CopyFrom(Estimate(value=32 * GIB, low=30 * GIB, high=33 * GIB))
+    memory.max_concurrency.CopyFrom(Estimate(value=143, low=135, high=149))
+    memory.engine_note = "figures of vLLM 0.19.0"
+    return answer

@@ -6,6 +6,7 @@ import pytest
 
 from ridgeline.plots import words
 from ridgeline.v1 import common_pb2, types_pb2
+from tests.unit.plots.answers import analysis, many_devices
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,27 @@ def test_a_value_of_a_newer_server_is_shown_by_its_number() -> None:
 def test_only_balanced_is_no_kind_of_bound() -> None:
     assert words.bound_adjective(types_pb2.BOUND_LATENCY) == "latency-bound"
     assert words.bound_adjective(types_pb2.BOUND_BALANCED) == "balanced"
+
+
+def test_devices_are_counted_in_titles_and_told_by_their_degrees() -> None:
+    answer = many_devices()
+    assert words.hardware_name(answer) == "8 x rtx-a6000"
+    assert words.devices(answer.deployment) == "8 devices (tp 4, dp 2)"
+    assert words.hardware_name(analysis()) == "rtx-a6000"
+    assert words.devices(analysis().deployment) == ""
+
+
+def test_a_plain_deployment_has_no_techniques() -> None:
+    assert words.techniques(analysis().deployment) == []
+
+
+@pytest.mark.parametrize(
+    ("workload", "said"),
+    [
+        (common_pb2.Workload(batch=8), "batch 8"),
+        (common_pb2.Workload(concurrency=1), "1 request in flight"),
+        (common_pb2.Workload(concurrency=1024), "1,024 requests in flight"),
+    ],
+)
+def test_a_load_is_a_batch_or_requests_in_flight(workload: common_pb2.Workload, said: str) -> None:
+    assert words.requests(workload) == said
