@@ -303,7 +303,7 @@ def estimate_memory(
         cuda_graph_bytes=taken.cuda_graph_bytes,
         usable_bytes=taken.usable_bytes,
         kv_pool_bytes=pool,
-        max_concurrency=_times(max_concurrency(pool, kv), held) if kv else _exactly(MAX_BATCH),
+        max_concurrency=_times(max_concurrency(pool, kv), held) if kv else _unlimited(pool),
         max_batch=sought.max_batch(kv, workload.input_len, today),
         max_context_len=longest if sought.holds(longest, at_longest) else sought.max_context(at_longest),
         engine_note=taken.note,
@@ -363,6 +363,18 @@ def _exactly(value: float) -> Estimate:
     return Estimate(value, value, value)
 
 
+def _unlimited(pool: Estimate) -> Estimate:
+    """Sequences that take nothing of a pool: any number, unless there is none."""
+    return Estimate(*(MAX_BATCH if end >= 0 else 0 for end in (pool.value, pool.low, pool.high)))
+
+
+def _fitting(room: float, each: float) -> float:
+    """How many sequences of `each` bytes fit in some room."""
+    if each:
+        return room / each
+    return inf if room >= 0 else 0.0
+
+
 def _times(estimate: Estimate, factor: float) -> Estimate:
     return Estimate(estimate.value * factor, estimate.low * factor, estimate.high * factor)
 
@@ -412,11 +424,10 @@ class _Search:
     def max_batch(self, kv: float, input_len: int, live: Live) -> int:
         """Largest batch of all devices together whose KV cache and activations fit."""
         if self.reserved is not None:
-            most = (self.room - self.reserved) / kv if kv else inf
-            return self._of_all_devices(most)
+            return self._of_all_devices(_fitting(self.room - self.reserved, kv))
         together = self.together(input_len)
         while_filling = min(self.room / (kv + live.prefill), together)
-        when_full = (self.room - live.prefill * together) / kv if kv else inf
+        when_full = _fitting(self.room - live.prefill * together, kv)
         return self._of_all_devices(min(max(while_filling, when_full), self.room / (kv + live.decode)))
 
     def _of_all_devices(self, most: float) -> int:

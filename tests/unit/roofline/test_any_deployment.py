@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ridgeline_server.domain.dtypes import ELEMENT_BITS
+from ridgeline_server.domain.mixers import Attention, LatentAttention
 from ridgeline_server.domain.parallelism import ONE_DEVICE
+from ridgeline_server.domain.tensors import ModuleClass, TensorKind
 from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.results import Analysis, Bound, OperatorAnalysis, StageAnalysis
 from tests.unit.deployments import served, with_deployment
@@ -239,3 +242,53 @@ def test_the_bound_of_a_stage_holds_most_of_its_time(question: Question) -> None
     for stage in question.analysis().stages:
         assert stage.share(stage.bound) == max(share.share for share in stage.bound_shares)
         assert sum(share.share for share in stage.bound_shares) == pytest.approx(1)
+
+
+def least_decode_bytes(question: Question) -> float:
+    """What one device moves in a decode step at the least: each weight that a token uses once, in its stored
+    bits, and each key and value that attention sees once, divided over all devices of a stage.
+    """
+    asked, deployment, workload = question.model, question.deployment, question.workload
+    parallel = deployment.parallel
+    sequences = workload.batch / (parallel.dp * parallel.attention_dp * parallel.pp)
+    keys = max(deployment.kv_keep_ratio * workload.shown_decode_keys, 1.0)
+    moved = 0.0
+    for kind in asked.layer_kinds:
+        weights = sum(
+            t.active_parameters * deployment.stored_bits(t.module) / 8
+            for t in kind.tensors
+            if t.kind is TensorKind.MATRIX
+        )
+        cache = sum(
+            min(keys, mixer.window or keys) * mixer.kv_elements_per_token
+            for mixer in kind.mixers
+            if isinstance(mixer, Attention | LatentAttention) and mixer.indexer is None
+        )
+        if all(isinstance(mixer, Attention) and mixer.is_cross for mixer in kind.mixers) and kind.mixers:
+            continue
+        moved += kind.count * (weights / parallel.stage_devices)
+        moved += kind.count * sequences * cache * ELEMENT_BITS[deployment.kv_dtype] / 8 / parallel.tp
+    moved *= 1 - deployment.skipped_layer_share
+    head = asked.vocab_size * asked.hidden_size * deployment.stored_bits(ModuleClass.LM_HEAD) / 8
+    return moved + head / parallel.tp
+
+
+@given(served())
+def test_a_decode_step_moves_at_least_its_weights_and_visible_keys_once(question: Question) -> None:
+    least = least_decode_bytes(question)
+    decode = question.analysis().decode
+    assert decode.bytes * TOLERANCE >= least
+    best = max(
+        question.hardware.bandwidth_bytes_per_s, question.deployment.offload.host_bandwidth_bytes_per_s
+    )
+    assert decode.ideal_time_ms * TOLERANCE >= least / best * 1e3
+
+
+@given(served())
+def test_no_stage_beats_its_bytes_nor_its_arithmetic(question: Question) -> None:
+    hardware, offload = question.hardware, question.deployment.offload
+    fastest = max(hardware.bandwidth_bytes_per_s, offload.host_bandwidth_bytes_per_s)
+    peak = max(hardware.peak_flops_per_s.values()) * (2 if question.deployment.sparse_weights else 1)
+    for stage in question.analysis().stages:
+        assert stage.ideal_time_ms * TOLERANCE >= stage.bytes / fastest * 1e3
+        assert stage.ideal_time_ms * TOLERANCE >= stage.flops / peak * 1e3
