@@ -23,7 +23,9 @@ def draft_of(model: Model, deployment: Deployment) -> Model | None:
 
 
 def draft_deployment(deployment: Deployment, draft: Model) -> Deployment:
-    """How a draft is served: like the model, on the first stage's devices, in its own wide format."""
+    """How a draft is served: like the model, on the first stage's devices. A model of its own keeps the
+    formats of its checkpoint, and multiplies in the wide one.
+    """
     own = deployment.speculation is not None and deployment.speculation.model is not None
     parallel = replace(deployment.parallel, pp=1, **({"ep": 1} if draft.experts is None else {}))
     if not own:
@@ -37,7 +39,14 @@ def draft_deployment(deployment: Deployment, draft: Model) -> Deployment:
         weight_scale_bits=draft.weight_scale_bits,
         activation_dtype=deployment.compute_dtype,
         lm_head_dtype=deployment.compute_dtype,
-        formats=(),
+        formats=tuple(
+            replace(
+                stored,
+                dtype=deployment.compute_dtype if stored.dtype is draft.dtype else stored.dtype,
+                activation_dtype=None,
+            )
+            for stored in draft.module_formats
+        ),
         parallel=parallel,
         speculation=None,
     )

@@ -139,11 +139,12 @@ def _fold(table: OperatorTable, hardware: Hardware, deployment: Deployment) -> F
     offload, bandwidth = deployment.offload, hardware.bandwidth_bytes_per_s
     seconds_per_byte = np.full((1, len(BYTE_CLASSES), len(table.rows)), 1 / bandwidth)
     if offload.is_used:
-        away = offload.weight_share * table.in_layers
+        layers = table.in_layers & np.isin(table.module, _QUANTIZED)
+        away = offload.weight_share * layers
         seconds_per_byte[:, 0] = (1 - away) / bandwidth + away / offload.host_bandwidth_bytes_per_s
-        seconds_per_byte[:, 3] = (
-            1 - offload.kv_share
-        ) / bandwidth + offload.kv_share / offload.host_bandwidth_bytes_per_s
+        # Recurrent states, which are read by rows of their own, stay on the device.
+        away = offload.kv_share * table.coefficients[Quantity.KV_READ].any(axis=-1)
+        seconds_per_byte[:, 3] = (1 - away) / bandwidth + away / offload.host_bandwidth_bytes_per_s
     memory_s = (moved[:, 1:6] * seconds_per_byte[..., None]).sum(axis=1)
     peak = np.where(table.multiplies, rates[table.module], rates[-1])
     runs = table.count * (1 - deployment.skipped_layer_share * table.in_layers)
@@ -161,6 +162,7 @@ def _fold(table: OperatorTable, hardware: Hardware, deployment: Deployment) -> F
     )
 
 
+_QUANTIZED = [index for index, module in enumerate(MODULES) if module in QUANTIZED_MODULES]
 _STARTS = (Quantity.FLOPS, *BYTE_CLASSES, Quantity.MESSAGE_WIDE, Quantity.HELD_WIDE)
 
 

@@ -153,8 +153,10 @@ class Cache:
 @lru_cache(maxsize=4096)
 def cache_of(model: Model, deployment: Deployment) -> Cache:
     """The cache of one sequence; layers with a window keep its keys only. Key-value heads are divided over
-    tensor-parallel devices as far as they go, the latents of MLA not at all.
+    tensor-parallel devices as far as they go, the latents of MLA not at all. Of a sequence's keys a share is
+    kept: a window is full when so many are.
     """
+    kept = deployment.kv_keep_ratio
     stage = ceil(model.layer_count / deployment.parallel.pp) / model.layer_count
     held = stage * (1 - deployment.offload.kv_share)
     rates: dict[float, float] = {}
@@ -162,7 +164,8 @@ def cache_of(model: Model, deployment: Deployment) -> Cache:
     for kind in model.layer_kinds:
         for mixer in kind.mixers:
             for limit, rate in _mixer_growth(mixer, deployment):
-                rates[limit] = rates.get(limit, 0.0) + kind.count * rate * held
+                tokens = limit / kept
+                rates[tokens] = rates.get(tokens, 0.0) + kind.count * rate * held * kept
             for state in mixer.states:
                 bits = ELEMENT_BITS[state.dtype or model.dtype]
                 states += kind.count * stage * state.elements * bits / 8 / deployment.parallel.tp
@@ -170,7 +173,7 @@ def cache_of(model: Model, deployment: Deployment) -> Cache:
 
 
 def _mixer_growth(mixer: Mixer, deployment: Deployment) -> list[tuple[float, float]]:
-    dtype, kept = deployment.kv_dtype, deployment.kv_keep_ratio
+    dtype = deployment.kv_dtype
     match mixer:
         case Attention():
             share = kv_head_share(mixer.kv_head_count, deployment.parallel)
@@ -178,21 +181,21 @@ def _mixer_growth(mixer: Mixer, deployment: Deployment) -> list[tuple[float, flo
             own = mixer.kv_elements_per_token - indexed
             limit = mixer.window or mixer.chunk or inf
             return [
-                (limit, kept * own * share * kv_bits(dtype, mixer.head_dim) / 8),
+                (limit, own * share * kv_bits(dtype, mixer.head_dim) / 8),
                 *_indexer(indexed, dtype),
             ]
         case LatentAttention():
             indexed = mixer.indexer.kv_elements_per_token if mixer.indexer else 0
             own = mixer.kv_elements_per_token - indexed
             return [
-                (mixer.window or inf, kept * own * kv_bits(dtype, own) / 8),
+                (mixer.window or inf, own * kv_bits(dtype, own) / 8),
                 *_indexer(indexed, dtype),
             ]
         case CompressedAttention():
             entry = kv_bits(dtype, mixer.head_dim) / 8
             return [
                 (mixer.window, mixer.head_dim * entry),
-                (inf, kept * mixer.compressed_elements_per_token * entry),
+                (inf, mixer.compressed_elements_per_token * entry),
             ]
         case _:
             return []
@@ -235,10 +238,10 @@ def _activation_steps(
     limits = np.array([chunk_tokens(d) for d in deployments], dtype=np.float64)[:, None]
     chunk = np.minimum(input_len, limits)
     drafted = np.array([0 if d.speculation is None else d.speculation.tokens for d in deployments])[:, None]
-    verified = one + drafted
+    verified, groups = one + drafted, deployments[0].parallel.attention_dp
     return (
-        Steps(one, chunk, input_len, nothing, one, chunk * deployments[0].parallel.attention_dp),
-        Steps(one, verified, total_len + drafted, nothing, verified, verified),
+        Steps(one, chunk, input_len, nothing, one, chunk * groups),
+        Steps(one, verified, total_len + drafted, nothing, verified, verified * groups),
     )
 
 

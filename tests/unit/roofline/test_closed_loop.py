@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ def metrics(question: Question, load: Load = CLOSED) -> Metrics:
     return question.at(load=load).analysis().metrics
 
 
-def loop(requests: int, input_len: int, output_len: int, **stated: object) -> Question:
+def loop(requests: int, input_len: int, output_len: int, **stated: Any) -> Question:
     """Llama-3-8B on an H100."""
     return ask(LLAMA_3_8B, "h100-sxm", Workload(requests, input_len, output_len), EXPECTED, **stated)
 
