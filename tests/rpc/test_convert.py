@@ -114,7 +114,7 @@ def rich(request: pytest.FixtureRequest, seeded_database_url: str) -> Analysis:
     store.close()
     model, device = catalog.model("deepseek-v3"), catalog.hardware("h200-sxm")
     stated = DeploymentRequest(
-        formats=(WeightFormat(ModuleClass.EXPERTS, Dtype.INT4, 128),),
+        formats=(WeightFormat(ModuleClass.EXPERTS, Dtype.INT8, 128),),
         parallel=Parallelism(tp=2, pp=2, ep=4, attention_dp=2, dp=2),
         chunk_tokens=512,
         prefix_hit_rate=0.25,

@@ -19,7 +19,12 @@ class QuestionCalls(Calls):
     """Asks about a model on devices under a load."""
 
     def analyze(
-        self, model: ModelSource, hardware: HardwareSource, **options: Unpack[QuestionOptions]
+        self,
+        model: ModelSource,
+        hardware: HardwareSource,
+        *,
+        flips: bool = True,
+        **options: Unpack[QuestionOptions],
     ) -> analysis.AnalyzeResponse:
         """What limits a model on devices under a load: every operator of both stages, metrics and memory.
 
@@ -28,13 +33,15 @@ class QuestionCalls(Calls):
         lengths, SLOs), the deployment (formats, devices, chunks, speculation, offloading, engine) and the
         circumstances (`ideal`, `overrides`, `catalog_revision`).
 
+        `flips` False leaves out what would flip each stage, which takes several times as long as the rest.
+
         With the `catalog_revision` that an earlier answer names it is that answer again; OutOfRangeError
         tells which can be read.
         """
         checks = requests.Checks()
         parts = question(model, hardware, options, checks)
         checks.raise_if_any()
-        request = analysis.AnalyzeRequest(**parts._asdict())
+        request = analysis.AnalyzeRequest(**parts._asdict(), without_flips=not flips)
         return self._call(f"{ANALYSIS}/Analyze", request, analysis.AnalyzeResponse)
 
     def recommend(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ridgeline_server.advisor.flips import first_gaining, larger_batches, longer_inputs
 from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
-from ridgeline_server.advisor.wording import called, change, makes_it_fit, spent_on
+from ridgeline_server.advisor.wording import called, change, makes_it_fit, sequences, spent_on
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
 from ridgeline_server.roofline.results import Bound
 from ridgeline_server.roofline.wording import gib, share
@@ -44,7 +44,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     head_dim = attention.head_dim
     before, after = facts.deployment.kv_dtype, outcome.proposal.deployment.kv_dtype
     kv = (step.bytes_by_class.kv_read + step.bytes_by_class.kv_written) / step.bytes
-    load = f"at batch {step.batch:,} with {step.keys:,} keys"
+    load = f"at {sequences(facts, step)} with {step.keys:,.0f} keys"
     room = (
         f"the largest batch that fits goes from {memory.max_batch:,} to {outcome.memory.max_batch:,}"
         if outcome.memory.max_batch != memory.max_batch

@@ -8,7 +8,7 @@ from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.flips import first_gaining, first_without_gain, larger_batches, smaller_batches
 from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import GAIN, Explanation, Facts, NotApplicable, Outcome, Proposal
-from ridgeline_server.advisor.wording import called, change, makes_it_fit, spent_on
+from ridgeline_server.advisor.wording import called, change, makes_it_fit, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import DEFAULT_GROUP_SIZE, Dtype, weight_bits
 from ridgeline_server.roofline.results import Bound
@@ -67,7 +67,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         return makes_it_fit(facts, outcome, f"weights of {fewer}")
     weights = step.bytes_by_class.weights / step.bytes
     situation = (
-        f"at batch {step.batch:,} with {step.keys:,} keys, weights are {share(weights)} of the bytes "
+        f"at {sequences(facts, step)} with {step.keys:,.0f} keys, weights are {share(weights)} of the bytes "
         f"{called(step)} moves"
     )
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effect, ReasonCode
 from ridgeline_server.advisor.technique import Explanation, Facts, Outcome
+from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import Bound, StageAnalysis
 from ridgeline_server.roofline.wording import gib, ms, share
@@ -30,12 +31,21 @@ _SPENT_ON = {
     Bound.COMPUTE: "arithmetic",
     Bound.LATENCY: "launches and other fixed costs",
     Bound.BALANCED: "bytes and arithmetic alike",
+    Bound.COMMUNICATION: "exchanges between devices",
 }
 
 
 def called(stage: StageAnalysis) -> str:
     """A stage in a sentence."""
     return "prefill" if stage.stage is Stage.PREFILL else "a decode step"
+
+
+def sequences(facts: Facts, step: StageAnalysis) -> str:
+    """The sequences of a step: the load's batch, or what one of several devices has of it."""
+    number = f"{step.batch:,.0f}"
+    if facts.deployment.parallel.devices > 1:
+        return f"{number} sequences a device"
+    return f"{'concurrency' if facts.workload.load is Load.CLOSED_LOOP else 'batch'} {number}"
 
 
 def spent_on(stage: StageAnalysis) -> str:

@@ -11,7 +11,7 @@ from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.gates import check_parallelism
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
-from ridgeline_server.domain.workload import Workload
+from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.flips import find_flips
 from ridgeline_server.roofline.grid import Scenario, Variant, used_profiles
 from ridgeline_server.roofline.memory import Memory
@@ -129,10 +129,11 @@ MOST_DEVICES = 64
 
 def _does_not_fit(model: Model, candidate: Candidate, memory: Memory) -> str:
     workload, hardware = candidate.workload, candidate.scenario.hardware
+    load = "concurrency" if workload.load is Load.CLOSED_LOOP else "batch"
     degree = _fitting_tp(model, candidate)
     fits = f" It fits with tp {degree}." if degree else ""
     way_out = (
-        f"The largest batch of these lengths that fits is {memory.max_batch:,}.{fits}"
+        f"The largest {load} of these lengths that fits is {memory.max_batch:,}.{fits}"
         if memory.max_batch
         else f"Not even one sequence of these lengths fits: take fewer bits, or more memory.{fits}"
     )
@@ -150,7 +151,7 @@ def _does_not_fit(model: Model, candidate: Candidate, memory: Memory) -> str:
     if not candidate.scenario.deployment.parallel.is_single:
         where = f"{candidate.scenario.deployment.parallel.devices} x {hardware.name}"
     return (
-        f"batch {workload.batch:,} does not fit on {where} by {missing:,.1f} GiB: {parts} GiB need "
+        f"{load} {workload.batch:,} does not fit on {where} by {missing:,.1f} GiB: {parts} GiB need "
         f"{memory.total_bytes / GIB:,.1f} of {memory.usable_bytes / GIB:,.1f} GiB. {way_out}"
     )
 

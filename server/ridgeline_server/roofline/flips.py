@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.model import Model
-from ridgeline_server.domain.workload import MAX_BATCH, Workload
+from ridgeline_server.domain.workload import MAX_BATCH, Load, Workload
 from ridgeline_server.roofline.cost import BoundCode, Cost, cost_steps, with_other_rates
 from ridgeline_server.roofline.grid import Scenario
 from ridgeline_server.roofline.operators.layer import Stage
@@ -46,27 +46,30 @@ def dominant_bounds(cost: Cost) -> Codes:
 
 
 def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stage) -> tuple[Flip, ...]:
-    """The nearest flip by each lever, the rest as it is: the prefill of a load, or its shown decode step. A
-    lever that flips nothing within its range is left out.
+    """The nearest flip by each lever, the rest as it is: the prefill of a load (of one prompt in a closed
+    loop), or its shown decode step. A lever that flips nothing within its range is left out.
     """
     hardware = scenario.hardware
-    length = workload.input_len if stage is Stage.PREFILL else workload.shown_decode_keys
-    today = _cost(model, scenario, stage, np.array([float(workload.batch)]), np.array([float(length)]))
+    alone = stage is Stage.PREFILL and workload.load is Load.CLOSED_LOOP
+    batch, length = float(1 if alone else workload.batch), float(workload.shown_decode_keys)
+    if stage is Stage.PREFILL:
+        length = float(workload.input_len)
+    step = np.array([batch]), np.array([length])
+    today = _cost(model, scenario, stage, *step)
 
     def at_batches(values: Array) -> Codes:
         return dominant_bounds(_cost(model, scenario, stage, values, np.full_like(values, length)))
 
     def at_keys(values: Array) -> Codes:
-        return dominant_bounds(_cost(model, scenario, stage, np.full_like(values, workload.batch), values))
+        return dominant_bounds(_cost(model, scenario, stage, np.full_like(values, batch), values))
 
     def at_bandwidths(factors: Array) -> Codes:
         if scenario.deployment.offload.is_used:
             # The host's link, over which a part of the bytes comes, stays as it is.
-            batch, at = np.array([float(workload.batch)]), np.array([float(length)])
             devices = (
                 replace(hardware, bandwidth_bytes_per_s=r) for r in factors * hardware.bandwidth_bytes_per_s
             )
-            costs = (_cost(model, replace(scenario, hardware=d), stage, batch, at) for d in devices)
+            costs = (_cost(model, replace(scenario, hardware=d), stage, *step) for d in devices)
             return np.concatenate([dominant_bounds(cost) for cost in costs])
         return dominant_bounds(with_other_rates(today, factors, np.ones_like(factors)))
 
@@ -75,8 +78,8 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
 
     peak = hardware.peak_flops_per_s[scenario.deployment.compute_dtype]
     searches = (
-        (Lever.BATCH, at_batches, float(workload.batch), 1.0, float(MAX_BATCH), 1.0),
-        (Lever.KEYS, at_keys, float(length), 1.0, float(LONGEST), 1.0),
+        (Lever.BATCH, at_batches, batch, 1.0, 1.0 if alone else float(MAX_BATCH), 1.0),
+        (Lever.KEYS, at_keys, length, 1.0, float(LONGEST), 1.0),
         (Lever.BANDWIDTH, at_bandwidths, 1.0, 1 / FARTHEST, FARTHEST, hardware.bandwidth_bytes_per_s),
         (Lever.FLOPS, at_flops, 1.0, 1 / FARTHEST, FARTHEST, peak),
     )

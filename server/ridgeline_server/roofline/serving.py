@@ -73,15 +73,16 @@ def evaluate(
     """Costs N loads under S scenarios in one evaluation.
 
     The scenarios share parallelism and attention kernel, hence an operator table, and all or none has
-    profiles. `shown_keys`, of the loads' shape, names a further decode step for each load. `closed_loop`
-    tells whether what a prompt adds to running decodes is needed.
+    profiles. `shown_keys`, of the loads' shape, names a further decode step for each load. In a closed loop
+    the prefill is that of one prompt, and what it adds to running decodes is costed too.
     """
     deployments = [scenario.deployment for scenario in scenarios]
     shape = (len(scenarios), loads.batch.shape[1])
     sequences = _rows(sequences_of_device(deployments[0], loads.batch), shape)
     input_len = _rows(loads.input_len, shape)
     tables = {stage: operator_table(model, scenarios[0].placement(stage)) for stage in Stage}
-    prompts = prefill(deployments, sequences, input_len)
+    # In a closed loop prompts come one by one.
+    prompts = prefill(deployments, np.ones(shape) if closed_loop else sequences, input_len)
     cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, prompts.steps, variants)
     span = _rows(np.maximum(loads.output_len - 2, 0.0), shape)
     steps = decode(deployments, sequences, input_len + 1, span)

@@ -28,6 +28,6 @@ class AnalysisServicer:
             question.deployment,
             snapshot.profiles,
             question.basis,
-            with_flips=True,
+            with_flips=not request.without_flips,
         )
         return analyze_response(analysis, snapshot.revision)

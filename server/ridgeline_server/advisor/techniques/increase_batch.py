@@ -9,7 +9,7 @@ from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.flips import LARGEST_BATCH, smaller_batches
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
-from ridgeline_server.advisor.wording import change, factor
+from ridgeline_server.advisor.wording import change, factor, sequences
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.serving import meets_slo, metric_values
 from ridgeline_server.roofline.wording import gib, rate
@@ -116,9 +116,9 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         else "its weight GEMMs never turn compute-bound"
     )
     reason = (
-        f"decode reads all weights for batch {decode.batch:,} ({ridge}); {outcome.proposal.note}: throughput "
-        f"goes from {rate(effect.before)} to {rate(effect.after)} ({factor(effect)}); {change(ttft)}; "
-        f"{change(tpot)}."
+        f"decode reads all weights for {sequences(facts, decode)} ({ridge}); {outcome.proposal.note}: "
+        f"throughput goes from {rate(effect.before)} to {rate(effect.after)} ({factor(effect)}); "
+        f"{change(ttft)}; {change(tpot)}."
     )
     flips = {
         ReasonCode.MEMORY_LIMIT: "Fewer bits for weights or KV cache make room for a larger batch.",

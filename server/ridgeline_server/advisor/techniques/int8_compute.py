@@ -51,8 +51,8 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         f"{peaks[Dtype.INT8] / 1e12:,.4g} TOP/s in INT8 against {peaks[today] / 1e12:,.4g} TFLOP/s in {today}"
     )
     situation = (
-        f"at {prefill.batch * prefill.query_len:,} prompt tokens, {share(prefill.share(Bound.COMPUTE))} of "
-        "prefill's time is compute-bound"
+        f"at {prefill.batch * prefill.query_len:,.0f} prompt tokens, {share(prefill.share(Bound.COMPUTE))} "
+        "of prefill's time is compute-bound"
     )
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         both = f"{change(effect)}; {change(effect_on(outcome.effects, 'tpot_ms'))}"
