@@ -99,10 +99,26 @@ def weights_bytes(model: Model, deployment: Deployment) -> float:
     layers' matrices may lie in the host's memory.
     """
     parallel = deployment.parallel
-    layers = weights_of_layers(model, deployment) * ceil(model.layer_count / parallel.pp) / model.layer_count
+    layer = [
+        sum(_held(t, _kv_heads(kind), deployment) for t in kind.tensors if not t.shared)
+        for kind in model.layer_kinds
+    ]
+    layers = max(
+        sum(count * size for count, size in zip(counts, layer, strict=True))
+        for counts in stage_layers(model, parallel.pp)
+    )
     ends = [_held(t, 1, deployment) for t in model.tensors if not t.shared]
     # A tied lm_head is a copy on the last stage; it is never larger than the embedding on the first.
     return layers + (sum(ends) if parallel.pp == 1 else max(ends))
+
+
+@lru_cache(maxsize=1024)
+def stage_layers(model: Model, pp: int) -> tuple[tuple[int, ...], ...]:
+    """Layers of each kind in each of `pp` stages, which take the layers in turn, as many each as it takes."""
+    size = ceil(model.layer_count / pp)
+    sequence, kinds = model.layer_sequence, range(len(model.layer_kinds))
+    stages = [sequence[first : first + size] for first in range(0, model.layer_count, size)]
+    return tuple(dict.fromkeys(tuple(stage.count(kind) for kind in kinds) for stage in stages))
 
 
 def weights_of_layers(model: Model, deployment: Deployment) -> float:
@@ -154,21 +170,28 @@ class Cache:
 def cache_of(model: Model, deployment: Deployment) -> Cache:
     """The cache of one sequence; layers with a window keep its keys only. Key-value heads are divided over
     tensor-parallel devices as far as they go, the latents of MLA not at all. Of a sequence's keys a share is
-    kept: a window is full when so many are.
+    kept: a window is full when so many are. Of a pipeline's stages it is the one with most to cache at the
+    model's longest context.
     """
-    kept = deployment.kv_keep_ratio
-    stage = ceil(model.layer_count / deployment.parallel.pp) / model.layer_count
-    held = stage * (1 - deployment.offload.kv_share)
+    stages = [
+        _cache_of_stage(model, deployment, counts) for counts in stage_layers(model, deployment.parallel.pp)
+    ]
+    return max(stages, key=lambda cache: cache.bytes_at(_longest_context(model)))
+
+
+def _cache_of_stage(model: Model, deployment: Deployment, counts: Sequence[int]) -> Cache:
+    """The cache of one sequence in a stage that has so many layers of each kind."""
+    kept, held = deployment.kv_keep_ratio, 1 - deployment.offload.kv_share
     rates: dict[float, float] = {}
     states = 0.0
-    for kind in model.layer_kinds:
+    for kind, count in zip(model.layer_kinds, counts, strict=True):
         for mixer in kind.mixers:
             for limit, rate in _mixer_growth(mixer, deployment):
                 tokens = limit / kept
-                rates[tokens] = rates.get(tokens, 0.0) + kind.count * rate * held * kept
+                rates[tokens] = rates.get(tokens, 0.0) + count * rate * held * kept
             for state in mixer.states:
                 bits = ELEMENT_BITS[state.dtype or model.dtype]
-                states += kind.count * stage * state.elements * bits / 8 / deployment.parallel.tp
+                states += count * state.elements * bits / 8 / deployment.parallel.tp
     return Cache(tuple(Growth(limit, rate) for limit, rate in sorted(rates.items()) if rate), states)
 
 

@@ -104,6 +104,18 @@ class TestPipelines:
         found = serving(pp=3).analysis().memory
         assert found.weights_bytes == pytest.approx(2 * (11 * LAYER_WEIGHTS + TABLE_WEIGHTS), rel=1e-4)
 
+    def test_the_fullest_stage_of_a_hybrid_has_an_attention_layer(self) -> None:
+        """Jamba-1.5-Mini attends in one of eight layers: with eight stages of four layers, in every other
+        stage; 8 key-value heads of 128.
+        """
+        found = serving("ai21labs/AI21-Jamba-1.5-Mini", batch=1, keys=100_000, pp=8).analysis().memory
+        assert found.kv_cache_bytes == pytest.approx(100_002 * 2 * 8 * 128 * 2, rel=0.01)
+
+    def test_the_fullest_stage_of_deepseek_v3_has_experts_in_all_layers(self) -> None:
+        """Of 61 layers the first three have none: stages of eight layers of 256 experts each."""
+        found = serving(DEEPSEEK_V3, pp=8).analysis().memory
+        assert found.weights_bytes > 8 * 256 * 3 * 2048 * 7168
+
     def test_stages_decode_parts_of_the_batch_and_hand_hidden_states_on(self) -> None:
         step = decode(serving(batch=10, pp=4))
         assert step.batch == 3
