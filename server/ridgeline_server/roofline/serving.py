@@ -128,19 +128,20 @@ def _added_prefill(
     goes through: its prefill, less what a step costs that computes next to nothing, for those of its steps
     that a decode step, of so many expected and ideal seconds, pays already.
 
-    Where requests give fewer tokens than there are others, several prompts share a step as far as chunks let
+    Where requests take fewer steps than there are others, several prompts share a step as far as chunks let
     them; and steps beyond those of the decode cost what they cost alone.
     """
     deployments = [scenario.deployment for scenario in scenarios]
     alone = prefill(deployments, np.ones_like(running.batch), running.input_len).count
-    together = np.maximum(running.batch / running.output_len, 1.0)
+    given = np.array([_tokens_per_step(d) for d in deployments])[:, None]
+    stages = deployments[0].parallel.pp
+    together = np.maximum(running.batch / (alone + (running.output_len - 1) / given), stages)
     prompts = prefill(deployments, together, running.input_len)
     cost = cost_steps(table, scenarios, Stage.PREFILL, prompts.steps, variants)
     one, nothing = np.ones_like(alone), np.zeros_like(alone)
     least = Steps(one, one, one, nothing, nothing, one)
     floor = cost_steps(table, scenarios, Stage.PREFILL, least, variants)
-    given = np.array([_tokens_per_step(d) for d in deployments])[:, None]
-    filling = 1 - 1 / deployments[0].parallel.pp
+    filling = 1 - 1 / stages
     steps = (prompts.count - filling) / together
     paid = np.minimum(steps, (alone + (running.output_len - 1) / given) / running.batch)
     least_s, ideal_least_s = map(np.minimum, (floor.expected_step_s, floor.ideal_step_s), decode_step_s)
@@ -402,14 +403,11 @@ def _request(
     if workload.load is Load.CLOSED_LOOP and sequences > 1:
         filling = 1 - 1 / deployment.parallel.pp
         own_s = added_prefill_s * prompt_steps / (prompt_steps - filling)
-        together = max(sequences / workload.output_len, 1.0)
+        given = _tokens_per_step(deployment)
+        together = max(sequences / (prompt_steps + further / given) / deployment.parallel.pp, 1.0)
         met = max(lockstep / 2, 1 / workload.output_len) * (sequences - together)
         tpot = decode_s + (sequences - 1) * added_prefill_s / workload.output_len
-        ttft = (
-            prompt_steps * _tokens_per_step(deployment) * decode_s
-            + own_s
-            + (together - 1 + met) * added_prefill_s
-        )
+        ttft = prompt_steps * given * decode_s + own_s + (together - 1 + met) * added_prefill_s
         latency = ttft + further * tpot
         return Request(ttft, tpot if further else 0.0, latency, sequences * added_prefill_s / latency)
     latency = prefill_s + further * decode_s
