@@ -339,7 +339,11 @@ def _pcie_share(group: _Group, constants: Constants) -> Array:
     devices take the way through host memory, which all of them share.
     """
     pair, many = constants.pcie_pair.share, constants.pcie_group.share
-    share: Array = pair * (many / pair) ** (np.log2(np.clip(group.inner, 2, 8) / 2) / 2)
+    inner, ratio = np.broadcast_arrays(group.inner, many / pair)
+    # Of arrays that repeat a figure by a stride of 0 numpy takes other kernels, which round otherwise: a time
+    # would depend on how many are asked for together.
+    inner, ratio = np.ascontiguousarray(inner), np.ascontiguousarray(ratio)
+    share: Array = pair * ratio ** (np.log2(np.clip(inner, 2, 8) / 2) / 2)
     return share
 
 

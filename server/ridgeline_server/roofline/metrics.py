@@ -126,14 +126,11 @@ def _request(
     if workload.load is Load.CLOSED_LOOP and sequences > 1:
         filling = 1 - 1 / deployment.parallel.pp
         own_s = added_prefill_s * prompt_steps / (prompt_steps - filling)
-        together = max(sequences / workload.output_len, 1.0)
+        given = deployment.tokens_per_step
+        together = max(sequences / (prompt_steps + further / given) / deployment.parallel.pp, 1.0)
         met = max(lockstep / 2, 1 / workload.output_len) * (sequences - together)
         tpot = decode_s + (sequences - 1) * added_prefill_s / workload.output_len
-        ttft = (
-            prompt_steps * deployment.tokens_per_step * decode_s
-            + own_s
-            + (together - 1 + met) * added_prefill_s
-        )
+        ttft = prompt_steps * given * decode_s + own_s + (together - 1 + met) * added_prefill_s
         latency = ttft + further * tpot
         return Request(ttft, tpot if further else 0.0, latency, sequences * added_prefill_s / latency)
     latency = prefill_s + further * decode_s

@@ -126,19 +126,20 @@ def _added_prefill(
     goes through: its prefill, less what a step costs that computes next to nothing, for those of its steps
     that a decode step, of so many expected and ideal seconds, pays already.
 
-    Where requests give fewer tokens than there are others, several prompts share a step as far as chunks let
+    Where requests take fewer steps than there are others, several prompts share a step as far as chunks let
     them; and steps beyond those of the decode cost what they cost alone.
     """
     deployments = [scenario.deployment for scenario in scenarios]
     alone = prefill(deployments, np.ones_like(running.batch), running.input_len).count
-    together = np.maximum(running.batch / running.output_len, 1.0)
+    given = np.array([d.tokens_per_step for d in deployments])[:, None]
+    stages = deployments[0].parallel.pp
+    together = np.maximum(running.batch / (alone + (running.output_len - 1) / given), stages)
     prompts = prefill(deployments, together, running.input_len)
     cost = cost_steps(table, scenarios, Stage.PREFILL, prompts.steps, variants)
     one, nothing = np.ones_like(alone), np.zeros_like(alone)
     least = Steps(one, one, one, nothing, nothing, one)
     floor = cost_steps(table, scenarios, Stage.PREFILL, least, variants)
-    given = np.array([d.tokens_per_step for d in deployments])[:, None]
-    filling = 1 - 1 / deployments[0].parallel.pp
+    filling = 1 - 1 / stages
     steps = (prompts.count - filling) / together
     paid = np.minimum(steps, (alone + (running.output_len - 1) / given) / running.batch)
     least_s, ideal_least_s = map(np.minimum, (floor.expected_step_s, floor.ideal_step_s), decode_step_s)
