@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import MAX_BATCH, Load, Workload
 from ridgeline_server.roofline.cost import BoundCode, Cost, cost_steps, with_other_rates
@@ -17,7 +18,7 @@ from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.results import BOUND_OF, Flip, Lever
 from ridgeline_server.roofline.scenario import Scenario
-from ridgeline_server.roofline.steps import decode, prefill, sequences_of_device
+from ridgeline_server.roofline.steps import attended, decode, prefill
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -50,27 +51,31 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
     loop), or its shown decode step. A lever that flips nothing within its range is left out.
     """
     hardware = scenario.hardware
-    alone = stage is Stage.PREFILL and workload.load is Load.CLOSED_LOOP
+    closed = workload.load is Load.CLOSED_LOOP
+    alone = stage is Stage.PREFILL and closed
     batch, length = float(1 if alone else workload.batch), float(workload.shown_decode_keys)
     if stage is Stage.PREFILL:
         length = float(workload.input_len)
     step = np.array([batch]), np.array([length])
-    today = _cost(model, scenario, stage, *step)
+
+    def cost(batches: Array, lengths: Array, hardware: Hardware = hardware) -> Cost:
+        at = replace(scenario, hardware=hardware)
+        return _cost(model, at, stage, batches, lengths, closed_loop=closed)
+
+    today = cost(*step)
 
     def at_batches(values: Array) -> Codes:
-        return dominant_bounds(_cost(model, scenario, stage, values, np.full_like(values, length)))
+        return dominant_bounds(cost(values, np.full_like(values, length)))
 
     def at_keys(values: Array) -> Codes:
-        return dominant_bounds(_cost(model, scenario, stage, np.full_like(values, batch), values))
+        return dominant_bounds(cost(np.full_like(values, batch), values))
 
     def at_bandwidths(factors: Array) -> Codes:
         if scenario.deployment.offload.is_used:
             # The host's link, over which a part of the bytes comes, stays as it is.
-            devices = (
-                replace(hardware, bandwidth_bytes_per_s=r) for r in factors * hardware.bandwidth_bytes_per_s
-            )
-            costs = (_cost(model, replace(scenario, hardware=d), stage, *step) for d in devices)
-            return np.concatenate([dominant_bounds(cost) for cost in costs])
+            rates = factors * hardware.bandwidth_bytes_per_s
+            devices = [replace(hardware, bandwidth_bytes_per_s=rate) for rate in rates]
+            return np.concatenate([dominant_bounds(cost(*step, device)) for device in devices])
         return dominant_bounds(with_other_rates(today, factors, np.ones_like(factors)))
 
     def at_flops(factors: Array) -> Codes:
@@ -93,14 +98,16 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
     return tuple(flips)
 
 
-def _cost(model: Model, scenario: Scenario, stage: Stage, batch: Array, length: Array) -> Cost:
+def _cost(
+    model: Model, scenario: Scenario, stage: Stage, batch: Array, length: Array, *, closed_loop: bool
+) -> Cost:
     """Costs of one step of each of N loads: of their prefill, or a decode step of so many keys."""
     deployments, length = [scenario.deployment], length[None]
-    sequences = sequences_of_device(scenario.deployment, batch[None])
+    sequences, groups = attended(scenario.deployment, batch[None], closed_loop=closed_loop)
     steps = (
-        prefill(deployments, sequences, length).steps
+        prefill(deployments, sequences, length, groups).steps
         if stage is Stage.PREFILL
-        else decode(deployments, sequences, length, np.zeros_like(length))
+        else decode(deployments, sequences, length, np.zeros_like(length), groups)
     )
     table = operator_table(model, scenario.placement(stage))
     return cost_steps(table, [scenario], stage, steps)

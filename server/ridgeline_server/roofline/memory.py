@@ -29,7 +29,7 @@ from ridgeline_server.roofline.residents import (
     weights_of_layers,
 )
 from ridgeline_server.roofline.scenario import Scenario
-from ridgeline_server.roofline.steps import sequences_of_device
+from ridgeline_server.roofline.steps import attended
 from ridgeline_server.roofline.wording import GIB
 
 Array = NDArray[np.float64]
@@ -157,7 +157,7 @@ def estimate_memory(
         else:
             weights += weights_of_layers(draft, served)
         cache = cache.beside(cache_of(draft, served))
-    sequences = float(sequences_of_device(deployment, np.array(float(workload.batch))))
+    sequences = float(attended(deployment, np.array(float(workload.batch))).sequences)
     kv = cache.bytes_at(workload.total_len)
     taken = _reserved(model, scenario, weights)
     sought = _Search(

@@ -11,7 +11,7 @@ from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.results import Metric, Metrics
 from ridgeline_server.roofline.serving import Simulation
-from ridgeline_server.roofline.steps import sequences_of_device
+from ridgeline_server.roofline.steps import attended
 
 RATE_METRICS = frozenset({"output_tokens_per_s", "output_tokens_per_s_per_device", "total_tokens_per_s"})
 """Metrics of which more is better."""
@@ -122,8 +122,11 @@ def _request(
     the time of one request a device does the prefills and decodes of all n.
     """
     further = workload.output_len - 1
-    sequences = float(sequences_of_device(deployment, np.array(float(workload.batch))))
-    if workload.load is Load.CLOSED_LOOP and sequences > 1:
+    closed_loop = workload.load is Load.CLOSED_LOOP
+    sequences = float(
+        attended(deployment, np.array(float(workload.batch)), closed_loop=closed_loop).sequences
+    )
+    if closed_loop and sequences > 1:
         filling = 1 - 1 / deployment.parallel.pp
         own_s = added_prefill_s * prompt_steps / (prompt_steps - filling)
         given = deployment.tokens_per_step

@@ -18,7 +18,7 @@ from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.operators.table import OperatorTable, operator_table
 from ridgeline_server.roofline.operators.variables import Steps
 from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
-from ridgeline_server.roofline.steps import Loads, decode, prefill, sequences_of_device
+from ridgeline_server.roofline.steps import Attended, Loads, attended, decode, prefill
 
 Array = NDArray[np.float64]
 
@@ -76,27 +76,33 @@ def evaluate(
     """
     deployments = [scenario.deployment for scenario in scenarios]
     shape = (len(scenarios), loads.batch.shape[1])
-    sequences = _rows(sequences_of_device(deployments[0], loads.batch), shape)
+    sequences, groups = (
+        _rows(figure, shape) for figure in attended(deployments[0], loads.batch, closed_loop=closed_loop)
+    )
     input_len = _rows(loads.input_len, shape)
     tables = {stage: operator_table(model, scenarios[0].placement(stage)) for stage in Stage}
     # In a closed loop prompts come one by one.
-    prompts = prefill(deployments, np.ones(shape) if closed_loop else sequences, input_len)
+    prompts = prefill(deployments, np.ones(shape) if closed_loop else sequences, input_len, groups)
     cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, prompts.steps, variants)
     span = _rows(np.maximum(loads.output_len - 2, 0.0), shape)
-    steps = decode(deployments, sequences, input_len + 1, span)
+    steps = decode(deployments, sequences, input_len + 1, span, groups)
     if shown_keys is not None:
         keys = _rows(shown_keys, shape)
-        steps = _joined(steps, decode(deployments, sequences, keys, np.zeros(shape)))
+        steps = _joined(steps, decode(deployments, sequences, keys, np.zeros(shape), groups))
     decode_cost = cost_steps(tables[Stage.DECODE], scenarios, Stage.DECODE, steps, variants)
     width = shape[1]
     step_s, ideal_step_s = decode_cost.expected_step_s[..., :width], decode_cost.ideal_step_s[:, :width]
     if any(d.speculation is not None for d in deployments):
-        drafted_s, ideal_drafted_s = _drafting(model, scenarios, sequences, input_len, span, variants)
+        drafted_s, ideal_drafted_s = _drafting(
+            model, scenarios, Attended(sequences, groups), input_len, span, variants
+        )
         step_s, ideal_step_s = step_s + drafted_s, ideal_step_s + ideal_drafted_s
     added: tuple[Array | None, Array | None, Array | None] = (None, None, None)
     if closed_loop:
         running = Loads(sequences, input_len, _rows(loads.output_len, shape))
-        added = _added_prefill(tables[Stage.PREFILL], scenarios, running, variants, (step_s, ideal_step_s))
+        added = _added_prefill(
+            tables[Stage.PREFILL], scenarios, running, groups, variants, (step_s, ideal_step_s)
+        )
     given = np.array([d.tokens_per_step for d in deployments])[:, None]
     times = Times(
         prefill_s=cost.expected_step_s * prompts.count[:, None],
@@ -119,6 +125,7 @@ def _added_prefill(
     table: OperatorTable,
     scenarios: Sequence[Scenario],
     running: Loads,
+    groups: Array,
     variants: Sequence[Variant],
     decode_step_s: tuple[Array, Array],
 ) -> tuple[Array, Array, Array]:
@@ -130,11 +137,11 @@ def _added_prefill(
     them; and steps beyond those of the decode cost what they cost alone.
     """
     deployments = [scenario.deployment for scenario in scenarios]
-    alone = prefill(deployments, np.ones_like(running.batch), running.input_len).count
+    alone = prefill(deployments, np.ones_like(running.batch), running.input_len, groups).count
     given = np.array([d.tokens_per_step for d in deployments])[:, None]
     stages = deployments[0].parallel.pp
     together = np.maximum(running.batch / (alone + (running.output_len - 1) / given), stages)
-    prompts = prefill(deployments, together, running.input_len)
+    prompts = prefill(deployments, together, running.input_len, groups)
     cost = cost_steps(table, scenarios, Stage.PREFILL, prompts.steps, variants)
     one, nothing = np.ones_like(alone), np.zeros_like(alone)
     least = Steps(one, one, one, nothing, nothing, one)
@@ -157,22 +164,24 @@ def _joined(first: Steps, second: Steps) -> Steps:
 def _drafting(
     model: Model,
     scenarios: Sequence[Scenario],
-    sequences: Array,
+    running: Attended,
     input_len: Array,
     span: Array,
     variants: Sequence[Variant],
 ) -> tuple[Array, Array]:
     """Seconds that drafting adds to a decode step: expected (S, V, N) and ideal (S, N)."""
     width = 1 if scenarios[0].profiles is None else len(variants)
-    expected = np.zeros((len(scenarios), width, sequences.shape[1]))
-    ideal = np.zeros(sequences.shape)
+    expected = np.zeros((len(scenarios), width, span.shape[1]))
+    ideal = np.zeros(span.shape)
     for index, scenario in enumerate(scenarios):
         draft, speculation = draft_of(model, scenario.deployment), scenario.deployment.speculation
         if draft is None or speculation is None:
             continue
         served = replace(scenario, deployment=draft_deployment(scenario.deployment, draft))
         one = slice(index, index + 1)
-        steps = decode([served.deployment], sequences[one], input_len[one] + 1, span[one])
+        steps = decode(
+            [served.deployment], running.sequences[one], input_len[one] + 1, span[one], running.groups[one]
+        )
         table = operator_table(draft, served.placement(Stage.DECODE))
         cost = cost_steps(table, [served], Stage.DECODE, steps, variants)
         expected[index] = speculation.tokens * cost.expected_step_s[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def _column(figures: Iterable[float]) -> Array:
     return np.array(list(figures), dtype=np.float64)[:, None]
 
 
-def prefill(deployments: Sequence[Deployment], sequences: Array, input_len: Array) -> Prefill:
+def prefill(deployments: Sequence[Deployment], sequences: Array, input_len: Array, groups: Array) -> Prefill:
     """The prefill of so many prompts on each device, in chunks and pipeline stages as the deployments have
     them; arrays of shape (S, N). The deployments share their parallelism.
 
@@ -77,13 +78,15 @@ def prefill(deployments: Sequence[Deployment], sequences: Array, input_len: Arra
             keys=input_len - queries + query_len,
             span=queries - query_len,
             positions=1 / chunks,
-            expert_tokens=batch * query_len * parallel.attention_dp,
+            expert_tokens=batch * query_len * groups,
         ),
         count,
     )
 
 
-def decode(deployments: Sequence[Deployment], sequences: Array, keys: Array, span: Array) -> Steps:
+def decode(
+    deployments: Sequence[Deployment], sequences: Array, keys: Array, span: Array, groups: Array
+) -> Steps:
     """Decode steps of so many sequences on each device, on the mean over steps that read `keys` to `keys` +
     `span` keys of each; arrays of shape (S, N). A pipeline works on as many parts of the sequences as it has
     stages; drafted tokens are verified together with the one before them. The deployments share their
@@ -104,12 +107,28 @@ def decode(deployments: Sequence[Deployment], sequences: Array, keys: Array, spa
         keys=keys,
         span=span,
         positions=query_len,
-        expert_tokens=batch * query_len * parallel.attention_dp,
+        expert_tokens=batch * query_len * groups,
     )
 
 
-def sequences_of_device(deployment: Deployment, batch: Array) -> Array:
-    """Sequences of a load that one device attends to: a share of its replica's, rounded up."""
+class Attended(NamedTuple):
+    """Sequences that one device attends to, and how many groups of devices attend to as many others whose
+    tokens meet the same experts; arrays of one shape.
+    """
+
+    sequences: Array
+    groups: Array
+
+
+def attended(deployment: Deployment, batch: Array, *, closed_loop: bool = False) -> Attended:
+    """The share of a load that the fullest device has: of a static batch rounded up to whole sequences, in a
+    closed loop, where requests come and go, the mean, one at least. Groups that have none are not counted.
+    """
     parallel = deployment.parallel
-    share: Array = np.ceil(np.ceil(batch / parallel.dp) / parallel.attention_dp)
-    return share
+    if closed_loop:
+        replica = np.maximum(batch / parallel.dp, 1.0)
+        sequences = np.maximum(replica / parallel.attention_dp, 1.0)
+    else:
+        replica = np.ceil(batch / parallel.dp)
+        sequences = np.ceil(replica / parallel.attention_dp)
+    return Attended(sequences, replica / sequences)
