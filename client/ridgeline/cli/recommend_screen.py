@@ -95,7 +95,7 @@ def _show_answer(response: RecommendResponse, taken: str, console: Console) -> N
 def _today(baseline: AnalyzeResponse) -> str:
     """What limits today's deployment, in one sentence."""
     request_ms = _value(baseline.metrics.e2e_latency_ms)
-    prefill_share = min(1.0, _value(baseline.metrics.ttft_ms) / request_ms)
+    prefill_share = baseline.metrics.prefill_time_share
     prefill_leads = prefill_share > 0.5
     wanted = types_pb2.STAGE_PREFILL if prefill_leads else types_pb2.STAGE_DECODE
     stage = next(stage for stage in baseline.stages if stage.stage == wanted)

@@ -18,6 +18,7 @@ from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.analysis import describe
+from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.results import Analysis
 from ridgeline_server.roofline.scenario import Scenario, Variant
 from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
@@ -109,7 +110,7 @@ def _judged(
         verdict=verdict,
         stage=technique.stage,
         reason_code=explanation.reason_code,
-        reason=explanation.reason,
+        reason=explanation.reason + _room(verdict, after.memory),
         flips_when=explanation.flips_when,
         effects=effects,
         workload=proposal.workload,
@@ -122,6 +123,13 @@ def _judged(
         assumptions=technique.assumptions,
         metric=metric,
     )
+
+
+def _room(verdict: Verdict, memory: Memory) -> str:
+    """That a change which would pay does not fit."""
+    if memory.fits or verdict not in (Verdict.APPLY, Verdict.CONSIDER):
+        return ""
+    return f" It does not fit: {gib(memory.total_bytes)} of {gib(memory.usable_bytes)}."
 
 
 def _refused(technique: Technique, refusal: NotApplicable) -> Recommendation:

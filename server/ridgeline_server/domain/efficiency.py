@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from ridgeline_server.domain.dtypes import Dtype
 
@@ -75,6 +76,22 @@ class EfficiencyProfile:
         return ProfileLevel.HARDWARE if self.hardware_id else ProfileLevel.GENERIC
 
 
+UNPACKED_LIKE: Mapping[Dtype, Dtype] = MappingProxyType(
+    {Dtype.FP8: Dtype.INT8, Dtype.NVFP4: Dtype.INT4, Dtype.MXFP4: Dtype.INT4}
+)
+"""Formats whose weights a kernel that computes in 16 bits widens at the cost of another's, of which timings
+are known.
+"""
+
+
+def _alike(dtype: Dtype, weight_dtype: Dtype) -> tuple[Dtype, Dtype]:
+    """The formats whose constants stand in where those of a compute and a storage format are not known."""
+    if dtype is weight_dtype:
+        alike = Dtype.NVFP4 if dtype is Dtype.MXFP4 else dtype
+        return alike, alike
+    return dtype, UNPACKED_LIKE.get(weight_dtype, weight_dtype)
+
+
 class ProfileSet:
     """The catalog's profiles, found most specific first."""
 
@@ -96,20 +113,24 @@ class ProfileSet:
         has none.
 
         One fitted for the device goes before a generic one, then one fitted for the weights' storage format,
-        then one fitted for the compute format, before those for any.
+        or for one that is widened alike, then one fitted for the compute format, before those for any.
         """
         hardware_id = self.known(hardware_id)
         key = (hardware_id, operator_class, dtype, weight_dtype)
         if key not in self._found:
+            like_dtype, like_stored = _alike(dtype, weight_dtype)
+            stored = (weight_dtype, like_stored, None)
             matching = [
                 p
                 for p in self.profiles
                 if p.operator_class is operator_class
                 and p.hardware_id in ("", hardware_id)
-                and p.dtype in (None, dtype)
-                and p.weight_dtype in (None, weight_dtype)
+                and p.dtype in (None, dtype, like_dtype)
+                and p.weight_dtype in stored
                 and not p.engine
             ]
-            matching.sort(key=lambda p: (not p.hardware_id, p.weight_dtype is None, p.dtype is None, p.id))
+            matching.sort(
+                key=lambda p: (not p.hardware_id, stored.index(p.weight_dtype), p.dtype is None, p.id)
+            )
             self._found[key] = matching[0] if matching else None
         return self._found[key]

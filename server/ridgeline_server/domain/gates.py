@@ -160,7 +160,9 @@ def _shares(stated: Deployment | DeploymentRequest) -> Iterator[FieldViolation]:
     )
     for name, value, low, high in shares:
         if value is not None and not low <= value <= high:
-            yield FieldViolation(f"deployment.{name}", f"is {value:g}; give {low:g} to {high:g}")
+            yield FieldViolation(
+                f"deployment.{name}", f"is {_figure(value)}; give {_figure(low)} to {_figure(high)}"
+            )
 
 
 def _drafting(speculation: Speculation) -> Iterator[FieldViolation]:
@@ -188,7 +190,7 @@ def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -
         yield FieldViolation(
             "deployment.speculation.draft_model", "goes with the draft `model`, and with no other; give both"
         )
-    if speculation.model is not None and speculation.model.vocab_size < model.vocab_size // 2:
+    if speculation.model is not None and not _same_vocabulary(speculation.model, model):
         yield FieldViolation(
             "deployment.speculation.draft_model",
             f"has a vocabulary of {speculation.model.vocab_size}, the model one of {model.vocab_size}; "
@@ -196,6 +198,15 @@ def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -
         )
     if speculation.model is not None:
         yield from _draft_divided(speculation.model, deployment.parallel)
+
+
+PADDED_VOCABULARY = 1.05
+"""How much larger a vocabulary may be than another and still be the same one, padded to whole tiles."""
+
+
+def _same_vocabulary(draft: Model, model: Model) -> bool:
+    sizes = sorted((draft.vocab_size, model.vocab_size))
+    return sizes[1] <= PADDED_VOCABULARY * sizes[0]
 
 
 def _draft_divided(draft: Model, parallel: Parallelism) -> Iterator[FieldViolation]:
@@ -206,6 +217,11 @@ def _draft_divided(draft: Model, parallel: Parallelism) -> Iterator[FieldViolati
             f"runs on the model's devices, and {draft.name} cannot: tp {violation.description}, or take "
             "another draft",
         )
+
+
+def _figure(value: float) -> str:
+    """A figure as people write it: whole numbers up to a billion in full."""
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:g}"
 
 
 def _sparse(deployment: Deployment, model: Model, hardware: Hardware) -> Iterator[FieldViolation]:

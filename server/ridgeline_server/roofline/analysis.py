@@ -11,6 +11,7 @@ from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.gates import check_parallelism
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.constants import used_profiles
 from ridgeline_server.roofline.flips import find_flips
@@ -121,8 +122,10 @@ def _notices(model: Model, candidate: Candidate, metrics: Metrics, memory: Memor
             )
     for text in model.assumptions:
         yield Notice(NoticeCode.MODEL_ASSUMPTION, text)
+    heads_draft = deployment.speculation is not None and deployment.speculation.draft is Draft.HEADS
     for text in model.not_modelled:
-        yield Notice(NoticeCode.NOT_MODELLED, text)
+        if not (heads_draft and "multi-token-prediction" in text):
+            yield Notice(NoticeCode.NOT_MODELLED, f"not modelled: {text}")
 
 
 MOST_DEVICES = 64

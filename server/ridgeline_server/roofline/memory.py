@@ -49,10 +49,13 @@ NON_TORCH_BYTES_BESIDE_OTHERS = Estimate(2.08 * GIB, 0.55 * GIB, 2.2 * GIB)
 """The same with communication buffers for two devices or more (2.17 GiB at four)."""
 
 
-def runtime_overhead(parallel: Parallelism) -> Estimate:
-    """What driver and engine take of a device when no engine is stated: non-torch memory and CUDA graphs."""
-    non_torch = NON_TORCH_BYTES if parallel.stage_devices == 1 else NON_TORCH_BYTES_BESIDE_OTHERS
-    return Estimate(*(part + CUDA_GRAPH_BYTES for part in (non_torch.value, non_torch.low, non_torch.high)))
+GRAPH_VENDORS = ("nvidia", "amd")
+"""Makers of devices for which engines capture graphs of kernels."""
+
+
+def non_torch_bytes(parallel: Parallelism) -> Estimate:
+    """What driver and libraries take of a device when no engine is stated."""
+    return NON_TORCH_BYTES if parallel.stage_devices == 1 else NON_TORCH_BYTES_BESIDE_OTHERS
 
 
 @dataclass(frozen=True)
@@ -213,11 +216,13 @@ def _reserved(model: Model, scenario: Scenario, weights: float) -> _Reserved:
     hardware, deployment = scenario.hardware, scenario.deployment
     parallel, match = deployment.parallel, deployment.engine
     if match is None:
-        overhead = runtime_overhead(parallel)
+        graphs = CUDA_GRAPH_BYTES if hardware.vendor.lower() in GRAPH_VENDORS else 0.0
+        non_torch = non_torch_bytes(parallel)
+        overhead = Estimate(*(part + graphs for part in (non_torch.value, non_torch.low, non_torch.high)))
         usable = hardware.allocatable_bytes * (deployment.memory_utilization or 1.0)
-        note = "no engine is stated: driver, libraries and CUDA graphs as measured of vLLM 0.19.0 on an H100"
-        non_torch = overhead.value - CUDA_GRAPH_BYTES
-        return _Reserved(usable, None, overhead, non_torch, CUDA_GRAPH_BYTES, note)
+        what = "driver, libraries and CUDA graphs" if graphs else "driver and libraries"
+        note = f"no engine is stated: {what} as measured of vLLM 0.19.0 on an H100"
+        return _Reserved(usable, None, overhead, non_torch.value, graphs, note)
     release = match.release
     found = engine_memory(
         model,

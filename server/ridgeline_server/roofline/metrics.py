@@ -11,7 +11,7 @@ from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.results import Metric, Metrics
 from ridgeline_server.roofline.serving import Simulation
-from ridgeline_server.roofline.steps import attended
+from ridgeline_server.roofline.steps import attended, tokens_given
 
 RATE_METRICS = frozenset({"output_tokens_per_s", "output_tokens_per_s_per_device", "total_tokens_per_s"})
 """Metrics of which more is better."""
@@ -22,22 +22,8 @@ def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[flo
 
     Milliseconds, tokens per second, US dollars per million tokens; the cost is left out without a price.
     """
-    times, workload = simulation.times, simulation.candidate.workload
-    scenario = simulation.candidate.scenario
-    figures = (
-        [(times.ideal_prefill_s, times.ideal_added_prefill_s, times.ideal_decode_s)]
-        if ideal
-        else zip(
-            times.prefill_s,
-            times.added_prefill_s or (0.0,) * len(times.prefill_s),
-            times.decode_s,
-            strict=True,
-        )
-    )
-    lockstep = 0.0 if ideal else LOCKSTEP_SHARE
-    found = [
-        _request(workload, scenario.deployment, times.prompt_steps, *request, lockstep) for request in figures
-    ]
+    workload, scenario = simulation.candidate.workload, simulation.candidate.scenario
+    found = _requests(simulation, ideal=ideal)
     devices = scenario.deployment.parallel.devices
     rates = [workload.batch * workload.output_len / request.latency_s for request in found]
     values = {
@@ -60,14 +46,7 @@ def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[flo
             paid * (1 - request.prefill_share) / rate for request, rate in zip(found, rates, strict=True)
         )
     if power is not None:
-        least = _request(
-            workload,
-            scenario.deployment,
-            times.prompt_steps,
-            times.ideal_prefill_s,
-            times.ideal_added_prefill_s,
-            times.ideal_decode_s,
-        ).latency_s
+        least = _requests(simulation, ideal=True)[0].latency_s
         values["joules_per_output_token"] = tuple(
             devices * power * power_share(least / request.latency_s) / rate
             for request, rate in zip(found, rates, strict=True)
@@ -103,6 +82,27 @@ class Request(NamedTuple):
     prefill_share: float
 
 
+def _requests(simulation: Simulation, *, ideal: bool) -> list[Request]:
+    """A request of a load, at each simulated variant, or ideally."""
+    times, candidate = simulation.times, simulation.candidate
+    figures = (
+        [(times.ideal_prefill_s, times.ideal_added_prefill_s, times.ideal_decode_s)]
+        if ideal
+        else zip(
+            times.prefill_s,
+            times.added_prefill_s or (0.0,) * len(times.prefill_s),
+            times.decode_s,
+            strict=True,
+        )
+    )
+    lockstep = 0.0 if ideal else LOCKSTEP_SHARE
+    deployment = candidate.scenario.deployment
+    return [
+        _request(candidate.workload, deployment, times.prompt_steps, *request, lockstep)
+        for request in figures
+    ]
+
+
 def _request(
     workload: Workload,
     deployment: Deployment,
@@ -129,7 +129,7 @@ def _request(
     if closed_loop and sequences > 1:
         filling = 1 - 1 / deployment.parallel.pp
         own_s = added_prefill_s * prompt_steps / (prompt_steps - filling)
-        given = deployment.tokens_per_step
+        given = tokens_given(deployment, workload.output_len)
         together = max(sequences / (prompt_steps + further / given) / deployment.parallel.pp, 1.0)
         met = max(lockstep / 2, 1 / workload.output_len) * (sequences - together)
         tpot = decode_s + (sequences - 1) * added_prefill_s / workload.output_len
@@ -170,6 +170,7 @@ def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
         input_cost_usd_per_million_tokens=found.get("input_cost_usd_per_million_tokens"),
         output_cost_usd_per_million_tokens=found.get("output_cost_usd_per_million_tokens"),
         joules_per_output_token=_energy(simulation, found),
+        prefill_time_share=_requests(simulation, ideal=basis is CostBasis.IDEAL)[0].prefill_share,
     )
 
 

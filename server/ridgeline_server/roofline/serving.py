@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.cost import Cost, cost_steps, live_bytes
@@ -103,7 +104,7 @@ def evaluate(
         added = _added_prefill(
             tables[Stage.PREFILL], scenarios, running, groups, variants, (step_s, ideal_step_s)
         )
-    given = np.array([d.tokens_per_step for d in deployments])[:, None]
+    given = _given(deployments, loads.output_len)
     times = Times(
         prefill_s=cost.expected_step_s * prompts.count[:, None],
         added_prefill_s=added[0],
@@ -138,7 +139,7 @@ def _added_prefill(
     """
     deployments = [scenario.deployment for scenario in scenarios]
     alone = prefill(deployments, np.ones_like(running.batch), running.input_len, groups).count
-    given = np.array([d.tokens_per_step for d in deployments])[:, None]
+    given = _given(deployments, running.output_len)
     stages = deployments[0].parallel.pp
     together = np.maximum(running.batch / (alone + (running.output_len - 1) / given), stages)
     prompts = prefill(deployments, together, running.input_len, groups)
@@ -153,6 +154,13 @@ def _added_prefill(
     ideal = np.maximum(cost.ideal_step_s * steps - ideal_least_s * paid, 0.0)
     expected = cost.expected_step_s * steps[:, None] - least_s * paid[:, None]
     return np.maximum(expected, ideal[:, None]), ideal, alone
+
+
+def _given(deployments: Sequence[Deployment], output_len: Array) -> Array:
+    """Tokens that a decode step gives each sequence, no more than are left after the first; (S, N)."""
+    given = np.array([d.tokens_per_step for d in deployments])[:, None]
+    fewer: Array = np.minimum(given, np.maximum(output_len - 1, 1))
+    return fewer
 
 
 def _joined(first: Steps, second: Steps) -> Steps:

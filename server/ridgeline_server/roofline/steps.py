@@ -132,3 +132,8 @@ def attended(deployment: Deployment, batch: Array, *, closed_loop: bool = False)
         replica = np.ceil(batch / parallel.dp)
         sequences = np.ceil(replica / parallel.attention_dp)
     return Attended(sequences, replica / sequences)
+
+
+def tokens_given(deployment: Deployment, output_len: float) -> float:
+    """Tokens that a decode step gives each sequence on average, no more than are left after the first."""
+    return min(deployment.tokens_per_step, max(output_len - 1, 1))

@@ -270,6 +270,7 @@ def _metrics(metrics: Metrics) -> Fields:
         "input_cost_usd_per_million_tokens": _metric(metrics.input_cost_usd_per_million_tokens),
         "output_cost_usd_per_million_tokens": _metric(metrics.output_cost_usd_per_million_tokens),
         "joules_per_output_token": _metric(metrics.joules_per_output_token),
+        "prefill_time_share": metrics.prefill_time_share,
     }
 
 
