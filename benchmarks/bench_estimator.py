@@ -34,6 +34,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest
 from ridgeline_server.domain.dtypes import Dtype
@@ -43,13 +44,14 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.analysis import analyze
-from ridgeline_server.roofline.grid import Array, Scenario, Variant
 from ridgeline_server.roofline.results import Analysis
+from ridgeline_server.roofline.scenario import Scenario, Variant
 from ridgeline_server.roofline.serving import Evaluation, evaluate
 from ridgeline_server.roofline.steps import Loads
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.startup import open_embedded_catalog
 
+Array = NDArray[np.float64]
 MODEL, DEVICE = "llama-2-7b", "a100-sxm-80gb"
 OUTPUT_LEN = 64
 GRID = [(batch, length) for batch in (1, *range(10, 191, 10)) for length in range(10, 501, 10)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effect
 from ridgeline_server.domain.deployment import CostBasis
-from ridgeline_server.roofline.serving import RATE_METRICS, Simulation, metric_values
+from ridgeline_server.roofline.metrics import RATE_METRICS, metric_values
+from ridgeline_server.roofline.serving import Simulation
 
 MEMORY_METRIC = "total_memory_bytes"
 

@@ -9,7 +9,7 @@ from ridgeline_server.advisor.effects import speedup
 from ridgeline_server.advisor.technique import GAIN, Facts
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Workload
-from ridgeline_server.roofline.serving import metric_values
+from ridgeline_server.roofline.metrics import metric_values
 
 LARGEST_BATCH = 16_384
 LONGEST_INPUT = 1_048_576

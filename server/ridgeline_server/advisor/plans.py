@@ -9,8 +9,9 @@ from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.results import Effect, Goal, Plan, PlanStep
 from ridgeline_server.advisor.technique import GAIN, Facts, Proposal, Technique, facts_of
 from ridgeline_server.advisor.verdict import OBJECTIVE
-from ridgeline_server.roofline.grid import Variant
-from ridgeline_server.roofline.serving import Candidate, Simulation, meets_slo, simulate
+from ridgeline_server.roofline.metrics import meets_slo
+from ridgeline_server.roofline.scenario import Variant
+from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
 
 PLANS = 3
 """How many plans an answer gives."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on
 from ridgeline_server.advisor.results import Effect, Goal, Verdict
 from ridgeline_server.advisor.technique import GAIN
-from ridgeline_server.roofline.serving import Simulation, meets_slo
+from ridgeline_server.roofline.metrics import meets_slo
+from ridgeline_server.roofline.serving import Simulation
 
 OBJECTIVE = {
     Goal.LATENCY: "e2e_latency_ms",

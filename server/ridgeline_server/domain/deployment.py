@@ -164,6 +164,11 @@ class Deployment:
         return stored.dtype if stored.dtype is stored.activation_dtype else self.compute_dtype
 
     @property
+    def tokens_per_step(self) -> float:
+        """Tokens that a decode step gives each sequence on average."""
+        return 1.0 if self.speculation is None else self.speculation.expected_tokens
+
+    @property
     def weight_bits(self) -> float:
         """Bits of one weight of most of the layers' matrices, scales included."""
         return (

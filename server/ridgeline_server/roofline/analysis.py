@@ -12,13 +12,15 @@ from ridgeline_server.domain.gates import check_parallelism
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load, Workload
+from ridgeline_server.roofline.constants import used_profiles
 from ridgeline_server.roofline.flips import find_flips
-from ridgeline_server.roofline.grid import Scenario, Variant, used_profiles
 from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.metrics import metrics_of
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.results import Analysis, Metrics, Notice, NoticeCode
-from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, metrics_of, simulate
+from ridgeline_server.roofline.scenario import Scenario, Variant
+from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, simulate
 from ridgeline_server.roofline.stages import describe_stages
 from ridgeline_server.roofline.wording import GIB, ms
 

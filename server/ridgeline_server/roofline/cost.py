@@ -12,21 +12,14 @@ from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS
-from ridgeline_server.roofline.grid import (
-    EXCHANGES,
-    Constants,
-    Folded,
-    Scenario,
-    Variant,
-    constants_of,
-    fabric,
-    fold,
-    module_bits,
-)
+from ridgeline_server.roofline.constants import Constants, constants_of
+from ridgeline_server.roofline.exchanges import EXCHANGES, fabric
+from ridgeline_server.roofline.fold import Folded, fold, module_bits
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.rows import Quantity
 from ridgeline_server.roofline.operators.table import OperatorTable
 from ridgeline_server.roofline.operators.variables import Steps, values
+from ridgeline_server.roofline.scenario import Scenario, Variant
 
 Array = NDArray[np.float64]
 

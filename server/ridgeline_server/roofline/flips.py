@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import MAX_BATCH, Load, Workload
 from ridgeline_server.roofline.cost import BoundCode, Cost, cost_steps, with_other_rates
-from ridgeline_server.roofline.grid import Scenario
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.results import BOUND_OF, Flip, Lever
+from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.steps import decode, prefill, sequences_of_device
 
 Array = NDArray[np.float64]

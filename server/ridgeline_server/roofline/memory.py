@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from math import ceil, floor, inf
+from math import floor, inf
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment
-from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
+from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.efficiency import Estimate
-from ridgeline_server.domain.mixers import Attention, CompressedAttention, LatentAttention, Mixer
-from ridgeline_server.domain.model import LayerKind, Model
+from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
-from ridgeline_server.domain.tensors import TensorKind, WeightTensor
 from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Workload
 from ridgeline_server.roofline.cost import live_bytes
 from ridgeline_server.roofline.drafts import draft_deployment, draft_of
 from ridgeline_server.roofline.engine_memory import engine_memory, max_concurrency
-from ridgeline_server.roofline.grid import Scenario
 from ridgeline_server.roofline.operators.layer import Stage
-from ridgeline_server.roofline.operators.sharding import kv_head_share, stored_share
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.operators.variables import Steps
+from ridgeline_server.roofline.residents import (
+    Cache,
+    cache_of,
+    longest_context,
+    weights_bytes,
+    weights_of_layers,
+)
+from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.steps import sequences_of_device
 from ridgeline_server.roofline.wording import GIB
 
@@ -92,143 +94,6 @@ class Memory:
         return self.headroom_bytes >= 0
 
 
-@lru_cache(maxsize=4096)
-def weights_bytes(model: Model, deployment: Deployment) -> float:
-    """Bytes of the weights that one device holds, the fullest one, with their scales; vectors stay in the
-    compute format. Of a pipeline's stages the first has the embedding and the last lm_head; a share of the
-    layers' matrices may lie in the host's memory.
-    """
-    parallel = deployment.parallel
-    layer = [
-        sum(_held(t, _kv_heads(kind), deployment) for t in kind.tensors if not t.shared)
-        for kind in model.layer_kinds
-    ]
-    layers = max(
-        sum(count * size for count, size in zip(counts, layer, strict=True))
-        for counts in stage_layers(model, parallel.pp)
-    )
-    ends = [_held(t, 1, deployment) for t in model.tensors if not t.shared]
-    # A tied lm_head is a copy on the last stage; it is never larger than the embedding on the first.
-    return layers + (sum(ends) if parallel.pp == 1 else max(ends))
-
-
-@lru_cache(maxsize=1024)
-def stage_layers(model: Model, pp: int) -> tuple[tuple[int, ...], ...]:
-    """Layers of each kind in each of `pp` stages, which take the layers in turn, as many each as it takes."""
-    size = ceil(model.layer_count / pp)
-    sequence, kinds = model.layer_sequence, range(len(model.layer_kinds))
-    stages = [sequence[first : first + size] for first in range(0, model.layer_count, size)]
-    return tuple(dict.fromkeys(tuple(stage.count(kind) for kind in kinds) for stage in stages))
-
-
-def weights_of_layers(model: Model, deployment: Deployment) -> float:
-    """Bytes of all layers' weights that one device would hold without pipeline stages."""
-    return sum(
-        kind.count * sum(_held(t, _kv_heads(kind), deployment) for t in kind.tensors if not t.shared)
-        for kind in model.layer_kinds
-    )
-
-
-def _held(tensor: WeightTensor, kv_heads: int, deployment: Deployment) -> float:
-    """Bytes of a tensor on one device of a pipeline stage."""
-    share = stored_share(tensor, kv_heads, deployment.parallel)
-    if tensor.kind is TensorKind.VECTOR:
-        return tensor.parameters * share * ELEMENT_BITS[deployment.compute_dtype] / 8
-    offloaded = deployment.offload.weight_share if tensor.module in QUANTIZED_MODULES else 0.0
-    return tensor.parameters * share * deployment.stored_bits(tensor.module) / 8 * (1 - offloaded)
-
-
-def _kv_heads(kind: LayerKind) -> int:
-    return next((m.kv_head_count for m in kind.mixers if isinstance(m, Attention)), 1)
-
-
-class Growth(NamedTuple):
-    """What a sequence adds to a device's cache: `bytes_per_token` up to `limit` tokens."""
-
-    limit: float
-    bytes_per_token: float
-
-
-@dataclass(frozen=True)
-class Cache:
-    """The cache of one sequence on one device, the fullest: what grows with its tokens, and what does not."""
-
-    growth: tuple[Growth, ...]
-    state_bytes: float
-
-    def beside(self, other: Cache) -> Cache:
-        """The caches of two models for the same sequence."""
-        growth = sorted((*self.growth, *other.growth))
-        return Cache(tuple(growth), self.state_bytes + other.state_bytes)
-
-    def bytes_at(self, length: float) -> float:
-        """Bytes of a sequence of so many tokens."""
-        return self.state_bytes + sum(rate * min(length, limit) for limit, rate in self.growth)
-
-
-@lru_cache(maxsize=4096)
-def cache_of(model: Model, deployment: Deployment) -> Cache:
-    """The cache of one sequence; layers with a window keep its keys only. Key-value heads are divided over
-    tensor-parallel devices as far as they go, the latents of MLA not at all. Of a sequence's keys a share is
-    kept: a window is full when so many are. Of a pipeline's stages it is the one with most to cache at the
-    model's longest context.
-    """
-    stages = [
-        _cache_of_stage(model, deployment, counts) for counts in stage_layers(model, deployment.parallel.pp)
-    ]
-    return max(stages, key=lambda cache: cache.bytes_at(_longest_context(model)))
-
-
-def _cache_of_stage(model: Model, deployment: Deployment, counts: Sequence[int]) -> Cache:
-    """The cache of one sequence in a stage that has so many layers of each kind."""
-    kept, held = deployment.kv_keep_ratio, 1 - deployment.offload.kv_share
-    rates: dict[float, float] = {}
-    states = 0.0
-    for kind, count in zip(model.layer_kinds, counts, strict=True):
-        for mixer in kind.mixers:
-            for limit, rate in _mixer_growth(mixer, deployment):
-                tokens = limit / kept
-                rates[tokens] = rates.get(tokens, 0.0) + count * rate * held * kept
-            for state in mixer.states:
-                bits = ELEMENT_BITS[state.dtype or model.dtype]
-                states += count * state.elements * bits / 8 / deployment.parallel.tp
-    return Cache(tuple(Growth(limit, rate) for limit, rate in sorted(rates.items()) if rate), states)
-
-
-def _mixer_growth(mixer: Mixer, deployment: Deployment) -> list[tuple[float, float]]:
-    dtype = deployment.kv_dtype
-    match mixer:
-        case Attention():
-            share = kv_head_share(mixer.kv_head_count, deployment.parallel)
-            indexed = mixer.indexer.kv_elements_per_token if mixer.indexer else 0
-            own = mixer.kv_elements_per_token - indexed
-            limit = mixer.window or mixer.chunk or inf
-            return [
-                (limit, own * share * kv_bits(dtype, mixer.head_dim) / 8),
-                *_indexer(indexed, dtype),
-            ]
-        case LatentAttention():
-            indexed = mixer.indexer.kv_elements_per_token if mixer.indexer else 0
-            own = mixer.kv_elements_per_token - indexed
-            return [
-                (mixer.window or inf, own * kv_bits(dtype, own) / 8),
-                *_indexer(indexed, dtype),
-            ]
-        case CompressedAttention():
-            entry = kv_bits(dtype, mixer.head_dim) / 8
-            return [
-                (mixer.window, mixer.head_dim * entry),
-                (inf, mixer.compressed_elements_per_token * entry),
-            ]
-        case _:
-            return []
-
-
-def _indexer(elements: float, dtype: Dtype) -> list[tuple[float, float]]:
-    """An indexer's own keys, which every device holds whole and no window limits."""
-    return [(inf, elements * kv_bits(dtype, max(int(elements), 1)) / 8)] if elements else []
-
-
 ACTIVATION_LOADS = 2
 """How many loads `activation_loads` gives."""
 
@@ -248,7 +113,7 @@ def activation_loads(
 
     At given lengths the activations of a step are proportional to its sequences, so one sequence tells all.
     """
-    longest = _longest_context(model)
+    longest = longest_context(model)
     lengths = [((w.input_len, w.total_len), _lengths_at(w, longest)) for w in workloads]
     return _activation_steps(deployments, lengths)
 
@@ -315,7 +180,7 @@ def estimate_memory(
             )
         )
     )
-    longest = _longest_context(model)
+    longest = longest_context(model)
     held = deployment.parallel.attention_dp * deployment.parallel.dp
     return Memory(
         weights_bytes=weights,
@@ -402,10 +267,6 @@ def _times(estimate: Estimate, factor: float) -> Estimate:
     return Estimate(estimate.value * factor, estimate.low * factor, estimate.high * factor)
 
 
-def _longest_context(model: Model) -> int:
-    return model.max_context_len or MAX_LEN
-
-
 def _lengths_at(workload: Workload, context: int) -> tuple[int, int]:
     """Input and total length of a request that fills a context, with today's output where it holds that."""
     return max(context - workload.output_len, 1), context
@@ -466,7 +327,7 @@ class _Search:
         from above; most often the two meet. Between them, each round evaluates SEARCH_WIDTH contexts and
         keeps the gap in which it stops fitting.
         """
-        longest = _longest_context(self.model)
+        longest = longest_context(self.model)
 
         def cached(live: Live, context: int) -> int:
             """Longest context whose cache fits beside the activations of another context."""

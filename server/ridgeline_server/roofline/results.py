@@ -11,8 +11,8 @@ from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
+from ridgeline_server.roofline.constants import UsedProfile
 from ridgeline_server.roofline.cost import BoundCode
-from ridgeline_server.roofline.grid import UsedProfile
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.operators.layer import Stage
 

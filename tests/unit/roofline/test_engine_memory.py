@@ -23,7 +23,7 @@ from ridgeline_server.roofline.engine_memory import (
     engine_memory,
     max_concurrency,
 )
-from ridgeline_server.roofline.memory import cache_of, weights_bytes
+from ridgeline_server.roofline.residents import cache_of, weights_bytes
 from ridgeline_server.store.engines import builtin_engines
 from tests.unit.questions import DEVICES, GIB, MODEL_IDS, model
 from tests.unit.roofline.engine_rows import IMAGE_MODELS, LIMITS, RELEASES, UNDETERMINED, Row, release, rows

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from ridgeline_server.domain.deployment import CostBasis, Offload
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.flips import PRECISION, find_flips
-from ridgeline_server.roofline.grid import Scenario
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import Bound, Flip, Lever, StageAnalysis
+from ridgeline_server.roofline.scenario import Scenario
 from tests.unit.deployments import served
 from tests.unit.questions import EXPECTED, IDEAL, LLAMA_2_13B, LLAMA_3_8B, PROFILES, Question, ask, bases
 

@@ -23,7 +23,7 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.analysis import analyze, describe
-from ridgeline_server.roofline.grid import Scenario
+from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.serving import Candidate, simulate
 from tests.unit.questions import (
     EXPECTED,

@@ -16,7 +16,7 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.analysis import analyze, describe
-from ridgeline_server.roofline.grid import Scenario
+from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.serving import Candidate, Times, evaluate, simulate
 from ridgeline_server.roofline.steps import Loads
 from tests.unit.deployments import (

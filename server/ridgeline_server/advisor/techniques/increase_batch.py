@@ -10,8 +10,8 @@ from ridgeline_server.advisor.flips import LARGEST_BATCH, smaller_batches
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
 from ridgeline_server.advisor.wording import change, factor, sequences
+from ridgeline_server.roofline.metrics import meets_slo, metric_values
 from ridgeline_server.roofline.operators.layer import Stage
-from ridgeline_server.roofline.serving import meets_slo, metric_values
 from ridgeline_server.roofline.wording import gib, rate
 
 KNEE_GAIN = 1.10

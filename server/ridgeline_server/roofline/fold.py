@@ -1,0 +1,134 @@
+"""Folds what a deployment and its devices are into an operator table: bytes, rates, how often rows run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment
+from ridgeline_server.domain.dtypes import ELEMENT_BITS, activation_bits, kv_bits
+from ridgeline_server.domain.errors import UnsupportedDtypeError
+from ridgeline_server.domain.hardware import Hardware
+from ridgeline_server.domain.tensors import ModuleClass
+from ridgeline_server.roofline.operators.rows import BYTE_CLASSES, Quantity
+from ridgeline_server.roofline.operators.table import MODULES, OperatorTable
+from ridgeline_server.roofline.scenario import Scenario
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """A table under S scenarios: per row and step variable what a step moves, and how long that takes.
+
+    `bytes` has shape (S, byte classes, R, B); `moved_bytes`, their sum, `memory_s`, the seconds they take,
+    and `message_bytes` have shape (S, R, B). `peak_flops_per_s` and `runs`, how often a step runs each row,
+    have shape (S, R), the memory's `bandwidth_bytes_per_s` shape (S, 1). `gemm_surplus_s` (S, B) is how much
+    longer the layers' weight GEMMs compute than they move bytes.
+    """
+
+    bytes: Array
+    message_bytes: Array
+    moved_bytes: Array
+    memory_s: Array
+    peak_flops_per_s: Array
+    runs: Array
+    bandwidth_bytes_per_s: Array
+    gemm_surplus_s: Array
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """All arrays, in the order of the fields."""
+        return (
+            self.bytes,
+            self.message_bytes,
+            self.moved_bytes,
+            self.memory_s,
+            self.peak_flops_per_s,
+            self.runs,
+            self.bandwidth_bytes_per_s,
+            self.gemm_surplus_s,
+        )
+
+
+def fold(table: OperatorTable, scenarios: Sequence[Scenario]) -> Folded:
+    """Folds the formats and rates of scenarios into the table's coefficients."""
+    found = [_fold(table, s.hardware, s.deployment) for s in scenarios]
+    if len(found) == 1:
+        return found[0]
+    return Folded(*(np.concatenate(parts) for parts in zip(*(f.arrays for f in found), strict=True)))
+
+
+@lru_cache(maxsize=512)
+def _fold(table: OperatorTable, hardware: Hardware, deployment: Deployment) -> Folded:
+    weight, gemm = np.array(module_bits(deployment))[:, table.module] / 8
+    wide = ELEMENT_BITS[deployment.compute_dtype] / 8
+    element = ELEMENT_BITS[deployment.kv_dtype] / 8
+    vector = kv_bits(deployment.kv_dtype, 1) / 8 - element
+    sizes = np.ones((len(Quantity), len(table.rows)))
+    sizes[Quantity.WEIGHTS] = weight
+    sizes[[Quantity.IN_WIDE, Quantity.OUT_WIDE, Quantity.MESSAGE_WIDE]] = wide
+    sizes[[Quantity.IN_GEMM, Quantity.OUT_GEMM, Quantity.MESSAGE_GEMM]] = gemm
+    sizes[[Quantity.KV_READ, Quantity.KV_WRITTEN]] = element
+    sizes[[Quantity.KV_READ_VECTORS, Quantity.KV_WRITTEN_VECTORS]] = vector
+    moved = np.add.reduceat(table.coefficients * sizes[..., None], _STARTS, axis=0)[None]
+    rates = np.array(
+        [
+            *(gemm_rate(deployment, hardware, module) for module in MODULES),
+            hardware.peak_flops_per_s[deployment.compute_dtype],
+        ]
+    )
+    offload, bandwidth = deployment.offload, hardware.bandwidth_bytes_per_s
+    seconds_per_byte = np.full((1, len(BYTE_CLASSES), len(table.rows)), 1 / bandwidth)
+    if offload.is_used:
+        layers = table.in_layers & np.isin(table.module, _QUANTIZED)
+        away = offload.weight_share * layers
+        seconds_per_byte[:, 0] = (1 - away) / bandwidth + away / offload.host_bandwidth_bytes_per_s
+        # Recurrent states, which are read by rows of their own, stay on the device.
+        away = offload.kv_share * table.coefficients[Quantity.KV_READ].any(axis=-1)
+        seconds_per_byte[:, 3] = (1 - away) / bandwidth + away / offload.host_bandwidth_bytes_per_s
+    memory_s = (moved[:, 1:6] * seconds_per_byte[..., None]).sum(axis=1)
+    peak = np.where(table.multiplies, rates[table.module], rates[-1])
+    runs = table.count * (1 - deployment.skipped_layer_share * table.in_layers)
+    gemms = table.layer_gemms
+    surplus = table.coefficients[Quantity.FLOPS, gemms] / peak[gemms, None] - memory_s[0, gemms]
+    return Folded(
+        bytes=moved[:, 1:6],
+        message_bytes=moved[:, 6],
+        moved_bytes=moved[:, 1:6].sum(axis=1),
+        memory_s=memory_s,
+        peak_flops_per_s=peak[None],
+        runs=runs[None],
+        bandwidth_bytes_per_s=np.array([[bandwidth]]),
+        gemm_surplus_s=(runs[gemms] @ surplus)[None],
+    )
+
+
+_QUANTIZED = [index for index, module in enumerate(MODULES) if module in QUANTIZED_MODULES]
+_STARTS = (Quantity.FLOPS, *BYTE_CLASSES, Quantity.MESSAGE_WIDE, Quantity.HELD_WIDE)
+
+
+def module_bits(deployment: Deployment) -> tuple[list[float], list[float]]:
+    """Bits of a stored weight and of an element that enters a GEMM, of each module class."""
+    return (
+        [deployment.stored_bits(module) for module in MODULES],
+        [activation_bits(deployment.input_dtype(module)) for module in MODULES],
+    )
+
+
+def gemm_rate(deployment: Deployment, hardware: Hardware, module: ModuleClass) -> float:
+    """Peak operations per second of the GEMMs of a module class; a unit that skips two zeros of four counts
+    them.
+    """
+    dtype = deployment.gemm_dtype_of(module)
+    unit = hardware.unit_for(dtype)
+    if unit is None:
+        raise UnsupportedDtypeError(
+            f"{hardware.lack_of(dtype)}, so {module} cannot be computed in it", "deployment"
+        )
+    skips = 2.0 if deployment.sparse_weights and module in QUANTIZED_MODULES else 1.0
+    return hardware.peak_flops_per_s[unit] * skips

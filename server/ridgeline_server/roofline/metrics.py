@@ -1,0 +1,180 @@
+"""What a simulated load means for its requests: latencies, throughput, costs and energy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from ridgeline_server.domain.deployment import CostBasis, Deployment
+from ridgeline_server.domain.workload import Load, Workload
+from ridgeline_server.roofline.results import Metric, Metrics
+from ridgeline_server.roofline.serving import Simulation
+from ridgeline_server.roofline.steps import sequences_of_device
+
+RATE_METRICS = frozenset({"output_tokens_per_s", "output_tokens_per_s_per_device", "total_tokens_per_s"})
+"""Metrics of which more is better."""
+
+
+def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[float, ...]]:
+    """Metrics of a load by name, one value for each simulated variant, or a single ideal one.
+
+    Milliseconds, tokens per second, US dollars per million tokens; the cost is left out without a price.
+    """
+    times, workload = simulation.times, simulation.candidate.workload
+    scenario = simulation.candidate.scenario
+    figures = (
+        [(times.ideal_prefill_s, times.ideal_added_prefill_s, times.ideal_decode_s)]
+        if ideal
+        else zip(
+            times.prefill_s,
+            times.added_prefill_s or (0.0,) * len(times.prefill_s),
+            times.decode_s,
+            strict=True,
+        )
+    )
+    lockstep = 0.0 if ideal else LOCKSTEP_SHARE
+    found = [
+        _request(workload, scenario.deployment, times.prompt_steps, *request, lockstep) for request in figures
+    ]
+    devices = scenario.deployment.parallel.devices
+    rates = [workload.batch * workload.output_len / request.latency_s for request in found]
+    values = {
+        "ttft_ms": tuple(request.ttft_s * 1e3 for request in found),
+        "tpot_ms": tuple(request.tpot_s * 1e3 for request in found),
+        "e2e_latency_ms": tuple(request.latency_s * 1e3 for request in found),
+        "output_tokens_per_s": tuple(rates),
+        "output_tokens_per_s_per_device": tuple(rate / devices for rate in rates),
+        "total_tokens_per_s": tuple(rate * workload.total_len / workload.output_len for rate in rates),
+    }
+    price, power = scenario.hardware.price_usd_per_hour, scenario.hardware.tdp_watts
+    if price is not None:
+        paid = price * devices / 3600 * 1e6
+        values["cost_usd_per_million_output_tokens"] = tuple(paid / rate for rate in rates)
+        values["input_cost_usd_per_million_tokens"] = tuple(
+            paid * request.prefill_share / rate * workload.output_len / workload.input_len
+            for request, rate in zip(found, rates, strict=True)
+        )
+        values["output_cost_usd_per_million_tokens"] = tuple(
+            paid * (1 - request.prefill_share) / rate for request, rate in zip(found, rates, strict=True)
+        )
+    if power is not None:
+        least = _request(
+            workload,
+            scenario.deployment,
+            times.prompt_steps,
+            times.ideal_prefill_s,
+            times.ideal_added_prefill_s,
+            times.ideal_decode_s,
+        ).latency_s
+        values["joules_per_output_token"] = tuple(
+            devices * power * power_share(least / request.latency_s) / rate
+            for request, rate in zip(found, rates, strict=True)
+        )
+    return values
+
+
+IDLE_POWER_SHARE = 0.15
+"""What a board draws of its power limit while it waits. An assumption: no measurement of power is at hand."""
+
+
+def power_share(attained: float) -> float:
+    """Power over the board's limit when a share of the roofline is attained: from idle to the limit in
+    proportion, an assumption.
+    """
+    return IDLE_POWER_SHARE + (1 - IDLE_POWER_SHARE) * attained
+
+
+LOCKSTEP_SHARE = 0.2
+"""How far the requests of a closed loop keep in step, so that prompts arrive together and wait for each
+other: 1 would be all at once. Fitted by median error on the 1,785 closed-loop TTFTs of the PyPI package
+aiconfigurator-core 0.12.0 (silicon_sample.csv; H100 and B200; vLLM, SGLang, TensorRT-LLM): 52% off at the
+median, 79% without. Engines differ widely, from 0.1 to over 1.
+"""
+
+
+class Request(NamedTuple):
+    """Seconds of one request; `prefill_share` is the share of the devices' time that goes to prompts."""
+
+    ttft_s: float
+    tpot_s: float
+    latency_s: float
+    prefill_share: float
+
+
+def _request(
+    workload: Workload,
+    deployment: Deployment,
+    prompt_steps: float,
+    prefill_s: float,
+    added_prefill_s: float,
+    decode_s: float,
+    lockstep: float = 0.0,
+) -> Request:
+    """A request under its load.
+
+    A static batch: all prompts are prefilled together, which is the TTFT; each further token adds a mean
+    decode step. In a closed loop decode goes on while prompts are prefilled: of the n requests of a device
+    the n - 1 others each put one prefill between the output tokens of a request; its own prompt goes through
+    decode steps, shares them with prompts that come at the same time, and waits, as far as requests keep in
+    step, for half of the others' prompts. It meets in any case those that its steps cannot do without: in
+    the time of one request a device does the prefills and decodes of all n.
+    """
+    further = workload.output_len - 1
+    sequences = float(sequences_of_device(deployment, np.array(float(workload.batch))))
+    if workload.load is Load.CLOSED_LOOP and sequences > 1:
+        filling = 1 - 1 / deployment.parallel.pp
+        own_s = added_prefill_s * prompt_steps / (prompt_steps - filling)
+        given = deployment.tokens_per_step
+        together = max(sequences / (prompt_steps + further / given) / deployment.parallel.pp, 1.0)
+        met = max(lockstep / 2, 1 / workload.output_len) * (sequences - together)
+        tpot = decode_s + (sequences - 1) * added_prefill_s / workload.output_len
+        ttft = prompt_steps * given * decode_s + own_s + (together - 1 + met) * added_prefill_s
+        latency = ttft + further * tpot
+        return Request(ttft, tpot if further else 0.0, latency, sequences * added_prefill_s / latency)
+    latency = prefill_s + further * decode_s
+    return Request(prefill_s, decode_s if further else 0.0, latency, prefill_s / latency)
+
+
+def meets_slo(simulation: Simulation, *, ideal: bool) -> bool:
+    """Whether the mean TTFT and TPOT stay within the load's limits; true when it has none."""
+    values, slo = metric_values(simulation, ideal=ideal), simulation.candidate.workload.slo
+    return not (
+        (slo.ttft_ms is not None and values["ttft_ms"][0] > slo.ttft_ms)
+        or (slo.tpot_ms is not None and values["tpot_ms"][0] > slo.tpot_ms)
+    )
+
+
+def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
+    """Metrics with intervals, from a simulation with LEVELS; no end of one is better than the ideal."""
+    ideal = metric_values(simulation, ideal=True)
+    if basis is CostBasis.IDEAL:
+        found = {name: Metric(value) for name, (value,) in ideal.items()}
+    else:
+        found = {
+            name: Metric(ideal[name][0], values[0], min(values), max(values))
+            for name, values in metric_values(simulation, ideal=False).items()
+        }
+    return Metrics(
+        ttft_ms=found["ttft_ms"],
+        tpot_ms=found["tpot_ms"],
+        e2e_latency_ms=found["e2e_latency_ms"],
+        output_tokens_per_s=found["output_tokens_per_s"],
+        output_tokens_per_s_per_device=found["output_tokens_per_s_per_device"],
+        total_tokens_per_s=found["total_tokens_per_s"],
+        cost_usd_per_million_output_tokens=found.get("cost_usd_per_million_output_tokens"),
+        input_cost_usd_per_million_tokens=found.get("input_cost_usd_per_million_tokens"),
+        output_cost_usd_per_million_tokens=found.get("output_cost_usd_per_million_tokens"),
+        joules_per_output_token=_energy(simulation, found),
+    )
+
+
+def _energy(simulation: Simulation, found: Mapping[str, Metric]) -> Metric | None:
+    """The energy with a high end at the board's limit all the time."""
+    metric, slowest = found.get("joules_per_output_token"), found["output_tokens_per_s"].low
+    power = simulation.candidate.scenario.hardware.tdp_watts
+    if metric is None or metric.high is None or slowest is None or power is None:
+        return metric
+    devices = simulation.candidate.scenario.deployment.parallel.devices
+    return metric._replace(high=max(metric.high, devices * power / slowest))
