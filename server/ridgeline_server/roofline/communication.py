@@ -342,7 +342,7 @@ def _pcie_share(group: _Group, constants: Constants) -> Array:
     inner, ratio = np.broadcast_arrays(group.inner, many / pair)
     # Of arrays that repeat a figure by a stride of 0 numpy takes other kernels, which round otherwise: a time
     # would depend on how many are asked for together.
-    inner, ratio = np.ascontiguousarray(inner), np.ascontiguousarray(ratio)
+    inner, ratio = inner.copy(), ratio.copy()
     share: Array = pair * ratio ** (np.log2(np.clip(inner, 2, 8) / 2) / 2)
     return share
 
