@@ -119,7 +119,7 @@ def rich(request: pytest.FixtureRequest, seeded_database_url: str) -> Analysis:
         chunk_tokens=512,
         prefix_hit_rate=0.25,
         kv_keep_ratio=0.5,
-        speculation=Speculation(Draft.MODEL, 2, 0.65, catalog.model("deepseek-v2-lite")),
+        speculation=Speculation(Draft.MODEL, 2, 0.65, catalog.model("deepseek-r1")),
         offload=Offload(0.1, 0.2, 5e10),
         sparse_weights=True,
         skipped_layer_share=0.125,

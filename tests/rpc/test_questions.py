@@ -60,7 +60,7 @@ EVERYTHING: dict[str, Any] = {
     "chunk_tokens": 512,
     "prefix_hit_rate": 0.25,
     "kv_keep_ratio": 0.5,
-    "draft": "deepseek-v2-lite",
+    "draft": "deepseek-r1",
     "draft_tokens": 2,
     "offload_weights": 0.1,
     "offload_kv": 0.2,
@@ -374,7 +374,7 @@ def test_a_deployment_is_echoed_with_all_that_was_stated(ask: Callable[..., Any]
         draft=common_pb2.DRAFT_MODEL,
         tokens=2,
         acceptance_rate=0.65,
-        draft_model=common_pb2.ModelSelector(id="deepseek-ai/DeepSeek-V2-Lite"),
+        draft_model=common_pb2.ModelSelector(id="deepseek-ai/DeepSeek-R1"),
         acceptance_rate_source=told.speculation.acceptance_rate_source,
     )
     assert told.offload == common_pb2.Offload(weight_share=0.1, kv_share=0.2, host_bandwidth_bytes_per_s=5e10)

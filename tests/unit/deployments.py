@@ -31,7 +31,7 @@ MIXTRAL = "mistralai/Mixtral-8x7B-v0.1"
 DEEPSEEK_LITE = "deepseek-ai/DeepSeek-V2-Lite"
 DEEPSEEK_V3 = "deepseek-ai/DeepSeek-V3"
 GPT_OSS = "openai/gpt-oss-20b"
-SMALL_DRAFT = "Qwen/Qwen3-0.6B"
+SMALL_DRAFT = "meta-llama/Llama-3.2-1B-Instruct"
 
 EVERY_KIND = (
     LLAMA_3_8B,
@@ -100,9 +100,11 @@ loads = st.builds(
 
 
 @st.composite
-def speculations(draw: st.DrawFn) -> Speculation | None:
-    """Any draft, or none."""
-    draft = draw(st.sampled_from((None, *Draft)))
+def speculations(draw: st.DrawFn, asked: Model) -> Speculation | None:
+    """Any draft, or none; a model drafts for one that shares its vocabulary."""
+    shared = asked.vocab_size == model(SMALL_DRAFT).vocab_size
+    drafts = [draft for draft in Draft if shared or draft is not Draft.MODEL]
+    draft = draw(st.sampled_from((None, *drafts)))
     if draft is None:
         return None
     drafter = model(SMALL_DRAFT) if draft is Draft.MODEL else None
@@ -120,7 +122,7 @@ def ways_to_serve(draw: st.DrawFn, asked: Model) -> Stated:
     """Any deployment of a model, as fields of a DeploymentRequest."""
     stated: dict[str, Any] = draw(stated_deployments) | draw(knobs)
     stated["parallel"] = draw(st.sampled_from(degrees_of(asked)))
-    stated["speculation"] = draw(speculations())
+    stated["speculation"] = draw(speculations(asked))
     stated["sparse_weights"] = draw(st.booleans())
     return stated
 

@@ -66,9 +66,9 @@ def prefill(deployments: Sequence[Deployment], sequences: Array, input_len: Arra
         together = np.clip(np.floor(limit / (queries / chunks)), 1.0, sequences)
     if parallel.pp > 1:
         together = np.minimum(together, np.ceil(sequences / parallel.pp))
-    groups = np.ceil(sequences / together)
-    query_len, batch = queries / chunks, sequences / groups
-    count = groups * chunks
+    parts = np.ceil(sequences / together)
+    query_len, batch = queries / chunks, sequences / parts
+    count = parts * chunks
     if parallel.pp > 1:
         count = (count + parallel.pp - 1) / parallel.pp
     return Prefill(

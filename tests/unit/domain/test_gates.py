@@ -129,12 +129,12 @@ SHARES: tuple[tuple[str, Stated, str], ...] = (
     (
         "offload.host_bandwidth_bytes_per_s",
         {"offload": Offload(host_bandwidth_bytes_per_s=0)},
-        "is 0; give 1e+06 to 1e+15",
+        "is 0; give 1,000,000 to 1e+15",
     ),
     ("expert_popularity_spread", {"expert_popularity_spread": -1.0}, "is -1; give 0 to 100"),
-    ("node_bandwidth_bytes_per_s", {"node_bandwidth_bytes_per_s": 1.0}, "is 1; give 1e+06 to 1e+15"),
+    ("node_bandwidth_bytes_per_s", {"node_bandwidth_bytes_per_s": 1.0}, "is 1; give 1,000,000 to 1e+15"),
     ("memory_utilization", {"memory_utilization": 0.0}, "is 0; give 0.01 to 1"),
-    ("chunk_tokens", {"chunk_tokens": 0}, "is 0; give 1 to 1e+08"),
+    ("chunk_tokens", {"chunk_tokens": 0}, "is 0; give 1 to 100,000,000"),
 )
 
 
