@@ -52,8 +52,7 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
     """
     hardware = scenario.hardware
     closed = workload.load is Load.CLOSED_LOOP
-    alone = stage is Stage.PREFILL and closed
-    batch, length = float(1 if alone else workload.batch), float(workload.shown_decode_keys)
+    batch, length = float(workload.batch), float(workload.shown_decode_keys)
     if stage is Stage.PREFILL:
         length = float(workload.input_len)
     step = np.array([batch]), np.array([length])
@@ -83,7 +82,7 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
 
     peak = hardware.peak_flops_per_s[scenario.deployment.compute_dtype]
     searches = (
-        (Lever.BATCH, at_batches, batch, 1.0, 1.0 if alone else float(MAX_BATCH), 1.0),
+        (Lever.BATCH, at_batches, batch, 1.0, float(MAX_BATCH), 1.0),
         (Lever.KEYS, at_keys, length, 1.0, float(LONGEST), 1.0),
         (Lever.BANDWIDTH, at_bandwidths, 1.0, 1 / FARTHEST, FARTHEST, hardware.bandwidth_bytes_per_s),
         (Lever.FLOPS, at_flops, 1.0, 1 / FARTHEST, FARTHEST, peak),
@@ -104,6 +103,8 @@ def _cost(
     """Costs of one step of each of N loads: of their prefill, or a decode step of so many keys."""
     deployments, length = [scenario.deployment], length[None]
     sequences, groups = attended(scenario.deployment, batch[None], closed_loop=closed_loop)
+    if closed_loop and stage is Stage.PREFILL:
+        sequences = np.ones_like(sequences)
     steps = (
         prefill(deployments, sequences, length, groups).steps
         if stage is Stage.PREFILL

@@ -64,9 +64,9 @@ def prefill(deployments: Sequence[Deployment], sequences: Array, input_len: Arra
         limit = _column(np.inf if d.chunk_tokens is None else d.chunk_tokens for d in deployments)
         chunks = np.maximum(np.ceil(queries / limit), 1.0)
         together = np.clip(np.floor(limit / (queries / chunks)), 1.0, sequences)
-    if parallel.pp > 1:
-        together = np.minimum(together, np.ceil(sequences / parallel.pp))
     parts = np.ceil(sequences / together)
+    if parallel.pp > 1:
+        parts = np.maximum(parts, np.minimum(sequences, parallel.pp))
     query_len, batch = queries / chunks, sequences / parts
     count = parts * chunks
     if parallel.pp > 1:
