@@ -20,8 +20,8 @@ from ridgeline_server.roofline.metrics import metrics_of
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.results import Analysis, Metrics, Notice, NoticeCode
-from ridgeline_server.roofline.scenario import Scenario, Variant
-from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, simulate
+from ridgeline_server.roofline.scenario import Scenario
+from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, memory_of, simulate
 from ridgeline_server.roofline.stages import describe_stages
 from ridgeline_server.roofline.wording import GIB, ms
 
@@ -172,14 +172,10 @@ def _fitting_tp(model: Model, candidate: Candidate) -> int | None:
         for factor in (2**i for i in range(1, MOST_DEVICES.bit_length()))
         if parallel.replica_devices * factor <= MOST_DEVICES
     ]
-    possible = [each for each in wider if not any(check_parallelism(model, each))]
-    if not possible:
-        return None
-    deployments = [replace(scenario.deployment, parallel=each) for each in possible]
-    found = simulate(
-        model,
-        [Candidate(replace(scenario, deployment=d), candidate.workload) for d in deployments],
-        (Variant.BEST,),
-    )
-    fitting = (s for s in found.simulations if s.memory.fits)
-    return next((s.candidate.scenario.deployment.parallel.tp for s in fitting), None)
+    for each in wider:
+        if any(check_parallelism(model, each)):
+            continue
+        deployment = replace(scenario.deployment, parallel=each)
+        if memory_of(model, replace(scenario, deployment=deployment), candidate.workload).fits:
+            return each.tp
+    return None

@@ -122,11 +122,11 @@ def _request(
     the time of one request a device does the prefills and decodes of all n.
     """
     further = workload.output_len - 1
-    closed_loop = workload.load is Load.CLOSED_LOOP
-    sequences = float(
-        attended(deployment, np.array(float(workload.batch)), closed_loop=closed_loop).sequences
-    )
-    if closed_loop and sequences > 1:
+    sequences = 1.0
+    if workload.load is Load.CLOSED_LOOP:
+        load = np.array(float(workload.batch))
+        sequences = float(attended(deployment, load, closed_loop=True).sequences)
+    if sequences > 1:
         filling = 1 - 1 / deployment.parallel.pp
         own_s = added_prefill_s * prompt_steps / (prompt_steps - filling)
         given = tokens_given(deployment, workload.output_len)

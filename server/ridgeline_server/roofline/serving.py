@@ -289,6 +289,12 @@ def _request_times(times: Times, place: int) -> RequestTimes:
     )
 
 
+def memory_of(model: Model, scenario: Scenario, workload: Workload) -> Memory:
+    """The memory of a load, without its times."""
+    (live,) = _live(model, [scenario], [workload])
+    return estimate_memory(model, scenario, workload, live)
+
+
 def _live(model: Model, scenarios: Sequence[Scenario], workloads: Sequence[Workload]) -> list[list[float]]:
     """Activation peaks of the loads that decide each scenario's memory, bytes."""
     steps = activation_loads(model, [s.deployment for s in scenarios], workloads)
