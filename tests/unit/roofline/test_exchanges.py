@@ -85,6 +85,14 @@ class TestExperts:
             ("all_reduce", hidden),
         ]
 
+    def test_devices_that_divide_an_expert_each_take_its_tokens(self) -> None:
+        """Four devices attend to 16 sequences each; two groups of two hold half of the experts, each half of
+        one.
+        """
+        there = 16 * 8 * 7168 * 2
+        found = self.of_layers(Parallelism(attention_dp=4, ep=2), 64)
+        assert found == [("all_to_all", there), ("all_to_all", 2 * there)]
+
     def test_experts_divided_by_width_take_all_tokens(self) -> None:
         """Four groups of four without expert parallelism: they gather 64 tokens and scatter the sums."""
         found = self.of_layers(Parallelism(tp=4, attention_dp=4), 64)

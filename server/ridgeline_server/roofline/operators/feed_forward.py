@@ -86,9 +86,11 @@ def _exchange(layer: Layer, routing: Routing, width: float, *, back: bool) -> It
     parallel = layer.placement.parallel
     message = Quantity.MESSAGE_WIDE if back else Quantity.MESSAGE_GEMM
     if parallel.ep > 1:
-        copies = routing.per_token * routing.expert_count / routing.choices
+        # Devices that divide an expert each take its tokens, and each give a part of the sum back.
+        copies = routing.per_token * routing.expert_count / routing.choices * parallel.moe_tp
+        ranks = parallel.ep * parallel.moe_tp
         terms: Terms = {message: {TOKENS: width * copies / layer.tp}}
-        yield collective("all_to_all", layer, Collective.ALL_TO_ALL, parallel.ep, terms, ModuleClass.EXPERTS)
+        yield collective("all_to_all", layer, Collective.ALL_TO_ALL, ranks, terms, ModuleClass.EXPERTS)
     else:
         terms = {message: {TOKENS: width * parallel.attention_dp}}
         name, what = (
