@@ -148,11 +148,12 @@ class Deployment:
 
     def stored_bits(self, module: ModuleClass) -> float:
         """Bits of one matrix weight of a module class, scales and, of sparse ones, positions included."""
-        stored = self.format_of(module)
+        return self._bits(self.format_of(module), sparse=self.sparse_weights and module in QUANTIZED_MODULES)
+
+    @staticmethod
+    def _bits(stored: WeightFormat, *, sparse: bool) -> float:
         bits = weight_bits(stored.dtype, stored.group_size, stored.scale_bits)
-        if self.sparse_weights and module in QUANTIZED_MODULES:
-            return bits - ELEMENT_BITS[stored.dtype] / 2 + SPARSE_POSITION_BITS
-        return bits
+        return bits - ELEMENT_BITS[stored.dtype] / 2 + SPARSE_POSITION_BITS if sparse else bits
 
     def input_dtype(self, module: ModuleClass) -> Dtype:
         """The format in which activations enter the GEMMs of a module class."""
@@ -170,12 +171,11 @@ class Deployment:
 
     @property
     def weight_bits(self) -> float:
-        """Bits of one weight of most of the layers' matrices, scales included."""
-        return (
-            self.stored_bits(ModuleClass.ATTENTION)
-            if not self.formats
-            else weight_bits(self.weight_dtype, self.weight_group_size, self.weight_scale_bits)
+        """Bits of one weight of most of the layers' matrices, scales and positions included."""
+        own = WeightFormat(
+            ModuleClass.MLP, self.weight_dtype, self.weight_group_size, None, self.weight_scale_bits
         )
+        return self._bits(own, sparse=self.sparse_weights)
 
     @property
     def memory_share(self) -> float:

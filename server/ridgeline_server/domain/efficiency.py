@@ -50,7 +50,7 @@ class EfficiencyProfile:
     """Constants of one operator class; empty `hardware_id` and `engine`, None `dtype` (what it computes in)
     and None `weight_dtype` (how its weights are stored) match any.
 
-    expected = launch_time + ((F / (ec P))^p + (B / (em BW))^p)^(1/p), DESIGN: docs/model.md. Of the
+    expected = launch_time + ((F / (ec P))^p + (B / (em BW))^p)^(1/p), docs/model.md. Of the
     classes that move messages between devices `memory_efficiency` is the attained share of the link, and the
     compute efficiency is not used.
     """

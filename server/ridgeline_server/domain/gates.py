@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment, DeploymentRequest
 from ridgeline_server.domain.dtypes import SIXTEEN_BIT, Dtype
@@ -211,11 +212,17 @@ def _same_vocabulary(draft: Model, model: Model) -> bool:
 
 def _draft_divided(draft: Model, parallel: Parallelism) -> Iterator[FieldViolation]:
     """Why a draft model cannot be divided like the model."""
-    for violation in _tensor_parallel(draft, parallel.tp):
+    alike = (
+        replace(parallel, pp=1)
+        if draft.experts is not None
+        else replace(parallel, pp=1, ep=1, attention_dp=1)
+    )
+    for violation in check_parallelism(draft, alike):
+        degree = violation.field.rpartition(".")[2]
         yield FieldViolation(
             "deployment.speculation.draft_model",
-            f"runs on the model's devices, and {draft.name} cannot: tp {violation.description}, or take "
-            "another draft",
+            f"runs on the model's devices, and {draft.name} cannot: {degree} {violation.description}, or "
+            "take another draft",
         )
 
 

@@ -183,16 +183,6 @@ class Model:
         return self.active_parameter_count - embedding
 
     @cached_property
-    def layer_matrix_parameters(self) -> int:
-        """Weights of the matrices inside of the layers."""
-        return _sum(self.layer_tensors(), lambda tensor: tensor.kind is TensorKind.MATRIX)
-
-    @cached_property
-    def vector_parameters(self) -> int:
-        """Biases and norm gains, in the layers and outside."""
-        return _sum(self.all_tensors(), lambda tensor: tensor.kind is TensorKind.VECTOR)
-
-    @cached_property
     def kv_elements_per_token(self) -> float:
         """Elements that one token adds to the KV cache over all layers, windows not yet full."""
         return sum(kind.count * kind.kv_elements_per_token for kind in self.layer_kinds)

@@ -1,4 +1,4 @@
-"""How one replica of a model is spread over devices."""
+"""How a model is spread over devices."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ MAX_LEN = 100_000_000
 
 
 class Load(StrEnum):
-    """How requests arrive; the three are never mixed up."""
+    """How requests arrive."""
 
     STATIC_BATCH = "static_batch"
     """Equal requests start together and run in step."""
@@ -50,12 +50,3 @@ class Workload:
     def shown_decode_keys(self) -> int:
         """Keys that the shown decode step reads per sequence."""
         return self.input_len if self.decode_keys is None else self.decode_keys
-
-    @property
-    def decode_steps_keys(self) -> tuple[int, int]:
-        """Keys that the first and the last of a request's own decode steps read.
-
-        The first output token comes from prefill; the steps for tokens 2 to output_len read input_len + 1 to
-        input_len + output_len - 1 keys, the one just written included.
-        """
-        return self.input_len + 1, self.input_len + max(self.output_len - 1, 1)

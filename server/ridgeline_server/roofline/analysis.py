@@ -1,4 +1,4 @@
-"""The analysis of one model on one device under one load: one candidate, and what to say first."""
+"""The analysis of one model on its devices under one load: one candidate, and what to say first."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _notices(model: Model, candidate: Candidate, metrics: Metrics, memory: Memor
 
 
 MOST_DEVICES = 64
-"""Devices up to which a tensor-parallel way out is looked for."""
+"""Devices of a replica up to which a tensor-parallel way out is looked for: eight boards of eight."""
 
 
 def _does_not_fit(model: Model, candidate: Candidate, memory: Memory) -> str:
@@ -154,7 +154,7 @@ def _does_not_fit(model: Model, candidate: Candidate, memory: Memory) -> str:
     missing = -memory.headroom_bytes / GIB
     where = hardware.name
     if not candidate.scenario.deployment.parallel.is_single:
-        where = f"{candidate.scenario.deployment.parallel.devices} x {hardware.name}"
+        where = f"each of {candidate.scenario.deployment.parallel.devices} x {hardware.name}"
     return (
         f"{load} {workload.batch:,} does not fit on {where} by {missing:,.1f} GiB: {parts} GiB need "
         f"{memory.total_bytes / GIB:,.1f} of {memory.usable_bytes / GIB:,.1f} GiB. {way_out}"

@@ -24,16 +24,6 @@ from ridgeline_server.roofline.scenario import Scenario, Variant
 Array = NDArray[np.float64]
 
 
-class ByteClass(IntEnum):
-    """What the bytes that an operator moves hold."""
-
-    WEIGHTS = 0
-    ACTIVATIONS_IN = 1
-    ACTIVATIONS_OUT = 2
-    KV_READ = 3
-    KV_WRITTEN = 4
-
-
 class BoundCode(IntEnum):
     """Bounds as array entries."""
 
@@ -70,6 +60,7 @@ class Cost:
     bytes: Array
     compute_s: Array
     memory_s: Array
+    host_s: Array | float
     ideal_s: Array
     expected_s: Array | None
     ideal_step_s: Array
@@ -80,10 +71,10 @@ class Cost:
         """The bound of each operator at the constants' best values, shape (S, R, K), as BoundCode."""
         compute, memory = self.compute_s, self.memory_s
         if self.constants is None or self.expected_s is None:
-            bound = (compute > memory).astype(np.int8)
+            bound = (compute > memory + self.host_s).astype(np.int8)
         else:
             compute = compute / self.constants.compute[:, 0, :, None]
-            memory = memory / self.constants.memory[:, 0, :, None]
+            memory = memory / self.constants.memory[:, 0, :, None] + self.host_s
             late = self.constants.launch_s[:, 0, :, None] > LATENCY_SHARE * self.expected_s[:, 0]
             balanced = np.minimum(compute, memory) >= (1 - BALANCE) * np.maximum(compute, memory)
             bound = np.where(late, _LATENCY, np.where(balanced, _BALANCED, compute > memory))
@@ -122,9 +113,12 @@ def cost_steps(
     moved = (folded.moved_bytes @ several)[..., :columns]
     compute = flops / folded.peak_flops_per_s[..., None]
     memory = (folded.memory_s @ several)[..., :columns]
-    ideal = np.maximum(compute, memory)
+    host: Array | float = 0.0
+    if any(s.deployment.offload.is_used for s in scenarios):
+        host = (folded.host_s @ several)[..., :columns]
+    ideal = np.maximum(compute, memory + host)
     constants = constants_of(table, scenarios, stage, variants)
-    expected = None if constants is None else _expected(constants, compute, memory)
+    expected = None if constants is None else _expected(constants, compute, memory, host)
     if table.collectives:
         _exchange(table, folded, scenarios, variables, constants, ideal, expected)
     ideal_step, expected_step = _step_times(folded, constants, ideal, expected)
@@ -138,6 +132,7 @@ def cost_steps(
         bytes=moved,
         compute_s=compute,
         memory_s=memory,
+        host_s=host,
         ideal_s=ideal,
         expected_s=expected,
         ideal_step_s=ideal_step,
@@ -158,8 +153,8 @@ def with_other_rates(cost: Cost, bandwidth: Array, flops: Array) -> Cost:
     are today's.
     """
     compute, memory = cost.compute_s / flops, cost.memory_s / bandwidth
-    ideal = np.maximum(compute, memory)
-    expected = None if cost.constants is None else _expected(cost.constants, compute, memory)
+    ideal = np.maximum(compute, memory + cost.host_s)
+    expected = None if cost.constants is None else _expected(cost.constants, compute, memory, cost.host_s)
     for row, _, _ in cost.table.collectives:
         ideal[:, row] = cost.ideal_s[:, row]
         if expected is not None and cost.expected_s is not None:
@@ -196,10 +191,12 @@ def _over_rows(runs: Array, seconds: Array) -> Array:
     return total
 
 
-def _expected(constants: Constants, compute: Array, memory: Array) -> Array:
-    """Expected time t0 + ((F / (ec P))^p + (B / (em BW))^p)^(1/p), shape (S, V, R, K)."""
+def _expected(constants: Constants, compute: Array, memory: Array, host: Array | float) -> Array:
+    """Expected time t0 + ((F / (ec P))^p + (B / (em BW) + host)^p)^(1/p), shape (S, V, R, K)."""
     busy = compute[:, None] / constants.compute[..., None]
     other = memory[:, None] / constants.memory[..., None]
+    if not isinstance(host, float):
+        other += host[:, None]
     square = constants.exponent == 2
     other_norm = None if square.all() else _norm(busy, other, constants.exponent[..., None])
     busy *= busy

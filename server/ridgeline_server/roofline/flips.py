@@ -5,12 +5,10 @@ time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import MAX_BATCH, Load, Workload
 from ridgeline_server.roofline.cost import BoundCode, Cost, cost_steps, with_other_rates
@@ -50,16 +48,14 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
     """The nearest flip by each lever, the rest as it is: the prefill of a load (of one prompt in a closed
     loop), or its shown decode step. A lever that flips nothing within its range is left out.
     """
-    hardware = scenario.hardware
     closed = workload.load is Load.CLOSED_LOOP
     batch, length = float(workload.batch), float(workload.shown_decode_keys)
     if stage is Stage.PREFILL:
         length = float(workload.input_len)
     step = np.array([batch]), np.array([length])
 
-    def cost(batches: Array, lengths: Array, hardware: Hardware = hardware) -> Cost:
-        at = replace(scenario, hardware=hardware)
-        return _cost(model, at, stage, batches, lengths, closed_loop=closed)
+    def cost(batches: Array, lengths: Array) -> Cost:
+        return _cost(model, scenario, stage, batches, lengths, closed_loop=closed)
 
     today = cost(*step)
 
@@ -70,21 +66,20 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
         return dominant_bounds(cost(np.full_like(values, batch), values))
 
     def at_bandwidths(factors: Array) -> Codes:
-        if scenario.deployment.offload.is_used:
-            # The host's link, over which a part of the bytes comes, stays as it is.
-            rates = factors * hardware.bandwidth_bytes_per_s
-            devices = [replace(hardware, bandwidth_bytes_per_s=rate) for rate in rates]
-            return np.concatenate([dominant_bounds(cost(*step, device)) for device in devices])
         return dominant_bounds(with_other_rates(today, factors, np.ones_like(factors)))
 
     def at_flops(factors: Array) -> Codes:
         return dominant_bounds(with_other_rates(today, np.ones_like(factors), factors))
 
-    peak = hardware.peak_flops_per_s[scenario.deployment.compute_dtype]
+    # FLOP/s are told in the format that most operations compute in.
+    work = today.folded.runs[0] * today.flops[0, :, 0]
+    peaks = today.folded.peak_flops_per_s[0]
+    peak = max(set(peaks.tolist()), key=lambda rate: float(work[peaks == rate].sum()))
+    bandwidth = scenario.hardware.bandwidth_bytes_per_s
     searches = (
         (Lever.BATCH, at_batches, batch, 1.0, float(MAX_BATCH), 1.0),
         (Lever.KEYS, at_keys, length, 1.0, float(LONGEST), 1.0),
-        (Lever.BANDWIDTH, at_bandwidths, 1.0, 1 / FARTHEST, FARTHEST, hardware.bandwidth_bytes_per_s),
+        (Lever.BANDWIDTH, at_bandwidths, 1.0, 1 / FARTHEST, FARTHEST, bandwidth),
         (Lever.FLOPS, at_flops, 1.0, 1 / FARTHEST, FARTHEST, peak),
     )
     flips = []

@@ -25,16 +25,18 @@ Array = NDArray[np.float64]
 class Folded:
     """A table under S scenarios: per row and step variable what a step moves, and how long that takes.
 
-    `bytes` has shape (S, byte classes, R, B); `moved_bytes`, their sum, `memory_s`, the seconds they take,
-    and `message_bytes` have shape (S, R, B). `peak_flops_per_s` and `runs`, how often a step runs each row,
-    have shape (S, R), the memory's `bandwidth_bytes_per_s` shape (S, 1). `gemm_surplus_s` (S, B) is how much
-    longer the layers' weight GEMMs compute than they move bytes.
+    `bytes` has shape (S, byte classes, R, B); `moved_bytes`, their sum, `memory_s`, the seconds that those
+    from memory take, `host_s`, those over the host's link, and `message_bytes` have shape (S, R, B).
+    `peak_flops_per_s` and `runs`, how often a step runs each row, have shape (S, R), the memory's
+    `bandwidth_bytes_per_s` shape (S, 1). `gemm_surplus_s` (S, B) is how much longer the layers' weight GEMMs
+    compute than they move bytes.
     """
 
     bytes: Array
     message_bytes: Array
     moved_bytes: Array
     memory_s: Array
+    host_s: Array
     peak_flops_per_s: Array
     runs: Array
     bandwidth_bytes_per_s: Array
@@ -48,6 +50,7 @@ class Folded:
             self.message_bytes,
             self.moved_bytes,
             self.memory_s,
+            self.host_s,
             self.peak_flops_per_s,
             self.runs,
             self.bandwidth_bytes_per_s,
@@ -83,24 +86,26 @@ def _fold(table: OperatorTable, hardware: Hardware, deployment: Deployment) -> F
         ]
     )
     offload, bandwidth = deployment.offload, hardware.bandwidth_bytes_per_s
-    seconds_per_byte = np.full((1, len(BYTE_CLASSES), len(table.rows)), 1 / bandwidth)
+    host_s = np.zeros_like(moved[:, 0])
+    near = moved[:, 1:6].sum(axis=1)
     if offload.is_used:
         layers = table.in_layers & np.isin(table.module, _QUANTIZED)
-        away = offload.weight_share * layers
-        seconds_per_byte[:, 0] = (1 - away) / bandwidth + away / offload.host_bandwidth_bytes_per_s
         # Recurrent states, which are read by rows of their own, stay on the device.
-        away = offload.kv_share * table.coefficients[Quantity.KV_READ].any(axis=-1)
-        seconds_per_byte[:, 3] = (1 - away) / bandwidth + away / offload.host_bandwidth_bytes_per_s
-    memory_s = (moved[:, 1:6] * seconds_per_byte[..., None]).sum(axis=1)
+        cached = table.coefficients[Quantity.KV_READ].any(axis=-1)
+        weights, keys = (moved[:, 1 + BYTE_CLASSES.index(q)] for q in (Quantity.WEIGHTS, Quantity.KV_READ))
+        far = weights * (offload.weight_share * layers)[:, None] + keys * (offload.kv_share * cached)[:, None]
+        host_s, near = far / offload.host_bandwidth_bytes_per_s, near - far
+    memory_s = near / bandwidth
     peak = np.where(table.multiplies, rates[table.module], rates[-1])
     runs = table.count * (1 - deployment.skipped_layer_share * table.in_layers)
     gemms = table.layer_gemms
-    surplus = table.coefficients[Quantity.FLOPS, gemms] / peak[gemms, None] - memory_s[0, gemms]
+    surplus = table.coefficients[Quantity.FLOPS, gemms] / peak[gemms, None] - (memory_s + host_s)[0, gemms]
     return Folded(
         bytes=moved[:, 1:6],
         message_bytes=moved[:, 6],
         moved_bytes=moved[:, 1:6].sum(axis=1),
         memory_s=memory_s,
+        host_s=host_s,
         peak_flops_per_s=peak[None],
         runs=runs[None],
         bandwidth_bytes_per_s=np.array([[bandwidth]]),

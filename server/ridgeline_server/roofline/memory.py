@@ -97,10 +97,6 @@ class Memory:
         return self.headroom_bytes >= 0
 
 
-ACTIVATION_LOADS = 2
-"""How many loads `activation_loads` gives."""
-
-
 class Live(NamedTuple):
     """Live activations of one sequence, bytes: in a chunk of prefill, and in a decode step at full length."""
 

@@ -140,10 +140,13 @@ def _mixer_growth(mixer: Mixer, deployment: Deployment) -> list[tuple[float, flo
                 *_indexer(indexed, dtype),
             ]
         case CompressedAttention():
-            entry = kv_bits(dtype, mixer.head_dim) / 8
+            entry = mixer.head_dim * kv_bits(dtype, mixer.head_dim) / 8
+            per_token = 1 / mixer.compress_ratio if mixer.compress_ratio else 0.0
+            indexed = mixer.indexer.kv_elements_per_token if mixer.indexer else 0
             return [
-                (mixer.window, mixer.head_dim * entry),
-                (inf, mixer.compressed_elements_per_token * entry),
+                (mixer.window, entry),
+                (inf, entry * per_token),
+                *((limit, rate * per_token) for limit, rate in _indexer(indexed, dtype)),
             ]
         case _:
             return []

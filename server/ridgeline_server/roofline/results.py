@@ -99,7 +99,7 @@ class Lever(StrEnum):
     BANDWIDTH = "bandwidth"
     """Bytes per second."""
     FLOPS = "flops"
-    """Operations per second, of all formats alike."""
+    """Operations per second of the format that most operations compute in; all formats change alike."""
 
 
 class Flip(NamedTuple):
@@ -191,7 +191,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """The analysis of one model on one device under one load."""
+    """The analysis of one model on its devices under one load."""
 
     model: Model
     hardware: Hardware

@@ -1,4 +1,4 @@
-"""Whole requests: the steps of loads, costed for many deployments at once, and the metrics they give."""
+"""Whole requests: the steps of loads, costed for many deployments at once, and what they hold in memory."""
 
 from __future__ import annotations
 

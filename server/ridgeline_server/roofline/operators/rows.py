@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
-from types import MappingProxyType
 
 from ridgeline_server.domain.tensors import ModuleClass
 from ridgeline_server.roofline.operators.variables import TOKENS, Variable
@@ -82,9 +81,6 @@ class Row:
     collective: Collective | None = None
     ranks: int = 1
     in_layers: bool = field(default=True)
-
-
-EMPTY: MappingProxyType[Variable, float] = MappingProxyType({})
 
 
 def added(*parts: Terms) -> Terms:
