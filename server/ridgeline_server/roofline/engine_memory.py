@@ -42,9 +42,11 @@ def engine_memory(
     device_bytes: float,
     tp: int = 1,
     pp: int = 1,
+    stage_devices: int | None = None,
     utilisation: float | None = None,
 ) -> EngineMemory:
-    """Memory of the GPU that holds `weights_bytes` of a model served on tp x pp GPUs.
+    """Memory of the GPU that holds `weights_bytes` of a model served on tp x pp GPUs, or on stages of
+    `stage_devices` that exchange with each other in other ways too.
 
     `device_bytes` is what the process sees in all; `utilisation` None takes the release's default. The pool
     is utilisation x device bytes less weights, peak of the profile run and memory outside of torch, and
@@ -53,7 +55,7 @@ def engine_memory(
     """
     budget = (release.memory_utilisation if utilisation is None else utilisation) * device_bytes
     activation = activation_bytes(model, release, limits, compute_dtype=compute_dtype, tp=tp)
-    non_torch = release.non_torch_bytes(tp, pp)
+    non_torch = release.non_torch_bytes(stage_devices or tp, pp)
     graphs = release.cuda_graph_bytes
     parts = (activation, non_torch, graphs) if release.counts_cuda_graphs else (activation, non_torch)
     room = budget - weights_bytes

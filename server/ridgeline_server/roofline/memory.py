@@ -169,15 +169,8 @@ def estimate_memory(
         reserved=None if taken.activations is None else taken.activations.value,
     )
     activations = taken.activations or _exactly(sought.activations(workload.input_len, today))
-    pool = Estimate(
-        *(
-            taken.usable_bytes - weights - overhead - activation
-            for overhead, activation in (
-                (taken.overhead.value, activations.value),
-                (taken.overhead.high, activations.high),
-                (taken.overhead.low, activations.low),
-            )
-        )
+    pool = taken.pool or Estimate(
+        *(taken.usable_bytes - weights - part - activations.value for part in _ends(taken.overhead))
     )
     longest = longest_context(model)
     held = deployment.parallel.attention_dp * deployment.parallel.dp
@@ -198,11 +191,12 @@ def estimate_memory(
 
 
 class _Reserved(NamedTuple):
-    """What driver and engine take; `activations` None: those of the load."""
+    """What driver and engine take; `activations` and `pool` None: what the load leaves."""
 
     usable_bytes: float
     activations: Estimate | None
     overhead: Estimate
+    pool: Estimate | None
     non_torch_bytes: float
     cuda_graph_bytes: float
     note: str
@@ -218,7 +212,7 @@ def _reserved(model: Model, scenario: Scenario, weights: float) -> _Reserved:
         usable = hardware.allocatable_bytes * (deployment.memory_utilization or 1.0)
         what = "driver, libraries and CUDA graphs" if graphs else "driver and libraries"
         note = f"no engine is stated: {what} as measured of vLLM 0.19.0 on an H100"
-        return _Reserved(usable, None, overhead, non_torch.value, graphs, note)
+        return _Reserved(usable, None, overhead, None, non_torch.value, graphs, note)
     release = match.release
     found = engine_memory(
         model,
@@ -229,6 +223,7 @@ def _reserved(model: Model, scenario: Scenario, weights: float) -> _Reserved:
         device_bytes=hardware.allocatable_bytes,
         tp=parallel.tp,
         pp=parallel.pp,
+        stage_devices=parallel.stage_devices,
         utilisation=deployment.memory_utilization,
     )
     overhead = found.non_torch_bytes
@@ -242,10 +237,16 @@ def _reserved(model: Model, scenario: Scenario, weights: float) -> _Reserved:
         found.budget_bytes,
         found.activation_bytes,
         overhead,
+        found.kv_pool_bytes,
         found.non_torch_bytes.value,
         found.cuda_graph_bytes.value,
         match.note,
     )
+
+
+def _ends(taken: Estimate) -> tuple[float, float, float]:
+    """What is taken at the value, the low and the high end of what is left."""
+    return taken.value, taken.high, taken.low
 
 
 def _exactly(value: float) -> Estimate:

@@ -9,9 +9,10 @@ import numpy as np
 
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.workload import Load, Workload
+from ridgeline_server.roofline.closed_loop import LOCKSTEP_SHARE, beside_others
 from ridgeline_server.roofline.results import Metric, Metrics
 from ridgeline_server.roofline.serving import Simulation
-from ridgeline_server.roofline.steps import attended, tokens_given
+from ridgeline_server.roofline.steps import attended
 
 RATE_METRICS = frozenset({"output_tokens_per_s", "output_tokens_per_s_per_device", "total_tokens_per_s"})
 """Metrics of which more is better."""
@@ -65,15 +66,6 @@ def power_share(attained: float) -> float:
     return IDLE_POWER_SHARE + (1 - IDLE_POWER_SHARE) * attained
 
 
-LOCKSTEP_SHARE = 0.2
-"""How far the requests of a closed loop keep in step, so that prompts arrive together and wait for each
-other: 1 would be all at once. Fitted by median error on the 1,785 closed-loop TTFTs of the PyPI package
-aiconfigurator-core 0.12.0 (silicon_sample.csv; H100 and B200; vLLM, SGLang, TensorRT-LLM): 48% off at the
-median for dense models and 56% for mixtures of experts, 79% for both without. Engines differ widely, from 0.1
-to over 1.
-"""
-
-
 class Request(NamedTuple):
     """Seconds of one request; `prefill_share` is the share of the devices' time that goes to prompts."""
 
@@ -113,30 +105,20 @@ def _request(
     decode_s: float,
     lockstep: float = 0.0,
 ) -> Request:
-    """A request under its load.
-
-    A static batch: all prompts are prefilled together, which is the TTFT; each further token adds a mean
-    decode step. In a closed loop decode goes on while prompts are prefilled: of the n requests of a device
-    the n - 1 others each put one prefill between the output tokens of a request; its own prompt goes through
-    decode steps, shares them with prompts that come at the same time, and waits, as far as requests keep in
-    step, for half of the others' prompts. It meets in any case those that its steps cannot do without: in
-    the time of one request a device does the prefills and decodes of all n.
+    """A request under its load. Of a static batch all prompts are prefilled together, which is the TTFT; each
+    further token adds a mean decode step. A closed loop of one request on a device is a batch of one.
     """
     further = workload.output_len - 1
-    sequences = 1.0
     if workload.load is Load.CLOSED_LOOP:
-        load = np.array(float(workload.batch))
-        sequences = float(attended(deployment, load, closed_loop=True).sequences)
-    if sequences > 1:
-        filling = 1 - 1 / deployment.parallel.pp
-        own_s = added_prefill_s * prompt_steps / (prompt_steps - filling)
-        given = tokens_given(deployment, workload.output_len)
-        together = max(sequences / (prompt_steps + further / given) / deployment.parallel.pp, 1.0)
-        met = max(lockstep / 2, 1 / workload.output_len) * (sequences - together)
-        tpot = decode_s + (sequences - 1) * added_prefill_s / workload.output_len
-        ttft = prompt_steps * given * decode_s + own_s + (together - 1 + met) * added_prefill_s
-        latency = ttft + further * tpot
-        return Request(ttft, tpot if further else 0.0, latency, sequences * added_prefill_s / latency)
+        batch = np.array(float(workload.batch))
+        sequences = float(attended(deployment, batch, closed_loop=True).sequences)
+        if sequences > 1:
+            beside = beside_others(
+                deployment, workload, sequences, prompt_steps, added_prefill_s, decode_s, lockstep
+            )
+            latency = beside.ttft_s + further * beside.tpot_s
+            share = sequences * added_prefill_s / latency
+            return Request(beside.ttft_s, beside.tpot_s if further else 0.0, latency, share)
     latency = prefill_s + further * decode_s
     return Request(prefill_s, decode_s if further else 0.0, latency, prefill_s / latency)
 

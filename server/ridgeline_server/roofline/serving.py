@@ -9,17 +9,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load, Workload
+from ridgeline_server.roofline.closed_loop import added_prefill
 from ridgeline_server.roofline.cost import Cost, cost_steps, live_bytes
 from ridgeline_server.roofline.drafts import draft_deployment, draft_of
 from ridgeline_server.roofline.memory import Memory, activation_loads, estimate_memory
 from ridgeline_server.roofline.operators.layer import Placement, Stage
-from ridgeline_server.roofline.operators.table import OperatorTable, operator_table
+from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.operators.variables import Steps
 from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
-from ridgeline_server.roofline.steps import Attended, Loads, attended, decode, prefill
+from ridgeline_server.roofline.steps import Attended, Loads, attended, decode, prefill, tokens_of_steps
 
 Array = NDArray[np.float64]
 
@@ -101,10 +101,10 @@ def evaluate(
     added: tuple[Array | None, Array | None, Array | None] = (None, None, None)
     if closed_loop:
         running = Loads(sequences, input_len, _rows(loads.output_len, shape))
-        added = _added_prefill(
+        added = added_prefill(
             tables[Stage.PREFILL], scenarios, running, groups, variants, (step_s, ideal_step_s)
         )
-    given = _given(deployments, loads.output_len)
+    given = tokens_of_steps(deployments, loads.output_len)
     times = Times(
         prefill_s=cost.expected_step_s * prompts.count[:, None],
         added_prefill_s=added[0],
@@ -120,47 +120,6 @@ def evaluate(
 def _rows(figures: Array, shape: tuple[int, int]) -> Array:
     """Figures of loads, one row for each scenario."""
     return figures if figures.shape == shape else np.broadcast_to(figures, shape)
-
-
-def _added_prefill(
-    table: OperatorTable,
-    scenarios: Sequence[Scenario],
-    running: Loads,
-    groups: Array,
-    variants: Sequence[Variant],
-    decode_step_s: tuple[Array, Array],
-) -> tuple[Array, Array, Array]:
-    """What one prompt adds to running decodes, expected (S, V, N) and ideal (S, N), and the steps that it
-    goes through: its prefill, less what a step costs that computes next to nothing, for those of its steps
-    that a decode step, of so many expected and ideal seconds, pays already.
-
-    Where requests take fewer steps than there are others, several prompts share a step as far as chunks let
-    them; and steps beyond those of the decode cost what they cost alone.
-    """
-    deployments = [scenario.deployment for scenario in scenarios]
-    alone = prefill(deployments, np.ones_like(running.batch), running.input_len, groups).count
-    given = _given(deployments, running.output_len)
-    stages = deployments[0].parallel.pp
-    together = np.maximum(running.batch / (alone + (running.output_len - 1) / given), stages)
-    prompts = prefill(deployments, together, running.input_len, groups)
-    cost = cost_steps(table, scenarios, Stage.PREFILL, prompts.steps, variants)
-    one, nothing = np.ones_like(alone), np.zeros_like(alone)
-    least = Steps(one, one, one, nothing, nothing, one)
-    floor = cost_steps(table, scenarios, Stage.PREFILL, least, variants)
-    filling = 1 - 1 / stages
-    steps = (prompts.count - filling) / together
-    paid = np.minimum(steps, (alone + (running.output_len - 1) / given) / running.batch)
-    least_s, ideal_least_s = map(np.minimum, (floor.expected_step_s, floor.ideal_step_s), decode_step_s)
-    ideal = np.maximum(cost.ideal_step_s * steps - ideal_least_s * paid, 0.0)
-    expected = cost.expected_step_s * steps[:, None] - least_s * paid[:, None]
-    return np.maximum(expected, ideal[:, None]), ideal, alone
-
-
-def _given(deployments: Sequence[Deployment], output_len: Array) -> Array:
-    """Tokens that a decode step gives each sequence, no more than are left after the first; (S, N)."""
-    given = np.array([d.tokens_per_step for d in deployments])[:, None]
-    fewer: Array = np.minimum(given, np.maximum(output_len - 1, 1))
-    return fewer
 
 
 def _joined(first: Steps, second: Steps) -> Steps:

@@ -134,6 +134,10 @@ def attended(deployment: Deployment, batch: Array, *, closed_loop: bool = False)
     return Attended(sequences, replica / sequences)
 
 
-def tokens_given(deployment: Deployment, output_len: float) -> float:
-    """Tokens that a decode step gives each sequence on average, no more than are left after the first."""
-    return min(deployment.tokens_per_step, max(output_len - 1, 1))
+def tokens_of_steps(deployments: Sequence[Deployment], output_len: Array) -> Array:
+    """Tokens that a decode step gives each sequence on average, no more than are left after the first; shape
+    (S, N) for outputs of that shape, or of (1, N).
+    """
+    given = _column(d.tokens_per_step for d in deployments)
+    fewer: Array = np.minimum(given, np.maximum(output_len - 1, 1))
+    return fewer

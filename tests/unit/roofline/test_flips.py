@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import replace
 from math import log
 
@@ -78,7 +78,7 @@ def test_at_a_flip_the_named_bound_holds_and_just_before_it_todays(question: Que
 
 def peak_of_most_operations(question: Question, stage: Stage) -> float:
     """The rate that most of a stage's FLOPs are computed at: that of a format, doubled by sparsity."""
-    flops: Counter[float] = Counter()
+    flops: dict[float, float] = defaultdict(float)
     for o in told(question, stage).operators:
         flops[o.ridge_point * question.hardware.bandwidth_bytes_per_s] += o.occurrences * o.flops
     return max(flops, key=lambda rate: flops[rate])

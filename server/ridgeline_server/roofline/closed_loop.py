@@ -1,0 +1,118 @@
+"""A closed loop: what running decodes and the prompts of new requests do to each other.
+
+n requests of a device are in flight at any time, each with a prompt of c steps (its chunks) and an output of
+L tokens, g of them from a decode step of t_d seconds a token. While one of them runs, each of the n - 1
+others ends once and is replaced: the device prefills n prompts. t_p is what one prompt adds to steps that run
+anyway: its prefill alone, less what a step costs that computes next to nothing, which the running decode pays
+already. So
+
+    TPOT = t_d + (n - 1) t_p / L
+    TTFT = c g t_d + t_p + (together - 1 + met) t_p
+
+since a request waits for the steps of its own prompt, for its prefill, for the prompts that share a step with
+it (n over the steps of a request, where it has fewer steps than there are requests), and for those that it
+meets: half of the others as far as requests keep in step, or 1/L of them, without which the device would do
+less than n prefills in the time of a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.workload import Workload
+from ridgeline_server.roofline.cost import cost_steps
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.operators.table import OperatorTable
+from ridgeline_server.roofline.operators.variables import Steps
+from ridgeline_server.roofline.scenario import Scenario, Variant
+from ridgeline_server.roofline.steps import Loads, prefill, tokens_of_steps
+
+Array = NDArray[np.float64]
+
+LOCKSTEP_SHARE = 0.2
+"""How far the requests of a closed loop keep in step, so that prompts arrive together and wait for each
+other: 1 would be all at once. Fitted by median error on the 1,785 closed-loop TTFTs of the PyPI package
+aiconfigurator-core 0.12.0 (silicon_sample.csv; H100 and B200; vLLM, SGLang, TensorRT-LLM): 48% off at the
+median for dense models and 56% for mixtures of experts, 79% for both without. Engines differ widely, from 0.1
+to over 1.
+"""
+
+
+def _together(sequences: Array, steps_of_request: Array, stages: int) -> Array:
+    """Prompts that are prefilled in one pass: as many as there are requests for each step that one takes, one
+    for each pipeline stage at least.
+    """
+    shared: Array = np.maximum(sequences / steps_of_request, stages)
+    return shared
+
+
+def added_prefill(
+    table: OperatorTable,
+    scenarios: Sequence[Scenario],
+    running: Loads,
+    groups: Array,
+    variants: Sequence[Variant],
+    decode_step_s: tuple[Array, Array],
+) -> tuple[Array, Array, Array]:
+    """What one prompt adds to running decodes, expected (S, V, N) and ideal (S, N), and the steps that it
+    goes through: its prefill, less what a step costs that computes next to nothing, for those of its steps
+    that a decode step, of so many expected and ideal seconds, pays already.
+
+    Where requests take fewer steps than there are others, several prompts share a step as far as chunks let
+    them; and steps beyond those of the decode cost what they cost alone.
+    """
+    deployments = [scenario.deployment for scenario in scenarios]
+    alone = prefill(deployments, np.ones_like(running.batch), running.input_len, groups).count
+    given = tokens_of_steps(deployments, running.output_len)
+    stages = deployments[0].parallel.pp
+    further = (running.output_len - 1) / given
+    together = _together(running.batch, alone + further, stages)
+    prompts = prefill(deployments, together, running.input_len, groups)
+    cost = cost_steps(table, scenarios, Stage.PREFILL, prompts.steps, variants)
+    one, nothing = np.ones_like(alone), np.zeros_like(alone)
+    least = Steps(one, one, one, nothing, nothing, one)
+    floor = cost_steps(table, scenarios, Stage.PREFILL, least, variants)
+    filling = 1 - 1 / stages
+    steps = (prompts.count - filling) / together
+    paid = np.minimum(steps, (alone + further) / running.batch)
+    least_s, ideal_least_s = map(np.minimum, (floor.expected_step_s, floor.ideal_step_s), decode_step_s)
+    ideal = np.maximum(cost.ideal_step_s * steps - ideal_least_s * paid, 0.0)
+    expected = cost.expected_step_s * steps[:, None] - least_s * paid[:, None]
+    return np.maximum(expected, ideal[:, None]), ideal, alone
+
+
+class Beside(NamedTuple):
+    """Seconds of a request beside others in a closed loop."""
+
+    ttft_s: float
+    tpot_s: float
+
+
+def beside_others(
+    deployment: Deployment,
+    workload: Workload,
+    sequences: float,
+    prompt_steps: float,
+    added_prefill_s: float,
+    decode_s: float,
+    lockstep: float,
+) -> Beside:
+    """A request beside `sequences` - 1 others on its device; `prompt_steps` are the steps of its own prompt,
+    `added_prefill_s` what a prompt adds, `decode_s` a decode step for each token that it gives. Of a pipeline
+    a prompt holds up one stage; it goes through all of them itself.
+    """
+    stages, output_len = deployment.parallel.pp, float(workload.output_len)
+    (given,) = tokens_of_steps([deployment], np.array([[output_len]])).ravel().tolist()
+    steps = prompt_steps + (output_len - 1) / given
+    together = float(_together(np.array(sequences), np.array(steps), stages)) / stages
+    own_s = added_prefill_s * prompt_steps / (prompt_steps - (1 - 1 / stages))
+    met = max(lockstep / 2, 1 / output_len) * (sequences - together)
+    return Beside(
+        ttft_s=prompt_steps * given * decode_s + own_s + (together - 1 + met) * added_prefill_s,
+        tpot_s=decode_s + (sequences - 1) * added_prefill_s / output_len,
+    )
