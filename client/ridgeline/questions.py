@@ -203,7 +203,7 @@ def _deployment(options: DeploymentOptions, checks: Checks) -> common_pb2.Deploy
             checks.choice("deployment.attention", _ATTENTION, stated.get("attention", "fused"))
         ),
         module_formats=_module_formats(stated.get("module_formats", {}), checks),
-        sparse_weights=bool(stated.get("sparse_weights", False)),
+        sparse_weights=checks.flag("deployment.sparse_weights", stated.get("sparse_weights") or False),
     )
     for name, field in _WHOLE.items():
         if name in stated:

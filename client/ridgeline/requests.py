@@ -70,6 +70,13 @@ class Checks:
             self.add(path, "is too large for a floating-point number")
         return 0.0
 
+    def flag(self, path: str, value: object) -> bool:
+        """True or false; false after noting a violation."""
+        if isinstance(value, bool):
+            return value
+        self.add(path, f"is {value!r}; give True or False")
+        return False
+
     def choice(self, path: str, enum: EnumDescriptor, value: object) -> int:
         """The number of an enum's value; 0 after noting a violation."""
         number = enum_number(enum, value) if isinstance(value, str) else None

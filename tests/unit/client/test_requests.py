@@ -258,6 +258,7 @@ def test_what_contradicts_itself_is_told_with_everything_else(client: Client, re
             concurrency=3,
             tp=1.5,  # type: ignore[arg-type]
             prefix_hit_rate="often",  # type: ignore[arg-type]
+            sparse_weights="no",  # type: ignore[arg-type]
             module_formats={"mlp": "int5", "experts": "g64"},
             acceptance_rate=0.5,
         )
@@ -266,6 +267,7 @@ def test_what_contradicts_itself_is_told_with_everything_else(client: Client, re
         "workload.concurrency",
         "deployment.module_formats.mlp",
         "deployment.module_formats.experts",
+        "deployment.sparse_weights",
         "deployment.parallel.tp",
         "deployment.prefix_hit_rate",
         "deployment.speculation.acceptance_rate",
