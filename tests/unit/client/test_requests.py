@@ -203,6 +203,7 @@ def test_no_field_of_a_deployment_is_left_without_an_option(client: Client, reco
     }
     stated |= dict.fromkeys(("weights", "lm_head", "activations", "kv"), "int8") | {"attention": "fused"}
     stated |= {"module_formats": {"mlp": "fp8:g1:fp8"}, "draft": "small", "engine": "vllm@1"}
+    stated["sparse_weights"] = True
     client.analyze("m", "h", input_len=1, **stated)
     ((_, request),) = recorder.sent
 
