@@ -260,7 +260,7 @@ def least_decode_bytes(question: Question) -> float:
             if t.kind is TensorKind.MATRIX
         )
         cache = sum(
-            min(keys, mixer.window or keys) * mixer.kv_elements_per_token
+            min(keys, mixer.window or getattr(mixer, "chunk", None) or keys) * mixer.kv_elements_per_token
             for mixer in kind.mixers
             if isinstance(mixer, Attention | LatentAttention) and mixer.indexer is None
         )
