@@ -37,7 +37,7 @@ Array = NDArray[np.float64]
 LOCKSTEP_SHARE = 0.2
 """How far the requests of a closed loop keep in step, so that prompts arrive together and wait for each
 other: 1 would be all at once. Fitted by median error on the 1,785 closed-loop TTFTs of the PyPI package
-aiconfigurator-core 0.12.0 (silicon_sample.csv; H100 and B200; vLLM, SGLang, TensorRT-LLM): 48% off at the
+aiconfigurator-core 0.12.0 (silicon_sample.csv; H100 and B200; vLLM, SGLang, TensorRT-LLM): 46% off at the
 median for dense models and 56% for mixtures of experts, 79% for both without. Engines differ widely, from 0.1
 to over 1.
 """
