@@ -71,15 +71,10 @@ class Offload:
 NO_OFFLOAD = Offload()
 
 
-@dataclass(frozen=True)
-class Deployment:
-    """A complete statement of how a model is served.
-
-    `weight_dtype` is the storage of the layers' matrices, in groups of `weight_group_size` with
-    `weight_scale_bits` each, `lm_head_dtype` that of lm_head and the input embedding, `activation_dtype` the
-    operands that enter the layers' weight GEMMs; all other activations stay in `compute_dtype`, the 16-bit
-    (or fp32) format of the model. `formats` are those of module classes that differ. `sparse_weights`: two of
-    four weights are zero, and a unit skips them.
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What is stated of a deployment and needs no filling in. `sparse_weights`: two of four weights are zero,
+    and a unit skips them.
 
     A prefill runs in steps of at most `chunk_tokens` (None: all prompts in one). `prefix_hit_rate` is the
     share of a prompt whose keys and values are cached already, `kv_keep_ratio` the share of a sequence's keys
@@ -88,15 +83,7 @@ class Deployment:
     is balanced.
     """
 
-    weight_dtype: Dtype
-    weight_group_size: int
-    lm_head_dtype: Dtype
-    activation_dtype: Dtype
-    kv_dtype: Dtype
-    compute_dtype: Dtype
     attention: AttentionKernel = AttentionKernel.FUSED
-    weight_scale_bits: float = GROUP_SCALE_BITS
-    formats: tuple[WeightFormat, ...] = ()
     parallel: Parallelism = ONE_DEVICE
     chunk_tokens: int | None = None
     prefix_hit_rate: float = 0.0
@@ -109,6 +96,26 @@ class Deployment:
     node_bandwidth_bytes_per_s: float = NODE_BANDWIDTH_BYTES_PER_S
     engine: EngineMatch | None = None
     memory_utilization: float | None = None
+
+
+@dataclass(frozen=True)
+class Deployment(Serving):
+    """A complete statement of how a model is served.
+
+    `weight_dtype` is the storage of the layers' matrices, in groups of `weight_group_size` with
+    `weight_scale_bits` each, `lm_head_dtype` that of lm_head and the input embedding, `activation_dtype` the
+    operands that enter the layers' weight GEMMs; all other activations stay in `compute_dtype`, the 16-bit
+    (or fp32) format of the model. `formats` are those of module classes that differ.
+    """
+
+    weight_dtype: Dtype
+    weight_group_size: int
+    lm_head_dtype: Dtype
+    activation_dtype: Dtype
+    kv_dtype: Dtype
+    compute_dtype: Dtype
+    weight_scale_bits: float = GROUP_SCALE_BITS
+    formats: tuple[WeightFormat, ...] = ()
 
     def __hash__(self) -> int:
         # Deployments key caches that every question asks; equality still compares everything.
@@ -191,7 +198,7 @@ class Deployment:
 
 
 @dataclass(frozen=True)
-class DeploymentRequest:
+class DeploymentRequest(Serving):
     """What a user states of a deployment; None takes the checkpoint's own format, or what Deployment has.
 
     `formats` state module classes apart from `weight_dtype`, such as the experts alone.
@@ -202,17 +209,4 @@ class DeploymentRequest:
     lm_head_dtype: Dtype | None = None
     activation_dtype: Dtype | None = None
     kv_dtype: Dtype | None = None
-    attention: AttentionKernel = AttentionKernel.FUSED
     formats: tuple[WeightFormat, ...] = ()
-    parallel: Parallelism = ONE_DEVICE
-    chunk_tokens: int | None = None
-    prefix_hit_rate: float = 0.0
-    kv_keep_ratio: float = 1.0
-    speculation: Speculation | None = None
-    offload: Offload = NO_OFFLOAD
-    sparse_weights: bool = False
-    skipped_layer_share: float = 0.0
-    expert_popularity_spread: float = 0.0
-    node_bandwidth_bytes_per_s: float = NODE_BANDWIDTH_BYTES_PER_S
-    engine: EngineMatch | None = None
-    memory_utilization: float | None = None

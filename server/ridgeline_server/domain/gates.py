@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment, DeploymentRequest
+from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment, Serving
 from ridgeline_server.domain.dtypes import SIXTEEN_BIT, Dtype
 from ridgeline_server.domain.errors import FieldViolation
 from ridgeline_server.domain.hardware import Hardware
@@ -25,7 +25,7 @@ MAX_DEVICES = 4096
 MAX_DRAFTED = 64
 
 
-def check_stated(stated: Deployment | DeploymentRequest) -> Iterator[FieldViolation]:
+def check_stated(stated: Serving) -> Iterator[FieldViolation]:
     """What is wrong with a deployment whatever the model and the device are."""
     yield from _degrees(stated.parallel)
     yield from _shares(stated)
@@ -146,7 +146,7 @@ def _nearest(wanted: int, limit: int, works: Callable[[int], bool]) -> str:
     return " or ".join(str(degree) for degree in (below, above) if degree is not None)
 
 
-def _shares(stated: Deployment | DeploymentRequest) -> Iterator[FieldViolation]:
+def _shares(stated: Serving) -> Iterator[FieldViolation]:
     shares = (
         ("prefix_hit_rate", stated.prefix_hit_rate, 0.0, 1.0),
         ("kv_keep_ratio", stated.kv_keep_ratio, 1e-6, 1.0),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from ridgeline_server.domain.deployment import (
     OUTER_MODULES,
     QUANTIZED_MODULES,
     Deployment,
     DeploymentRequest,
+    Serving,
 )
 from ridgeline_server.domain.dtypes import (
     ACTIVATION_DTYPES,
@@ -66,20 +67,8 @@ def resolve_deployment(request: DeploymentRequest, model: Model, hardware: Hardw
         activation_dtype=activation,
         kv_dtype=request.kv_dtype or compute,
         compute_dtype=compute,
-        attention=request.attention,
         weight_scale_bits=scale_bits,
-        parallel=request.parallel,
-        chunk_tokens=request.chunk_tokens,
-        prefix_hit_rate=request.prefix_hit_rate,
-        kv_keep_ratio=request.kv_keep_ratio,
-        speculation=request.speculation,
-        offload=request.offload,
-        sparse_weights=request.sparse_weights,
-        skipped_layer_share=request.skipped_layer_share,
-        expert_popularity_spread=request.expert_popularity_spread,
-        node_bandwidth_bytes_per_s=request.node_bandwidth_bytes_per_s,
-        engine=request.engine,
-        memory_utilization=request.memory_utilization,
+        **{stated.name: getattr(request, stated.name) for stated in fields(Serving)},
     )
     if own:
         deployment = replace(deployment, formats=tuple(_of_checkpoint(request, deployment, model, hardware)))
