@@ -28,6 +28,7 @@ BOUND_MARKERS = {"memory": "s", "compute": "^", "latency": "v", "communication":
 SMALL_POINTS = 8.5
 DASHED = (0, (4, 3))
 TITLE_COLUMNS = 86
+TEXT_COLUMNS = 150
 MEMORY_SHOWN = 1.5
 """How far the memory axis reaches, in multiples of the usable memory; what is beyond is cut."""
 
@@ -158,7 +159,8 @@ def _words(picture: Figure, figure: CurveFigure, title: list[str]) -> None:
     """Question and circumstances above, legend and remarks below."""
     picture.text(0.015, 0.982, "\n".join(title), fontsize=13.5, fontweight="bold", color=INK, va="top")
     under = 0.95 - 0.028 * (len(title) - 1)
-    picture.text(0.015, under, figure.subtitle, fontsize=SMALL_POINTS + 0.5, color=QUIET, va="top")
+    subtitle = textwrap.fill(figure.subtitle, TEXT_COLUMNS)
+    picture.text(0.015, under, subtitle, fontsize=SMALL_POINTS + 0.5, color=QUIET, va="top")
     handles = list(_handles(figure))
     picture.legend(
         handles=handles,
@@ -168,7 +170,7 @@ def _words(picture: Figure, figure: CurveFigure, title: list[str]) -> None:
         fontsize=SMALL_POINTS,
         columnspacing=1.4,
     )
-    remarks = textwrap.fill("  ".join(figure.remarks), 150)
+    remarks = textwrap.fill("  ".join(figure.remarks), TEXT_COLUMNS)
     picture.text(0.018, 0.008, remarks, fontsize=SMALL_POINTS, color=QUIET, va="bottom")
 
 

@@ -30,6 +30,7 @@ LARGEST_AREA = 320.0
 """Marker areas, square points, of a time share of 0 and of 1. On one spot a circle shows around a diamond."""
 LABEL_POINTS = 8.5
 LABEL_COLUMNS = 48
+SUBTITLE_COLUMNS = 150
 LABEL_GAP = 6.0
 """Pixels between a marker and its name, and half of what a name may be away before a line leads to it."""
 
@@ -77,7 +78,8 @@ def _words(picture: Figure, figure: RooflineFigure) -> None:
     """Question, answer and circumstances above the axes; how to read the marks below."""
     picture.text(0.015, 0.975, figure.title, fontsize=15, fontweight="bold", color=INK, va="top")
     picture.text(0.015, 0.928, figure.answer, fontsize=11, color=INK, va="top")
-    picture.text(0.015, 0.892, figure.subtitle, fontsize=LABEL_POINTS, color=QUIET, va="top")
+    subtitle = textwrap.fill(figure.subtitle, SUBTITLE_COLUMNS)
+    picture.text(0.015, 0.897, subtitle, fontsize=LABEL_POINTS, color=QUIET, va="top")
     handles = [
         Line2D([], [], linestyle="none", marker=MARKERS[stage], color=STAGE_COLOURS[stage], label=stage)
         for stage in dict.fromkeys(cluster.stage for cluster in figure.clusters)
