@@ -25,6 +25,9 @@ QUESTIONS = [
     pytest.param("gemma-2-27b", "h100-sxm", {"input_len": 6000, "batch": 16}, id="two-layer-kinds"),
     pytest.param("opt-6.7b", "t4", {"input_len": 512}, id="old-device"),
     pytest.param("llama-3.1-8b", "mi300x", {"input_len": 30000}, id="many-formats"),
+    pytest.param(
+        "deepseek-v3", "h200-sxm", {"input_len": 2000, "concurrency": 64, "tp": 8}, id="long-question"
+    ),
     pytest.param("qwen2-0.5b", "xeon-8480p", {"input_len": 1, "output_len": 1}, id="tiny"),
 ]
 
@@ -108,6 +111,9 @@ CURVES = [
     pytest.param("batch", {"today": {}}, id="one"),
     pytest.param("context", {"today": {"ideal": True}}, id="ideal"),
     pytest.param("output", {"today": {}}, id="output"),
+    pytest.param(
+        "batch", {"today": {"tp": 4, "weights": "int4", "kv": "int8", "ideal": True}}, id="long-question"
+    ),
     pytest.param(
         "batch",
         {
