@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from typing import Any
 
+from ridgeline_server.domain.confidence import Confidence
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, OperatorClass
 from ridgeline_server.domain.hardware import Hardware
-from ridgeline_server.store.entries import Confidence, FigureSource, HardwareEntry, ModelEntry, ProfileEntry
+from ridgeline_server.domain.measurement import MeasuredMetric, Measurement, Phase
+from ridgeline_server.store.entries import FigureSource, HardwareEntry, ModelEntry, ProfileEntry
 
 LLAMA_CONFIG = {
     "model_type": "llama",
@@ -85,3 +88,20 @@ def profile(entry_id: str = "x100-gemm", *aliases: str, launch_us: float = 3.0) 
         ),
         aliases=aliases,
     )
+
+
+def measurement(measurement_id: str, **changes: Any) -> Measurement:
+    """What somebody measured: 32 requests in one batch on one device."""
+    stated: dict[str, Any] = {
+        "source": "a table",
+        "engine": "vllm",
+        "model_id": "o/m",
+        "hardware_id": "x100",
+        "phase": Phase.STATIC_BATCH,
+        "isl": 1024,
+        "osl": 128,
+        "batch": 32,
+        "metric": MeasuredMetric.OUTPUT_TOK_S_TOTAL,
+        "value": 1234.5,
+    }
+    return Measurement(id=measurement_id, **(stated | changes))

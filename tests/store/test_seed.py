@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import update
 
 import ridgeline_catalog
+from ridgeline_server.domain.confidence import Confidence
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.store import builtin as builtin_module
 from ridgeline_server.store.builtin import (
@@ -23,7 +24,7 @@ from ridgeline_server.store.builtin import (
     read_builtin_catalog,
 )
 from ridgeline_server.store.catalog_store import CatalogStore
-from ridgeline_server.store.entries import Confidence, HardwareEntry, ModelEntry, Origin, ProfileEntry
+from ridgeline_server.store.entries import HardwareEntry, ModelEntry, Origin, ProfileEntry
 from ridgeline_server.store.errors import NotFoundError
 from ridgeline_server.store.listing import Listing, ModelFilter
 from ridgeline_server.store.seed import SeedOutcome, seed, seed_differences

@@ -13,11 +13,11 @@ from importlib.resources import files
 from typing import Any
 
 import ridgeline_catalog
+from ridgeline_server.domain.confidence import Confidence
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, OperatorClass
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.store.entries import (
-    Confidence,
     E,
     FigureSource,
     HardwareEntry,

@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Generic, TypeVar
 
+from ridgeline_server.domain.confidence import Confidence
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.efficiency import EfficiencyProfile
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
@@ -22,14 +23,6 @@ class Origin(StrEnum):
 
     BUILTIN = "builtin"
     USER = "user"
-
-
-class Confidence(StrEnum):
-    """How much a figure can be trusted."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
 
 
 @dataclass(frozen=True)

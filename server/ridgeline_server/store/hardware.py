@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import Row, Table
 
+from ridgeline_server.domain.confidence import Confidence
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.store import tables
-from ridgeline_server.store.entries import Confidence, FigureSource, HardwareEntry, Origin
+from ridgeline_server.store.entries import FigureSource, HardwareEntry, Origin
 from ridgeline_server.store.errors import Resource
 from ridgeline_server.store.repository import Repository, Rows
 

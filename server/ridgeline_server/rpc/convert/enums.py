@@ -13,13 +13,16 @@ from ridgeline.v1 import (
     analysis_service_pb2,
     common_pb2,
     efficiency_profile_pb2,
+    measurement_pb2,
     recommendation_service_pb2,
     types_pb2,
 )
 from ridgeline_server.advisor import results as advice
+from ridgeline_server.domain.confidence import Confidence
 from ridgeline_server.domain.deployment import AttentionKernel, CostBasis
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import OperatorClass, ProfileLevel
+from ridgeline_server.domain.measurement import MeasuredMetric, Phase, Tier
 from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline import results as analysis
 from ridgeline_server.roofline.operators.layer import Stage
@@ -54,7 +57,7 @@ class EnumMap(Generic[E]):
 DTYPE = EnumMap(types_pb2.Dtype.DESCRIPTOR, "DTYPE", Dtype)
 STAGE = EnumMap(types_pb2.Stage.DESCRIPTOR, "STAGE", Stage)
 BOUND = EnumMap(types_pb2.Bound.DESCRIPTOR, "BOUND", analysis.Bound)
-CONFIDENCE = EnumMap(types_pb2.Confidence.DESCRIPTOR, "CONFIDENCE", entries.Confidence)
+CONFIDENCE = EnumMap(types_pb2.Confidence.DESCRIPTOR, "CONFIDENCE", Confidence)
 ORIGIN = EnumMap(types_pb2.Origin.DESCRIPTOR, "ORIGIN", entries.Origin)
 ATTENTION = EnumMap(common_pb2.AttentionKernel.DESCRIPTOR, "ATTENTION_KERNEL", AttentionKernel)
 DRAFT = EnumMap(common_pb2.Draft.DESCRIPTOR, "DRAFT", Draft)
@@ -67,3 +70,6 @@ GOAL = EnumMap(recommendation_service_pb2.Goal.DESCRIPTOR, "GOAL", advice.Goal)
 VERDICT = EnumMap(recommendation_service_pb2.Verdict.DESCRIPTOR, "VERDICT", advice.Verdict)
 REASON_CODE = EnumMap(recommendation_service_pb2.ReasonCode.DESCRIPTOR, "REASON_CODE", advice.ReasonCode)
 EFFORT = EnumMap(recommendation_service_pb2.Effort.DESCRIPTOR, "EFFORT", advice.Effort)
+PHASE = EnumMap(measurement_pb2.MeasurementPhase.DESCRIPTOR, "MEASUREMENT_PHASE", Phase)
+MEASURED_METRIC = EnumMap(measurement_pb2.MeasurementMetric.DESCRIPTOR, "MEASUREMENT_METRIC", MeasuredMetric)
+TIER = EnumMap(measurement_pb2.MeasurementTier.DESCRIPTOR, "MEASUREMENT_TIER", Tier)
