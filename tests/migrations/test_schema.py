@@ -92,6 +92,7 @@ def test_names_sort_by_their_bytes_whatever_the_locale_of_the_server(engine: Eng
         "hardware.id": "C",
         "models.id": "C",
         "efficiency_profiles.id": "C",
+        "measurements.id": "C",
         "hardware_names.name_key": "C",
         "model_names.name_key": "C",
         "efficiency_profile_names.name_key": "C",

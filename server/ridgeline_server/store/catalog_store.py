@@ -1,4 +1,4 @@
-"""The stored catalog: the repositories of one database."""
+"""The stored catalog and the measurements: the repositories of one database."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from ridgeline_server.store.database import LOCK_TIMEOUT_S, Database
 from ridgeline_server.store.hardware import HardwareRepository
+from ridgeline_server.store.measurements import MeasurementRepository
 from ridgeline_server.store.models import ModelRepository
 from ridgeline_server.store.profiles import ProfileRepository
 from ridgeline_server.store.repository import Repository
@@ -23,10 +24,11 @@ class CatalogStore:
         self.hardware = HardwareRepository(self.database)
         self.models = ModelRepository(self.database)
         self.profiles = ProfileRepository(self.database)
+        self.measurements = MeasurementRepository(self.database)
 
     @property
     def repositories(self) -> tuple[Repository[Any], ...]:
-        """All of them."""
+        """Those of the catalog's entries, which have revisions."""
         return (self.hardware, self.models, self.profiles)
 
     def revision(self) -> int:

@@ -295,6 +295,24 @@ class Database:
                 self._commit_count += 1
 
     @contextmanager
+    def recording(self, *, dry_run: bool = False) -> Iterator[Connection]:
+        """A transaction that writes what is no part of the catalog's revisions, committed at the end of the
+        block unless it is a dry run. It makes no revision.
+
+        Such writers follow one another as those of the catalog do, and share their turns and their lock.
+        """
+        with (
+            translated_failures(self.location),
+            self._own_turn(),
+            self._writer.connect() as connection,
+            connection.begin() as transaction,
+        ):
+            connection.execute(update(catalog_state).values(revision=catalog_state.c.revision))
+            yield connection
+            if dry_run:
+                transaction.rollback()
+
+    @contextmanager
     def _own_turn(self) -> Iterator[None]:
         with ExitStack() as stack:
             try:

@@ -52,6 +52,28 @@ class NameTakenError(StoreError):
         )
 
 
+class MeasurementsNotFoundError(StoreError):
+    """No measurement has one of the ids."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self.ids = tuple(ids)
+        told = ", ".join(repr(name if len(name) <= 100 else f"{name[:100]}...") for name in self.ids[:5])
+        more = f" and {len(self.ids) - 5:,} more" if len(self.ids) > 5 else ""
+        super().__init__(f"no measurement has the id {told}{more}; list those that there are")
+
+
+class MeasurementTakenError(StoreError):
+    """The id of a measurement belongs to another one, from which it differs in `fields`."""
+
+    def __init__(self, measurement_id: str, fields: Sequence[str], *, in_batch: bool) -> None:
+        self.measurement_id = measurement_id
+        where = "an earlier measurement of the same import" if in_batch else "a stored measurement"
+        remedy = "give another id" if in_batch else "give another id, or replace the stored one"
+        super().__init__(
+            f"the id {measurement_id!r} belongs to {where} that differs in {', '.join(fields)}; {remedy}"
+        )
+
+
 class EtagMismatchError(StoreError):
     """The entry changed since the caller read it.
 

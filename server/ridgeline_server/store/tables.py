@@ -1,9 +1,10 @@
-"""The tables of the catalog. Migrations create them; a test holds this description against those.
+"""The tables of the database. Migrations create them; a test holds this description against those.
 
-Entries are kept in versions: a row holds an entry from the revision that wrote it, `since_revision`, until
-the one that replaced or removed it, `until_revision`, which is null while the version is current. What is
-stated of an entry never changes in its row, so that any revision of the catalog can be read again: a write
-sets `until_revision`, and seeding brings computed columns up to how its release reads configs.
+Entries of the catalog are kept in versions: a row holds an entry from the revision that wrote it,
+`since_revision`, until the one that replaced or removed it, `until_revision`, which is null while the version
+is current. What is stated of an entry never changes in its row, so that any revision of the catalog can be
+read again: a write sets `until_revision`, and seeding brings computed columns up to how its release reads
+configs.
 """
 
 from __future__ import annotations
@@ -299,3 +300,52 @@ efficiency_profiles = Table(
 )
 
 efficiency_profile_names = _names(efficiency_profiles, "efficiency_profile_names", "profile_id")
+
+measurements = Table(
+    "measurements",
+    metadata,
+    Column("id", KEY, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("source_group", KEY, nullable=False),
+    Column("engine", KEY, nullable=False),
+    Column("engine_version", String, nullable=False),
+    Column("model_id", KEY, nullable=False),
+    Column("model_published", Text, nullable=False),
+    Column("hardware_id", KEY, nullable=False),
+    Column("hardware_published", Text, nullable=False),
+    Column("n_devices", Integer),
+    Column("tp", Integer),
+    Column("pp", Integer),
+    Column("ep", Integer),
+    Column("attention_dp", Integer),
+    Column("moe_tp", Integer),
+    Column("weight_dtype", String, nullable=False),
+    Column("weight_format", String, nullable=False),
+    Column("act_dtype", String, nullable=False),
+    Column("kv_dtype", String, nullable=False),
+    Column("phase", String, nullable=False),
+    Column("isl", Integer),
+    Column("osl", Integer),
+    Column("past_tokens", Integer),
+    Column("batch", Integer),
+    Column("concurrency", Integer),
+    Column("request_rate", Double),
+    Column("metric", String, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("confidence", String),
+    Column("tier", String),
+    Column("ambiguous", Text, nullable=False),
+    Column("notes", Text, nullable=False),
+    Column("principal", String, nullable=False),
+    Column("create_time", UtcDateTime, nullable=False),
+    Column("update_time", UtcDateTime, nullable=False),
+    *_positive("request_rate", "value"),
+    CheckConstraint("batch IS NULL OR concurrency IS NULL", name="batch_or_concurrency"),
+    CheckConstraint("batch IS NULL OR request_rate IS NULL", name="batch_or_request_rate"),
+    CheckConstraint("concurrency IS NULL OR request_rate IS NULL", name="concurrency_or_request_rate"),
+    # One for each filter that may pick few of many, with the id, which is the order of lists.
+    Index("ix_measurements_hardware_id", "hardware_id", "id"),
+    Index("ix_measurements_model_id", "model_id", "id"),
+    Index("ix_measurements_source_group", "source_group", "id"),
+)
+"""Evidence, and no part of the catalog's revisions: what it names need not be in the catalog."""
