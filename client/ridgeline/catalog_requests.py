@@ -104,7 +104,7 @@ def hardware_list(
         order_by=checks.text("order_by", order_by),
         catalog_revision=checks.whole("catalog_revision", catalog_revision),
     )
-    return request, _limit(limit, checks)
+    return request, read_limit(limit, checks)
 
 
 def model_list(
@@ -139,7 +139,7 @@ def model_list(
         order_by=checks.text("order_by", order_by),
         catalog_revision=checks.whole("catalog_revision", catalog_revision),
     )
-    return request, _limit(limit, checks)
+    return request, read_limit(limit, checks)
 
 
 def profile_list(
@@ -151,7 +151,7 @@ def profile_list(
         order_by=checks.text("order_by", order_by),
         catalog_revision=checks.whole("catalog_revision", catalog_revision),
     )
-    return request, _limit(limit, checks)
+    return request, read_limit(limit, checks)
 
 
 def change_list(
@@ -171,7 +171,7 @@ def change_list(
         after_revision=checks.whole("after_revision", after_revision),
         principal=checks.text("principal", principal),
     )
-    return request, _limit(limit, checks)
+    return request, read_limit(limit, checks)
 
 
 def to_import(source: object) -> catalog.EntryToImport:
@@ -212,7 +212,8 @@ def _origin(origin: str | None, checks: Checks) -> types_pb2.Origin.ValueType:
     )
 
 
-def _limit(limit: int | None, checks: Checks) -> int | None:
+def read_limit(limit: int | None, checks: Checks) -> int | None:
+    """Where a list ends; None for its own end. Raises InvalidArgumentError with all that was noted."""
     if limit is not None and checks.whole("limit", limit) < 1:
         checks.add("limit", f"is {limit}; give 1 or more, or None for all")
     checks.raise_if_any()

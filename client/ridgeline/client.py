@@ -10,6 +10,7 @@ from typing import Self
 from ridgeline.calls.base import Transport
 from ridgeline.calls.catalog import CatalogCalls
 from ridgeline.calls.hardware import HardwareCalls
+from ridgeline.calls.measurements import MeasurementCalls
 from ridgeline.calls.models import ModelCalls
 from ridgeline.calls.profiles import ProfileCalls
 from ridgeline.calls.questions import QuestionCalls
@@ -46,7 +47,7 @@ def connect(server: str | None = None, database_url: str | None = None, timeout_
     return Client(EmbeddedTransport(database_url))
 
 
-class Client(QuestionCalls, HardwareCalls, ModelCalls, ProfileCalls, CatalogCalls):
+class Client(QuestionCalls, HardwareCalls, ModelCalls, ProfileCalls, CatalogCalls, MeasurementCalls):
     """Asks questions. Safe to share between threads; close it, or use it as a context manager.
 
     A method returns the whole response message of its rpc, which `ridgeline.jsonform` prints (the `iter_`

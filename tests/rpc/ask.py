@@ -1,4 +1,4 @@
-"""Calls rpcs of CatalogService on an embedded service."""
+"""Calls rpcs on an embedded service."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ridgeline_server.rpc.embedding import EmbeddedService
 Ask = Callable[[str, Any], Any]
 
 
-def asker(service: EmbeddedService) -> Ask:
-    """A function that calls an rpc by name. It raises what a client would raise."""
+def asker(service: EmbeddedService, name: str = "CatalogService") -> Ask:
+    """A function that calls an rpc of a service by its name. It raises what a client would raise."""
 
     def ask(method: str, request: Any) -> Any:
-        answer = service.answer(f"ridgeline.v1.CatalogService/{method}", request)
+        answer = service.answer(f"ridgeline.v1.{name}/{method}", request)
         if isinstance(answer, Status):
             raise from_status(answer)
         return answer

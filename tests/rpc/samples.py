@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ridgeline.v1 import efficiency_profile_pb2, hardware_pb2, model_pb2, types_pb2
+from ridgeline.v1 import efficiency_profile_pb2, hardware_pb2, measurement_pb2, model_pb2, types_pb2
 
 CONFIG = {
     "model_type": "llama",
@@ -113,4 +113,40 @@ def profile(entry_id: str = "x100-gemm") -> efficiency_profile_pb2.EfficiencyPro
         overlap_exponent=2,
         evidence_count=12,
         source="a fit",
+    )
+
+
+def measurement(measurement_id: str = "m1") -> measurement_pb2.Measurement:
+    """A measurement with every field that a user can set, but for the loads of other phases."""
+    return measurement_pb2.Measurement(
+        id=measurement_id,
+        source="example/tables@1234567:README.md",
+        source_group="example",
+        engine="vllm",
+        engine_version="0.19.0",
+        model_id="example/Tiny-1B",
+        model_published="Tiny 1B",
+        hardware_id="x100",
+        hardware_published="X100 80 GB",
+        n_devices=4,
+        tp=2,
+        pp=2,
+        ep=1,
+        attention_dp=1,
+        moe_tp=1,
+        weight_dtype="int4",
+        weight_format="awq-g128",
+        act_dtype="bf16",
+        kv_dtype="fp8",
+        phase=measurement_pb2.MEASUREMENT_PHASE_CLOSED_LOOP,
+        isl=1024,
+        osl=128,
+        past_tokens=0,
+        concurrency=16,
+        metric=measurement_pb2.MEASUREMENT_METRIC_TPOT_MS,
+        value=12.5,
+        confidence=types_pb2.CONFIDENCE_MEDIUM,
+        tier=measurement_pb2.MEASUREMENT_TIER_A,
+        ambiguous="memory-size; lengths",
+        notes="Größe: 2 × 40 GB",
     )

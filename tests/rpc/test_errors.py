@@ -49,6 +49,7 @@ CASES: dict[str, tuple[Exception, type[errors.RidgelineError]]] = {
     "HARDWARE_NOT_FOUND": (store.NotFoundError(HARDWARE, "h10", ["h100"]), errors.NotFoundError),
     "MODEL_NOT_FOUND": (store.NotFoundError(MODEL, "x", []), errors.NotFoundError),
     "EFFICIENCY_PROFILE_NOT_FOUND": (store.NotFoundError(PROFILE, "x", []), errors.NotFoundError),
+    "MEASUREMENT_NOT_FOUND": (store.MeasurementsNotFoundError(["m1", "m2"]), errors.NotFoundError),
     "NAME_TAKEN": (store.NameTakenError(MODEL, "a", "b/c"), errors.AlreadyExistsError),
     "ETAG_MISMATCH": (
         StaleEtagError(store.EtagMismatchError(MODEL, model(), model()), [("notes", "[]", '["n"]')]),

@@ -19,7 +19,12 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 import ridgeline
 from ridgeline import errors
 from ridgeline.embedded import EmbeddedTransport
-from ridgeline.v1 import analysis_service_pb2, catalog_service_pb2, recommendation_service_pb2
+from ridgeline.v1 import (
+    analysis_service_pb2,
+    catalog_service_pb2,
+    measurement_service_pb2,
+    recommendation_service_pb2,
+)
 from ridgeline.wire import WireTransport
 from ridgeline_server.app import Server
 from ridgeline_server.rpc.dispatch import SERVICES, Method, service_methods
@@ -28,7 +33,12 @@ from tests.rpc.conftest import running
 
 CONTRACT: tuple[ServiceDescriptor, ...] = tuple(
     service
-    for file in (catalog_service_pb2, analysis_service_pb2, recommendation_service_pb2)
+    for file in (
+        catalog_service_pb2,
+        analysis_service_pb2,
+        recommendation_service_pb2,
+        measurement_service_pb2,
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 RPCS = {f"{service.full_name}/{method.name}": method for service in CONTRACT for method in service.methods}

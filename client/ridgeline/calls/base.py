@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from ridgeline import requests
 from ridgeline.catalog_requests import MAX_PAGE_SIZE
 from ridgeline.v1 import catalog_service_pb2 as catalog
+from ridgeline.v1 import measurement_service_pb2 as measurements
 
 R = TypeVar("R", bound=Message)
 P = TypeVar(
@@ -19,12 +20,14 @@ P = TypeVar(
     catalog.ListModelsResponse,
     catalog.ListEfficiencyProfilesResponse,
     catalog.ListChangesResponse,
+    measurements.ListMeasurementsResponse,
 )
 ListRequest: TypeAlias = (
     catalog.ListHardwareRequest
     | catalog.ListModelsRequest
     | catalog.ListEfficiencyProfilesRequest
     | catalog.ListChangesRequest
+    | measurements.ListMeasurementsRequest
 )
 
 CATALOG = "ridgeline.v1.CatalogService"
@@ -58,7 +61,7 @@ class Calls:
     ) -> Iterator[P]:
         """The pages of a list, each asked for when it is needed. `field` holds a page's entries.
 
-        All of them see the catalog's revision of the first one. They end with the last, or with the
+        Those of the catalog all see the revision of the first one. They end with the last, or with the
         `limit`-th entry.
         """
         left = limit

@@ -16,17 +16,28 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from ridgeline.v1 import analysis_service_pb2, catalog_service_pb2, recommendation_service_pb2
+from ridgeline.v1 import (
+    analysis_service_pb2,
+    catalog_service_pb2,
+    measurement_service_pb2,
+    recommendation_service_pb2,
+)
 from ridgeline_server.rpc.analysis import AnalysisServicer
 from ridgeline_server.rpc.catalog import CatalogServicer
 from ridgeline_server.rpc.errors import StatusError, status_of
+from ridgeline_server.rpc.measurements import MeasurementServicer
 from ridgeline_server.rpc.recommendation import RecommendationServicer
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.catalog_store import CatalogStore
 
 SERVICES: tuple[ServiceDescriptor, ...] = tuple(
     service
-    for file in (catalog_service_pb2, analysis_service_pb2, recommendation_service_pb2)
+    for file in (
+        catalog_service_pb2,
+        analysis_service_pb2,
+        recommendation_service_pb2,
+        measurement_service_pb2,
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 """The services of the contract that this release answers."""
@@ -67,6 +78,7 @@ def service_methods(store: CatalogStore) -> dict[str, Method]:
             "ridgeline.v1.CatalogService": CatalogServicer(store),
             "ridgeline.v1.AnalysisService": AnalysisServicer(cache),
             "ridgeline.v1.RecommendationService": RecommendationServicer(cache),
+            "ridgeline.v1.MeasurementService": MeasurementServicer(store),
         }
     )
 

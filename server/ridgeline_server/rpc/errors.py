@@ -128,6 +128,20 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
                 _NOT_FOUND[error.resource],
                 {"nearest": ", ".join(error.nearest)},
             )
+        case store.MeasurementsNotFoundError():
+            return _status(
+                code_pb2.NOT_FOUND,
+                str(error),
+                ErrorReason.ERROR_REASON_MEASUREMENT_NOT_FOUND,
+                {"ids": _cut(", ".join(error.ids), MAX_TEXT_LENGTH)},
+            )
+        case store.MeasurementTakenError():
+            return _status(
+                code_pb2.ALREADY_EXISTS,
+                str(error),
+                ErrorReason.ERROR_REASON_NAME_TAKEN,
+                {"holder": error.measurement_id},
+            )
         case store.NameTakenError():
             return _status(
                 code_pb2.ALREADY_EXISTS,

@@ -23,13 +23,14 @@ MAX_ENTRIES = 1000
 
 METHOD = "ridgeline.v1.CatalogService/ImportEntries"
 
-_ACTIONS = {
+ACTIONS = {
     WriteAction.CREATED: pb.IMPORT_ACTION_CREATED,
     WriteAction.UPDATED: pb.IMPORT_ACTION_UPDATED,
     WriteAction.UNCHANGED: pb.IMPORT_ACTION_UNCHANGED,
     WriteAction.REFUSED: pb.IMPORT_ACTION_REFUSED,
     WriteAction.NOT_WRITTEN: pb.IMPORT_ACTION_NOT_WRITTEN,
 }
+"""What became of an entry, as the contract calls it."""
 
 
 @dataclass
@@ -142,12 +143,13 @@ def _outcome_message(item: _Item) -> pb.ImportOutcome:
         message.id = getattr(item.request, item.kind.field).id
     if item.error is not None:
         message.action = pb.IMPORT_ACTION_REFUSED
-        message.error.CopyFrom(_error_message(item.error, "" if item.kind is None else item.kind.field))
+        field = "" if item.kind is None else item.kind.field
+        message.error.CopyFrom(entry_error(item.error, METHOD, field))
         return message
     outcome, kind = item.outcome, item.kind
     assert outcome is not None
     assert kind is not None
-    message.action = _ACTIONS[outcome.action]
+    message.action = ACTIONS[outcome.action]
     if outcome.before is not None:
         message.changes.extend(kind.changes(outcome.before, outcome.after))
     if outcome.after is not None:
@@ -157,9 +159,9 @@ def _outcome_message(item: _Item) -> pb.ImportOutcome:
     return message
 
 
-def _error_message(error: Exception, field: str) -> pb.EntryError:
-    """What a call for the entry alone, in its field, would fail with."""
-    status = status_of(error, METHOD)
+def entry_error(error: Exception, method: str, field: str = "") -> pb.EntryError:
+    """What a call of `method` for the entry alone, in its field, would fail with."""
+    status = status_of(error, method)
     message = pb.EntryError(message=status.message)
     for detail in status.details:
         info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()

@@ -8,7 +8,7 @@ import hashlib
 import json
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -31,6 +31,7 @@ from ridgeline_server.store.entries import Cursor, E, Origin, Page, Versioned
 from ridgeline_server.store.entry_names import EntryNames, owner_column
 from ridgeline_server.store.errors import AliasGivenError, EtagMismatchError, Resource
 from ridgeline_server.store.listing import ById, Listing, Order
+from ridgeline_server.store.names import name_key
 from ridgeline_server.store.narrowing import narrowed
 from ridgeline_server.store.revisions import AsOf, as_of
 from ridgeline_server.store.tables import revisions
@@ -124,6 +125,13 @@ class Repository(ABC, Generic[E]):
             if len(keys) > len(taken):
                 after = self._cursor(connection, order, at, taken[-1].id)
             return Page(tuple(taken), after, at.revision)
+
+    def known_names(self, names: Collection[str]) -> set[str]:
+        """Those of the names that are ids or aliases of current entries, looked up together."""
+        keys = {name: name_key(name) for name in names}
+        with self._database.reading() as connection:
+            held = self.entry_names.holders(connection, set(keys.values()))
+        return {name for name, key in keys.items() if key in held}
 
     def create(self, entry: E, *, dry_run: bool = False) -> Versioned[E]:
         """Add a user's entry and give it as stored. Raises NameTakenError.

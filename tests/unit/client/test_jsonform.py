@@ -19,6 +19,7 @@ from ridgeline.v1 import (
     catalog_service_pb2,
     common_pb2,
     hardware_pb2,
+    measurement_service_pb2,
     model_pb2,
     recommendation_service_pb2,
     types_pb2,
@@ -26,7 +27,12 @@ from ridgeline.v1 import (
 
 RESPONSES: tuple[Descriptor, ...] = tuple(
     method.output_type
-    for file in (analysis_service_pb2, catalog_service_pb2, recommendation_service_pb2)
+    for file in (
+        analysis_service_pb2,
+        catalog_service_pb2,
+        recommendation_service_pb2,
+        measurement_service_pb2,
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 )

@@ -16,14 +16,13 @@ def bookkeeping(entry: CatalogEntry) -> dict[str, Any]:
     return {
         "origin": ORIGIN.to_proto[entry.origin],
         "etag": entry.etag,
-        "create_time": _timestamp(entry.create_time),
-        "update_time": _timestamp(entry.update_time),
+        "create_time": None if entry.create_time is None else timestamp(entry.create_time),
+        "update_time": None if entry.update_time is None else timestamp(entry.update_time),
     }
 
 
-def _timestamp(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
+def timestamp(time: datetime) -> Timestamp:
+    """A point in time as a message."""
     message = Timestamp()
     message.FromDatetime(time)
     return message
