@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypedDict, Unpack
+from typing import TypeAlias, TypedDict, Unpack
 
 from ridgeline.catalog_requests import CHUNK_BYTES, read_limit
+from ridgeline.errors import FieldViolation, InvalidArgumentError
 from ridgeline.requests import Checks
 from ridgeline.v1 import measurement_service_pb2 as service
 from ridgeline.v1.measurement_pb2 import Measurement, MeasurementMetric, MeasurementPhase
 
 MAX_IMPORT_MEASUREMENTS = 1000
 """Measurements that the contract allows in one import, and ids in one removal."""
+
+MeasurementSource: TypeAlias = Measurement | service.MeasurementToImport
+"""A measurement to import, alone or with the name of the place where it was read."""
 
 
 class MeasurementChoice(TypedDict, total=False):
@@ -60,16 +64,30 @@ def measurement_removal(
     return request
 
 
-def chunks(measurements: Iterable[Measurement]) -> Iterator[list[Measurement]]:
+def to_import(source: object) -> service.MeasurementToImport:
+    """A measurement with its place; its own id when it came without one. Raises InvalidArgumentError."""
+    if isinstance(source, service.MeasurementToImport):
+        return source
+    if isinstance(source, Measurement):
+        return service.MeasurementToImport(name=source.id, measurement=source)
+    raise InvalidArgumentError(
+        "The argument has the wrong type.",
+        "INVALID_FIELD",
+        [FieldViolation("measurements", f"is of type {type(source).__name__}; give a Measurement message")],
+    )
+
+
+def chunks(sources: Iterable[MeasurementSource]) -> Iterator[list[service.MeasurementToImport]]:
     """Measurements in lists that one request can carry, read as they are needed."""
-    chunk: list[Measurement] = []
+    chunk: list[service.MeasurementToImport] = []
     size = 0
-    for measurement in measurements:
-        added = measurement.ByteSize()
+    for source in sources:
+        given = to_import(source)
+        added = given.ByteSize()
         if chunk and (len(chunk) == MAX_IMPORT_MEASUREMENTS or size + added > CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
-        chunk.append(measurement)
+        chunk.append(given)
         size += added
     if chunk:
         yield chunk

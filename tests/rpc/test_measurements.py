@@ -57,7 +57,8 @@ def sample(given_id: str = "m1", **changes: Any) -> Measurement:
 
 
 def imported(measured: Ask, *measurements: Measurement, **how: bool) -> pb.ImportMeasurementsResponse:
-    request = pb.ImportMeasurementsRequest(measurements=measurements, **how)
+    given = [pb.MeasurementToImport(name=f"row {row.id}", measurement=row) for row in measurements]
+    request = pb.ImportMeasurementsRequest(measurements=given, **how)
     response: pb.ImportMeasurementsResponse = measured("ImportMeasurements", request)
     return response
 
@@ -156,6 +157,7 @@ def test_what_is_wrong_is_named_by_its_column_all_at_once(
 ) -> None:
     response = imported(measured, sample("right"), sample(**changes))
     assert actions(response) == [CREATED, REFUSED]
+    assert response.outcomes[0].name == "row right"
     error = response.outcomes[1].error
     assert error.reason == ErrorReason.ERROR_REASON_INVALID_FIELD
     found = {wrong.field: wrong.description for wrong in error.wrong_fields}
@@ -174,7 +176,7 @@ def test_what_is_wrong_is_named_by_its_column_all_at_once(
 )  # fmt: skip
 def test_each_phase_has_its_load_or_none(measured: Ask, phase: str, load: str | None) -> None:
     number = measurement_pb2.MeasurementPhase.Value(f"MEASUREMENT_PHASE_{phase}")
-    stated = {} if load is None else {load: 3}
+    stated: dict[str, Any] = {} if load is None else {load: 3}
     response = imported(measured, sample(**{"concurrency": None, "phase": number, **stated}))
     assert actions(response) == [CREATED]
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from ridgeline_server.domain.confidence import Confidence
-from ridgeline_server.domain.measurement import MeasuredMetric, Measurement, Phase, Tier, content_id
+from ridgeline_server.domain.measurement import MeasuredMetric, Measurement, Phase, Tier
 from ridgeline_server.store.batch import WriteAction
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.errors import InvalidEntryError, MeasurementsNotFoundError
@@ -121,14 +121,6 @@ def test_the_catalog_does_not_notice(store: CatalogStore) -> None:
     store.measurements.write([measurement("a")])
     store.measurements.delete(["a"])
     assert (store.revision(), store.database.commit_count) == before
-
-
-def test_a_row_has_the_same_id_whenever_it_comes_and_another_row_another() -> None:
-    row = measurement("")
-    assert content_id(row) == content_id(replace(row, id="named"))
-    assert content_id(row).startswith("row-")
-    others = [replace(row, value=2.0), replace(row, notes="x"), replace(row, isl=1), replace(row, source="x")]
-    assert len({content_id(other) for other in (row, *others)}) == len(others) + 1
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])

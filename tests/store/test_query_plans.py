@@ -18,7 +18,8 @@ from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import Cursor
 from ridgeline_server.store.history import ChangeQuery, list_changes
 from ridgeline_server.store.listing import Listing, ModelFilter
-from tests.store.samples import model
+from ridgeline_server.store.measurements import MeasurementFilter
+from tests.store.samples import measurement, model
 
 WITHOUT_OTHER_WAYS = ("seqscan", "bitmapscan", "sort", "incremental_sort", "hashjoin", "mergejoin")
 """What PostgreSQL prefers for small tables. A plan without these shows that the indexes suffice for it."""
@@ -97,8 +98,10 @@ def _plan(connection: Connection, statement: str, parameters: Any) -> str:
 
 
 SORTS = re.compile(r"USE TEMP B-TREE FOR ORDER BY|Sort Key")
-WHOLE_TABLE = re.compile(r"SCAN (models|model_names|hardware|hardware_names)$|Seq Scan", re.MULTILINE)
-WALK = re.compile(r"SCAN (models|model_names) USING")
+WHOLE_TABLE = re.compile(
+    r"SCAN (models|model_names|hardware|hardware_names|measurements)$|Seq Scan", re.MULTILINE
+)
+WALK = re.compile(r"SCAN (models|model_names|measurements) USING")
 
 
 def assert_found_by_index(found: list[str], *, first_page: bool = False) -> None:
@@ -156,3 +159,24 @@ def test_a_page_of_changes(store: CatalogStore, past: int, before: bool) -> None
     query = ChangeQuery(limit=1, before=first.next_before if before else None)
     found = plans(store, lambda: list_changes(store, query))
     assert not any(WHOLE_TABLE.search(plan) or WALK.search(plan) for plan in found), found
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        MeasurementFilter(),
+        MeasurementFilter(hardware_id="x100"),
+        MeasurementFilter(model_id="o/m", engine="vllm"),
+        MeasurementFilter(source_group="g", hardware_id="x100"),
+    ],
+)
+@pytest.mark.parametrize("after", ["", "m"], ids=["first", "later"])
+def test_a_page_of_measurements(store: CatalogStore, chosen: MeasurementFilter, after: str) -> None:
+    store.measurements.write([measurement("m"), measurement("n")])
+    assert_found_by_index(plans(store, lambda: store.measurements.page(chosen, after=after)))
+
+
+def test_measurements_by_their_ids(store: CatalogStore) -> None:
+    assert_found_by_index(
+        plans(store, lambda: store.measurements.write([measurement("m"), measurement("n")]))
+    )

@@ -7,7 +7,7 @@ from typing import Unpack
 
 from ridgeline import measurement_requests
 from ridgeline.calls.base import Calls, merged, text
-from ridgeline.measurement_requests import MeasurementChoice, MeasurementQuery
+from ridgeline.measurement_requests import MeasurementChoice, MeasurementQuery, MeasurementSource
 from ridgeline.v1 import measurement_service_pb2 as service
 from ridgeline.v1.measurement_pb2 import Measurement
 
@@ -18,7 +18,11 @@ class MeasurementCalls(Calls):
     """Imports, reads and removes measurements. `ridgeline.files.read_measurements` reads them from a file."""
 
     def import_measurements(
-        self, measurements: Iterable[Measurement], *, allow_replace: bool = False, validate_only: bool = False
+        self,
+        measurements: Iterable[MeasurementSource],
+        *,
+        allow_replace: bool = False,
+        validate_only: bool = False,
     ) -> service.ImportMeasurementsResponse:
         """Write up to 1,000 measurements in one transaction. The answer has an outcome for each, in their
         order.
@@ -31,12 +35,18 @@ class MeasurementCalls(Calls):
         number.
         """
         request = service.ImportMeasurementsRequest(
-            measurements=measurements, allow_replace=allow_replace, validate_only=validate_only
+            measurements=map(measurement_requests.to_import, measurements),
+            allow_replace=allow_replace,
+            validate_only=validate_only,
         )
         return self._call(f"{MEASUREMENTS}/ImportMeasurements", request, service.ImportMeasurementsResponse)
 
     def import_many_measurements(
-        self, measurements: Iterable[Measurement], *, allow_replace: bool = False, validate_only: bool = False
+        self,
+        measurements: Iterable[MeasurementSource],
+        *,
+        allow_replace: bool = False,
+        validate_only: bool = False,
     ) -> Iterator[service.ImportMeasurementsResponse]:
         """Write any number of measurements, a chunk in each transaction, and give each chunk's answer as it
         comes.

@@ -12,7 +12,7 @@ Exit codes:
   0  an answer
   1  a "no": it does not fit, or an SLO cannot be met
   2  wrong usage or arguments
-  3  no model, device or profile of that name
+  3  no model, device, profile or measurement of that name
   4  the server or the database does not answer, or cannot be written
   5  a fault of Ridgeline's own
   74 stdout does not take the answer: the disk is full, or stdout is closed
@@ -24,6 +24,10 @@ COMMANDS = {
     "plot": ("ridgeline.cli.plot:plot", "Draw what limits a model on a device."),
     "models": ("ridgeline.cli.models:models", "Look after the catalog's models."),
     "hardware": ("ridgeline.cli.hardware:hardware", "Look after the catalog's devices."),
+    "measurements": (
+        "ridgeline.cli.measurements:measurements",
+        "Look after measurements: what you and others measured.",
+    ),
 }
 """Where each command is, and the first sentence of its help."""
 

@@ -34,7 +34,7 @@ METHOD = "ridgeline.v1.MeasurementService/ImportMeasurements"
 class _Item:
     """One measurement of a request on its way: what is to be written, or what became of it."""
 
-    given_id: str
+    request: pb.MeasurementToImport
     measurement: Measurement | None = None
     outcome: MeasurementOutcome | None = None
     error: Exception | None = None
@@ -59,7 +59,7 @@ class MeasurementServicer:
                 "requests",
             )
         checks.raise_if_any()
-        items = [_read(message) for message in request.measurements]
+        items = [_read(given) for given in request.measurements]
         right = [item for item in items if item.measurement is not None]
         measurements = [item.measurement for item in right if item.measurement is not None]
         outcomes = self._measurements.write(
@@ -147,11 +147,11 @@ class _Catalog:
         return told
 
 
-def _read(message: measurement_pb2.Measurement) -> _Item:
-    item = _Item(message.id)
+def _read(request: pb.MeasurementToImport) -> _Item:
+    item = _Item(request)
     checks = Checks()
     try:
-        measurement = read_measurement(checks, message)
+        measurement = read_measurement(checks, request.measurement)
         checks.raise_if_any()
     except Exception as error:  # noqa: BLE001  # told with its measurement, as the edge would for a call
         item.error = error
@@ -161,7 +161,8 @@ def _read(message: measurement_pb2.Measurement) -> _Item:
 
 
 def _outcome_message(item: _Item, known: _Catalog) -> pb.MeasurementOutcome:
-    message = pb.MeasurementOutcome(id=item.measurement.id if item.measurement else item.given_id)
+    message_id = item.measurement.id if item.measurement else item.request.measurement.id
+    message = pb.MeasurementOutcome(name=item.request.name, id=message_id)
     if item.error is not None:
         message.action = catalog.IMPORT_ACTION_REFUSED
         message.error.CopyFrom(entry_error(item.error, METHOD))

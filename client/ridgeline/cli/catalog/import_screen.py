@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ridgeline.cli.catalog.importing import Report
     from ridgeline.v1.catalog_service_pb2 import ImportOutcome
+    from ridgeline.v1.measurement_service_pb2 import MeasurementOutcome
 
 MARGIN = 13
 """Columns of the widest action."""
@@ -59,8 +60,8 @@ def _show_outcome(outcome: ImportOutcome, action: str, console: Console) -> None
             parts.paragraph(console, remark, styles.QUIET, left=MARGIN)
 
 
-def reasons(outcome: ImportOutcome) -> list[str]:
-    """Why an entry was refused: each wrong field with its sentence, or the one sentence that there is."""
+def reasons(outcome: ImportOutcome | MeasurementOutcome) -> list[str]:
+    """Why it was refused: each wrong field with its sentence, or the one sentence that there is."""
     if outcome.action != catalog.IMPORT_ACTION_REFUSED:
         return []
     told = []

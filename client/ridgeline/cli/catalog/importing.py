@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ridgeline.client import Client
     from ridgeline.errors import RidgelineError
     from ridgeline.v1.catalog_service_pb2 import EntryToImport, ImportEntriesResponse, ImportOutcome
+    from ridgeline.v1.measurement_service_pb2 import MeasurementOutcome
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,7 +102,7 @@ def run(kind: Kind, given: Mapping[str, Any], ctx: click.Context, *, only_one: s
     if report.outcomes or failure is None:
         _tell(report, given)
     if failure is not None:
-        raise _told(failure, report) from failure
+        raise told_with_the_known(failure, len(report.outcomes), report.unfinished, "entries") from failure
     ctx.exit(first_code(report.outcomes))
 
 
@@ -239,7 +240,7 @@ class _Progress:
                     self._bar.update(self._read - self._bar.pos)
 
 
-def first_code(outcomes: list[ImportOutcome]) -> int:
+def first_code(outcomes: Iterable[ImportOutcome | MeasurementOutcome]) -> int:
     """The exit code of the first refusal; that of an answer when there is none."""
     from ridgeline.v1 import catalog_service_pb2 as catalog
     from ridgeline.v1.errors_pb2 import ErrorReason
@@ -251,8 +252,8 @@ def first_code(outcomes: list[ImportOutcome]) -> int:
     return session.ANSWER
 
 
-def rows(outcomes: list[ImportOutcome]) -> Iterator[dict[str, object]]:
-    """One row for each entry."""
+def rows(outcomes: Iterable[ImportOutcome | MeasurementOutcome]) -> Iterator[dict[str, object]]:
+    """One row for each outcome."""
     from ridgeline import jsonform
     from ridgeline.cli.catalog import differences
     from ridgeline.cli.catalog.import_screen import reasons
@@ -284,10 +285,14 @@ def _tell(report: Report, given: Mapping[str, Any]) -> None:
         import_screen.show(report, output.console(), dry_run=given["dry_run"], replace=given["replace"])
 
 
-def _told(failure: RidgelineError | KeyboardInterrupt, report: Report) -> BaseException:
-    """The failure with what is known about the entries so far."""
-    known = f"{len(report.outcomes):,} entries are as told on stdout"
-    doubt = f", of {report.unfinished:,} it is not known what became of them" if report.unfinished else ""
+def told_with_the_known(
+    failure: RidgelineError | KeyboardInterrupt, told_count: int, unfinished: int, noun: str
+) -> BaseException:
+    """The failure with what is known so far: of how many it was told what became of them, and of how many
+    that were sent it is not.
+    """
+    known = f"{told_count:,} {noun} are as told on stdout"
+    doubt = f", of {unfinished:,} it is not known what became of them" if unfinished else ""
     said = f"{known}{doubt}. Repeat the command for the rest: what is stored already is unchanged."
     if isinstance(failure, KeyboardInterrupt):
         click.echo(f"Interrupted: {said}", err=True)
