@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from ridgeline_server.domain.dtypes import Dtype
 
@@ -26,13 +28,24 @@ class OperatorClass(StrEnum):
     PCIE_PAIR = "pcie_pair"
     PCIE_GROUP = "pcie_group"
     NETWORK = "network"
+    EXPERT_STEP = "expert_step"
+    """A step of a model with experts, as STEP for the others."""
+    REQUEST = "request"
+    PREFILL_TIME = "prefill_time"
+    DECODE_TIME = "decode_time"
+    FIRST_TOKEN_TIME = "first_token_time"
 
 
 class ProfileLevel(StrEnum):
     """How specific a profile is, most specific first."""
 
+    SETTING = "setting"
+    """Fitted for this model on this device."""
     ENGINE = "engine"
+    """Fitted for this device and engine."""
     HARDWARE = "hardware"
+    RELATIVE = "relative"
+    """Fitted for a device of the same generation."""
     GENERIC = "generic"
 
 
@@ -45,14 +58,50 @@ class Estimate:
     high: float
 
 
+class FurtherConstant(StrEnum):
+    """Constants that some operator classes have beside the three of all; docs/model.md has the formulas."""
+
+    SERIAL_TIME_US = "serial_time_us"
+    """What a unit of an operator's serial length takes, at the reference clock."""
+    ITEM_TIME_US = "item_time_us"
+    """What a work item of an operator takes, at the reference clock."""
+    LOOP_TIME_US = "loop_time_us"
+    """What 1,000 elements of a contraction add to the time that a product computes."""
+    PASSES = "passes"
+    """How often activations pass through memory beside what the operator reads and writes."""
+    INNER_PASSES = "inner_passes"
+    """The same for what passes between the products of an expert."""
+    GEMM_LAUNCH_TIME_US = "gemm_launch_time_us"
+    """What launching a product costs in a step that an engine captured."""
+    EXPERTS_LAUNCH_TIME_US = "experts_launch_time_us"
+    ATTENTION_LAUNCH_TIME_US = "attention_launch_time_us"
+    ELEMENTWISE_LAUNCH_TIME_US = "elementwise_launch_time_us"
+    PREFILL_FACTOR = "prefill_factor"
+    """How much longer an engine's operators take in a prefill than the same kernels alone."""
+    DECODE_FACTOR = "decode_factor"
+    COMMUNICATION_FACTOR = "communication_factor"
+    SEQUENCE_TIME_US = "sequence_time_us"
+    """What each running sequence adds to a step: scheduling, sampling, detokenisation."""
+    INTERFERENCE = "interference"
+    """The share of other requests' prompts that a running request waits for."""
+    FIRST_TOKEN_STEPS = "first_token_steps"
+    """Decode steps that pass until a first token is seen, beside those that give it."""
+    LOCKSTEP_SHARE = "lockstep_share"
+    """How far the requests of a closed loop arrive together: 1 would be all at once."""
+    TIME_FACTOR = "time_factor"
+    """What a predicted time is multiplied by; its range is that of the time."""
+
+
 @dataclass(frozen=True)
 class EfficiencyProfile:
-    """Constants of one operator class; empty `hardware_id` and `engine`, None `dtype` (what it computes in)
-    and None `weight_dtype` (how its weights are stored) match any.
+    """Constants of one operator class; empty `hardware_id`, `engine` and `model_id`, None `dtype` (what it
+    computes in) and None `weight_dtype` (how its weights are stored) match any.
 
-    expected = launch_time + ((F / (ec P))^p + (B / (em BW))^p)^(1/p), docs/model.md. Of the
-    classes that move messages between devices `memory_efficiency` is the attained share of the link, and the
-    compute efficiency is not used.
+    `relatives` are devices that it stands for where they have none of their own. `since_version`, of
+    `since_date` (YYYY-MM), is the engine's first release that it is for; empty: all before the next that
+    another profile names. The times that it gives are in docs/model.md; of the classes that move messages
+    between devices `memory_efficiency` is the attained share of the link, and the compute efficiency is not
+    used.
     """
 
     id: str
@@ -67,13 +116,41 @@ class EfficiencyProfile:
     dtype: Dtype | None = None
     weight_dtype: Dtype | None = None
     engine: str = ""
+    model_id: str = ""
+    since_version: str = ""
+    since_date: str = ""
+    relatives: tuple[str, ...] = ()
+    further: Mapping[FurtherConstant, Estimate] = field(default_factory=dict)
 
-    @property
-    def level(self) -> ProfileLevel:
-        """How specific the profile is."""
-        if self.engine:
-            return ProfileLevel.ENGINE
-        return ProfileLevel.HARDWARE if self.hardware_id else ProfileLevel.GENERIC
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "further", MappingProxyType(dict(self.further)))
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def constant(self, name: FurtherConstant) -> Estimate:
+        """A further constant; the neutral value where the profile does not state it."""
+        return self.further.get(name, NEUTRAL[name])
+
+
+def _exactly(value: float) -> Estimate:
+    return Estimate(value, value, value)
+
+
+NEUTRAL: Mapping[FurtherConstant, Estimate] = MappingProxyType(
+    {name: _exactly(0.0) for name in FurtherConstant}
+    | {
+        name: _exactly(1.0)
+        for name in (
+            FurtherConstant.PREFILL_FACTOR,
+            FurtherConstant.DECODE_FACTOR,
+            FurtherConstant.COMMUNICATION_FACTOR,
+            FurtherConstant.INTERFERENCE,
+            FurtherConstant.TIME_FACTOR,
+        )
+    }
+)
+"""Values that change nothing."""
 
 
 UNPACKED_LIKE: Mapping[Dtype, Dtype] = MappingProxyType(
@@ -86,10 +163,33 @@ are known.
 
 def _alike(dtype: Dtype, weight_dtype: Dtype) -> tuple[Dtype, Dtype]:
     """The formats whose constants stand in where those of a compute and a storage format are not known."""
+    like = FITTED_LIKE.get(dtype, dtype)
     if dtype is weight_dtype:
-        alike = Dtype.NVFP4 if dtype is Dtype.MXFP4 else dtype
-        return alike, alike
-    return dtype, UNPACKED_LIKE.get(weight_dtype, weight_dtype)
+        return like, like
+    stored = FITTED_LIKE.get(weight_dtype, weight_dtype)
+    return like, like if stored is like else UNPACKED_LIKE.get(weight_dtype, weight_dtype)
+
+
+FITTED_LIKE: Mapping[Dtype, Dtype] = MappingProxyType({Dtype.FP16: Dtype.BF16, Dtype.MXFP4: Dtype.NVFP4})
+"""Formats that compute at the rate and with the kernels of another, of which timings are known."""
+
+
+class Setting(NamedTuple):
+    """Where constants are sought: a device, an engine and the era of its release, and a model, by the names
+    that some profile has; empty where none has them.
+    """
+
+    hardware_id: str
+    engine: str = ""
+    era: str = ""
+    model_id: str = ""
+
+
+class Found(NamedTuple):
+    """A profile and how well it fits what was sought."""
+
+    profile: EfficiencyProfile
+    level: ProfileLevel
 
 
 class ProfileSet:
@@ -97,40 +197,137 @@ class ProfileSet:
 
     def __init__(self, profiles: Iterable[EfficiencyProfile]) -> None:
         self.profiles = tuple(profiles)
-        self._hardware_ids = {profile.hardware_id for profile in self.profiles}
-        self._found: dict[tuple[str, OperatorClass, Dtype, Dtype], EfficiencyProfile | None] = {}
+        self._hardware_ids = {p.hardware_id for p in self.profiles} | {
+            relative for p in self.profiles for relative in p.relatives
+        }
+        self._model_ids = {p.model_id for p in self.profiles}
+        self._eras: dict[str, list[tuple[str, str]]] = {}
+        for profile in self.profiles:
+            eras = self._eras.setdefault(profile.engine, [("", "")])
+            if (profile.since_version, profile.since_date) not in eras:
+                eras.append((profile.since_version, profile.since_date))
+        self._found: dict[tuple[Setting, OperatorClass, Dtype | None, Dtype | None], Found | None] = {}
 
-    def known(self, hardware_id: str) -> str:
-        """The device's id where one of the profiles was fitted for it, else empty: then none but the generic
-        ones hold. Ids that callers make up so come to one, and what is kept for each id stays bounded.
+    def setting(
+        self, hardware_id: str, engine: str = "", engine_version: str = "", model_id: str = ""
+    ) -> Setting:
+        """Where to seek for a device, an engine and a model. Names that no profile has come to none, so that
+        what is kept for names that callers make up stays bounded.
         """
-        return hardware_id if hardware_id in self._hardware_ids else ""
+        engine = engine.lower() if engine.lower() in self._eras else ""
+        return Setting(
+            hardware_id if hardware_id in self._hardware_ids else "",
+            engine,
+            era_of(engine_version, self._eras[engine]) if engine else "",
+            model_id if model_id in self._model_ids else "",
+        )
 
     def find(
-        self, hardware_id: str, operator_class: OperatorClass, dtype: Dtype, weight_dtype: Dtype
-    ) -> EfficiencyProfile | None:
-        """The profile for an operator class that computes in `dtype` on a device, or None when the catalog
-        has none.
+        self,
+        setting: Setting,
+        operator_class: OperatorClass,
+        dtype: Dtype | None = None,
+        weight_dtype: Dtype | None = None,
+    ) -> Found | None:
+        """The profile for an operator class that computes in `dtype` with weights stored in `weight_dtype`
+        (None: whatever it computes in), or None when the catalog has none.
 
-        One fitted for the device goes before a generic one, then one fitted for the weights' storage format,
-        or for one that is widened alike, then one fitted for the compute format, before those for any.
+        One fitted for the model goes first, then one for the device, for a relative of it, and for any; each
+        of them fitted for the engine before one that is not; then one for the storage format, or for one that
+        is widened alike, and for the compute format, before those for any.
         """
-        hardware_id = self.known(hardware_id)
-        key = (hardware_id, operator_class, dtype, weight_dtype)
+        key = (setting, operator_class, dtype, weight_dtype)
         if key not in self._found:
+            self._found[key] = self._search(*key)
+        return self._found[key]
+
+    def _search(
+        self,
+        setting: Setting,
+        operator_class: OperatorClass,
+        dtype: Dtype | None,
+        weight_dtype: Dtype | None,
+    ) -> Found | None:
+        stored: tuple[Dtype | None, ...] = (None,)
+        computed: tuple[Dtype | None, ...] = (None,)
+        if dtype is not None:
+            weight_dtype = weight_dtype or dtype
             like_dtype, like_stored = _alike(dtype, weight_dtype)
-            stored = (weight_dtype, like_stored, None)
-            matching = [
+            stored, computed = (weight_dtype, like_stored, None), (dtype, like_dtype, None)
+
+        def nearness(profile: EfficiencyProfile) -> tuple[int, int, int, int, int, int, str]:
+            if profile.hardware_id == setting.hardware_id:
+                device = 0
+            else:
+                device = 1 if setting.hardware_id in profile.relatives else 2
+            return (
+                not profile.model_id,
+                device,
+                not profile.engine,
+                profile.since_version != setting.era,
+                stored.index(profile.weight_dtype),
+                computed.index(profile.dtype),
+                profile.id,
+            )
+
+        matching = sorted(
+            (
                 p
                 for p in self.profiles
                 if p.operator_class is operator_class
-                and p.hardware_id in ("", hardware_id)
-                and p.dtype in (None, dtype, like_dtype)
+                and (
+                    p.hardware_id in ("", setting.hardware_id)
+                    or (setting.hardware_id and setting.hardware_id in p.relatives)
+                )
+                and p.model_id in ("", setting.model_id)
+                and p.engine in ("", setting.engine)
+                and p.since_version in ("", setting.era)
+                and p.dtype in computed
                 and p.weight_dtype in stored
-                and not p.engine
-            ]
-            matching.sort(
-                key=lambda p: (not p.hardware_id, stored.index(p.weight_dtype), p.dtype is None, p.id)
-            )
-            self._found[key] = matching[0] if matching else None
-        return self._found[key]
+            ),
+            key=nearness,
+        )
+        return Found(matching[0], _level(matching[0], setting)) if matching else None
+
+
+def _level(profile: EfficiencyProfile, setting: Setting) -> ProfileLevel:
+    if profile.model_id:
+        return ProfileLevel.SETTING
+    if not profile.hardware_id:
+        return ProfileLevel.GENERIC
+    if profile.hardware_id != setting.hardware_id:
+        return ProfileLevel.RELATIVE
+    return ProfileLevel.ENGINE if profile.engine else ProfileLevel.HARDWARE
+
+
+def era_of(version: str, eras: Sequence[tuple[str, str]]) -> str:
+    """The first release of the newest era that a version belongs to, of eras as (first release, its date).
+
+    A version such as ~2024-05, which names a time, goes by the dates; one that is not stated, or cannot be
+    read, belongs to the newest.
+    """
+    when, known = _APPROXIMATE.match(version.strip()), version_key(version)
+    if when is not None:
+        fitting = [era for era in eras if era[1][: len(when.group(1))] <= when.group(1)]
+    elif known is not None:
+        fitting = [era for era in eras if (version_key(era[0]) or ()) <= known]
+    else:
+        fitting = list(eras)
+    return max(fitting, key=lambda era: version_key(era[0]) or ())[0] if fitting else ""
+
+
+_APPROXIMATE = re.compile(r"~\s*(\d{4}(?:-\d{2})?)")
+
+
+def version_key(version: str) -> tuple[int, ...] | None:
+    """The numbers of a version without trailing zeros, so that 0.19 is 0.19.0; None when it has none.
+
+    Suffixes such as rc1, .post1 and +cu128 are left out: a release candidate counts as its release.
+    """
+    match = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
+    if match is None:
+        return None
+    numbers = [int(part) for part in match.group(1).split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from math import log
 
-from ridgeline_server.domain.efficiency import Estimate
+from ridgeline_server.domain.efficiency import Estimate, version_key
 
 GENERIC_ENGINE = "generic"
 """Id of the profile of engines of which nothing was measured."""
@@ -171,20 +170,6 @@ class EngineSet:
                 GENERIC_ENGINE, self._profiles[GENERIC_ENGINE].releases[-1], EngineLevel.GENERIC, note
             )
         return _release_for(profile, version)
-
-
-def version_key(version: str) -> tuple[int, ...] | None:
-    """The numbers of a version without trailing zeros, so that 0.19 is 0.19.0; None when it has none.
-
-    Suffixes such as rc1, .post1 and +cu128 are left out: a release candidate counts as its release.
-    """
-    match = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
-    if match is None:
-        return None
-    numbers = [int(part) for part in match.group(1).split(".")]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
 
 
 def widened(estimate: Estimate, factor: float) -> Estimate:

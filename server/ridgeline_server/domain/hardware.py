@@ -16,7 +16,7 @@ class Hardware:
     """One accelerator. Rates are dense.
 
     A dtype of `peak_flops_per_s` has a unit, one of `unsupported_dtypes` is known to have none, and nobody
-    knows about the others. `accumulate` tells the format of the sum at a dtype's rate, where a source says.
+    knows about the others. `clock_hz` is the clock at which the peaks are stated. `accumulate` tells the format of the sum at a dtype's rate, where a source says.
     """
 
     id: str
@@ -26,6 +26,7 @@ class Hardware:
     usable_memory_bytes: float | None = None
     link_bandwidth_bytes_per_s: float | None = None
     link_domain_size: int | None = None
+    clock_hz: float | None = None
     tdp_watts: float | None = None
     price_usd_per_hour: float | None = None
     unsupported_dtypes: frozenset[Dtype] = frozenset()
