@@ -6,13 +6,15 @@ others ends once and is replaced: the device prefills n prompts. t_p is what one
 anyway: its prefill alone, less what a step costs that computes next to nothing, which the running decode pays
 already. So
 
-    TPOT = t_d + (n - 1) t_p / L
-    TTFT = c g t_d + t_p + (together - 1 + met) t_p
+    TPOT = t_d + i (n - 1) t_p / L
+    TTFT = t_1 + s_1 TPOT + c g t_d + t_p + (together - 1 + met) t_p
 
 since a request waits for the steps of its own prompt, for its prefill, for the prompts that share a step with
 it (n over the steps of a request, where it has fewer steps than there are requests), and for those that it
 meets: half of the others as far as requests keep in step, or 1/L of them, without which the device would do
-less than n prefills in the time of a request.
+less than n prefills in the time of a request. The engine's constants are i, the share of other prompts that a
+request waits for, how far requests keep in step, and what passes until a first token is seen: a time t_1 and
+s_1 steps.
 """
 
 from __future__ import annotations
@@ -34,13 +36,19 @@ from ridgeline_server.roofline.steps import Loads, prefill, tokens_of_steps
 
 Array = NDArray[np.float64]
 
-LOCKSTEP_SHARE = 0.2
-"""How far the requests of a closed loop keep in step, so that prompts arrive together and wait for each
-other: 1 would be all at once. Fitted by median error on the 1,785 closed-loop TTFTs of the PyPI package
-aiconfigurator-core 0.12.0 (silicon_sample.csv; H100 and B200; vLLM, SGLang, TensorRT-LLM): 46% off at the
-median for dense models and 56% for mixtures of experts, 79% for both without. Engines differ widely, from 0.1
-to over 1.
-"""
+
+class RequestConstants(NamedTuple):
+    """What an engine adds to the steps of a request: see REQUEST in docs/model.md. On the ideal roofline, which
+    knows no engine, nothing.
+    """
+
+    first_token_s: float = 0.0
+    first_token_steps: float = 0.0
+    lockstep_share: float = 0.0
+    interference: float = 1.0
+
+
+IDEAL_REQUEST = RequestConstants()
 
 
 def _together(sequences: Array, steps_of_request: Array, stages: int) -> Array:
@@ -100,7 +108,7 @@ def beside_others(
     prompt_steps: float,
     added_prefill_s: float,
     decode_s: float,
-    lockstep: float,
+    constants: RequestConstants,
 ) -> Beside:
     """A request beside `sequences` - 1 others on its device; `prompt_steps` are the steps of its own prompt,
     `added_prefill_s` what a prompt adds, `decode_s` a decode step for each token that it gives. Of a pipeline
@@ -111,8 +119,13 @@ def beside_others(
     steps = prompt_steps + (output_len - 1) / given
     together = float(_together(np.array(sequences), np.array(steps), stages)) / stages
     own_s = added_prefill_s * prompt_steps / (prompt_steps - (1 - 1 / stages))
-    met = max(lockstep / 2, 1 / output_len) * (sequences - together)
+    met = max(constants.lockstep_share / 2, 1 / output_len) * (sequences - together)
+    tpot_s = decode_s + constants.interference * (sequences - 1) * added_prefill_s / output_len
     return Beside(
-        ttft_s=prompt_steps * given * decode_s + own_s + (together - 1 + met) * added_prefill_s,
-        tpot_s=decode_s + (sequences - 1) * added_prefill_s / output_len,
+        ttft_s=constants.first_token_s
+        + constants.first_token_steps * tpot_s
+        + prompt_steps * given * decode_s
+        + own_s
+        + (together - 1 + met) * added_prefill_s,
+        tpot_s=tpot_s,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +15,35 @@ from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import (
     EfficiencyProfile,
     Estimate,
+    FurtherConstant,
     OperatorClass,
     ProfileLevel,
     ProfileSet,
+    Setting,
 )
 from ridgeline_server.domain.errors import MissingProfileError
+from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.tensors import ModuleClass
 from ridgeline_server.roofline import communication
 from ridgeline_server.roofline.communication import COMMUNICATION_CLASSES
 from ridgeline_server.roofline.exchanges import EXCHANGES
 from ridgeline_server.roofline.operators.layer import Stage
-from ridgeline_server.roofline.operators.table import MODULES, OperatorTable
+from ridgeline_server.roofline.operators.rows import Quantity, Work
+from ridgeline_server.roofline.operators.table import CLASSES, MODULES, OperatorTable
 from ridgeline_server.roofline.scenario import Scenario, Variant, fabric_of
 
 Array = NDArray[np.float64]
+
+REFERENCE_CLOCK_HZ = 1.83e9
+"""The clock at which times of launches and serial work are stated: that of the H100 SXM's peak. A device
+whose clock nobody looked up is taken to have it.
+"""
+PASS_BANDWIDTH_BYTES_PER_S = 2e12
+"""Passes over the pairs of token and expert gain from a faster memory by its square root, over this one: on a
+system left out (docs/kernels.md) that is 5 points nearer than in proportion.
+"""
+PASSED_BYTES = 2.0
+"""Passes are over 16-bit elements."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class UsedProfile:
 
 @dataclass(frozen=True)
 class Formats:
-    """For each class of CLASSES the compute format and the format in which weights are stored."""
+    """For each class of CLASSES the compute format and the format in which weights, or keys, are stored."""
 
     pairs: tuple[tuple[Dtype, Dtype], ...]
     text: str
@@ -56,8 +72,27 @@ class Formats:
 def _formats(deployment: Deployment) -> Formats:
     wide = deployment.compute_dtype
     of = {m: (deployment.gemm_dtype_of(m), deployment.format_of(m).dtype) for m in MODULES}
-    pairs = (*of.values(), of[ModuleClass.EXPERTS], (wide, wide), (wide, wide))
+    pairs = (*of.values(), of[ModuleClass.EXPERTS], (wide, deployment.kv_dtype), (wide, wide))
     return Formats(pairs, " ".join(name for pair in pairs for name in pair))
+
+
+class _Kind(NamedTuple):
+    """What of a table decides which profiles it takes."""
+
+    stage: Stage
+    has_experts: bool
+
+
+def setting_of(scenario: Scenario, model_id: str = "") -> Setting:
+    """Where the constants of a scenario with profiles are sought."""
+    assert scenario.profiles is not None
+    engine = scenario.deployment.engine
+    return scenario.profiles.setting(
+        scenario.hardware.id,
+        "" if engine is None else engine.asked_engine,
+        "" if engine is None else engine.asked_version,
+        model_id,
+    )
 
 
 def used_profiles(
@@ -70,8 +105,8 @@ def used_profiles(
     profiles = scenario.profiles
     if profiles is None:
         return ()
-    device, formats = profiles.known(scenario.hardware.id), _formats(scenario.deployment)
-    found = _used_profiles(profiles, device, formats, tuple(tables))
+    setting, formats = setting_of(scenario), _formats(scenario.deployment)
+    found = _used_profiles(profiles, setting, formats, tuple(tables))
     exchanges = dict.fromkeys(
         (EXCHANGES[what], ranks) for _, table in tables for _, what, ranks in table.collectives
     )
@@ -81,16 +116,16 @@ def used_profiles(
     classes = {
         c for exchange, ranks in exchanges for c in communication.classes_used(exchange, ranks, joined)
     }
-    return (*found, *(u for u in _communication_profiles(profiles, device) if u.operator_class in classes))
+    return (*found, *(u for u in _communication_profiles(profiles, setting) if u.operator_class in classes))
 
 
 @lru_cache(maxsize=4096)
 def _used_profiles(
-    profiles: ProfileSet, hardware_id: str, formats: Formats, tables: tuple[tuple[Stage, OperatorTable], ...]
+    profiles: ProfileSet, setting: Setting, formats: Formats, tables: tuple[tuple[Stage, OperatorTable], ...]
 ) -> tuple[UsedProfile, ...]:
     found: dict[UsedProfile, None] = {}
     for stage, table in tables:
-        by_class = _profiles_of(profiles, hardware_id, formats, stage)
+        by_class = _profiles_of(profiles, setting, formats, _Kind(stage, table.has_experts))
         found.update(dict.fromkeys(by_class[index] for index in table.cost_classes_used))
         found[by_class[-1]] = None
     return tuple(found)
@@ -98,10 +133,11 @@ def _used_profiles(
 
 @lru_cache(maxsize=4096)
 def _profiles_of(
-    profiles: ProfileSet, hardware_id: str, formats: Formats, stage: Stage
+    profiles: ProfileSet, setting: Setting, formats: Formats, kind: _Kind
 ) -> tuple[UsedProfile, ...]:
     """The profile of each of CLASSES, then that of the step."""
-    attention = OperatorClass.PREFILL_ATTENTION if stage is Stage.PREFILL else OperatorClass.DECODE_ATTENTION
+    prefills = kind.stage is Stage.PREFILL
+    attention = OperatorClass.PREFILL_ATTENTION if prefills else OperatorClass.DECODE_ATTENTION
     classes = (
         *((OperatorClass.GEMM,) * len(MODULES)),
         OperatorClass.MOE,
@@ -109,48 +145,98 @@ def _profiles_of(
         OperatorClass.ELEMENTWISE,
     )
     wide = formats.pairs[-1]
+    step = OperatorClass.STEP
+    if kind.has_experts and profiles.find(setting, OperatorClass.EXPERT_STEP, *wide) is not None:
+        step = OperatorClass.EXPERT_STEP
     return tuple(
-        _find(profiles, hardware_id, operator_class, dtype, stored)
-        for operator_class, (dtype, stored) in (
-            *zip(classes, formats.pairs, strict=True),
-            (OperatorClass.STEP, wide),
-        )
+        _find(profiles, setting, operator_class, dtype, stored)
+        for operator_class, (dtype, stored) in (*zip(classes, formats.pairs, strict=True), (step, wide))
     )
 
 
 @lru_cache(maxsize=256)
-def _communication_profiles(profiles: ProfileSet, hardware_id: str) -> tuple[UsedProfile, ...]:
+def _communication_profiles(profiles: ProfileSet, setting: Setting) -> tuple[UsedProfile, ...]:
     return tuple(
-        _find(profiles, hardware_id, operator_class, Dtype.BF16, Dtype.BF16)
+        _find(profiles, setting, operator_class, Dtype.BF16, Dtype.BF16)
         for operator_class in COMMUNICATION_CLASSES
     )
 
 
 def _find(
-    profiles: ProfileSet, hardware_id: str, operator_class: OperatorClass, dtype: Dtype, stored: Dtype
+    profiles: ProfileSet, setting: Setting, operator_class: OperatorClass, dtype: Dtype, stored: Dtype
 ) -> UsedProfile:
-    profile = profiles.find(hardware_id, operator_class, dtype, stored)
-    if profile is None:
+    found = profiles.find(setting, operator_class, dtype, stored)
+    if found is None:
         raise MissingProfileError(
             f"the catalog has no efficiency profile for {operator_class} operators, so nothing can be "
             "predicted; seed it again, or ask for the ideal roofline"
         )
-    return UsedProfile(profile, operator_class, dtype, profile.level)
+    return UsedProfile(found.profile, operator_class, dtype, found.level)
+
+
+def time_factor(scenario: Scenario, model_id: str, operator_class: OperatorClass) -> UsedProfile | None:
+    """The profile of what whole times of a class are multiplied by; None where the catalog has none."""
+    if scenario.profiles is None:
+        return None
+    deployment = scenario.deployment
+    return _maybe(
+        scenario.profiles,
+        setting_of(scenario, model_id),
+        operator_class,
+        deployment.gemm_dtype,
+        deployment.weight_dtype,
+    )
+
+
+def request_profile(scenario: Scenario) -> UsedProfile | None:
+    """The profile of what an engine adds to the steps of a request; None where the catalog has none."""
+    if scenario.profiles is None:
+        return None
+    wide = scenario.deployment.compute_dtype
+    return _maybe(scenario.profiles, setting_of(scenario), OperatorClass.REQUEST, wide, wide)
+
+
+def _maybe(
+    profiles: ProfileSet, setting: Setting, operator_class: OperatorClass, dtype: Dtype, stored: Dtype
+) -> UsedProfile | None:
+    found = profiles.find(setting, operator_class, dtype, stored)
+    return None if found is None else UsedProfile(found.profile, operator_class, dtype, found.level)
 
 
 @dataclass(frozen=True, eq=False)
 class Constants:
-    """Calibrated constants of S scenarios at V variants: `launch_s`, `compute`, `memory` and `exponent` have
-    shape (S, V, R), `step_s` shape (S, V). `communication` holds those of collectives, with arrays of shape
+    """Calibrated constants of S scenarios at V variants: `launch_s`, `loop_s`, `compute`, `memory` and
+    `exponent` have shape (S, V, R); `serial_s` and `passed_s`, seconds for each unit of the step variables,
+    shape (S, V, R, B); what a step costs beside its operators, `step_s` and for each sequence `sequence_s`,
+    and `communication_factor` shape (S, V). `communication` holds those of collectives, with arrays of shape
     (V, S, 1, 1), or (V, 1, 1, 1) where all scenarios have the same; None where a table has none.
     """
 
     launch_s: Array
+    loop_s: Array
     compute: Array
     memory: Array
     exponent: Array
+    serial_s: Array
+    passed_s: Array
     step_s: Array
+    sequence_s: Array
+    communication_factor: Array
     communication: communication.Constants | None
+
+
+_BY_SCENARIO = (
+    "launch_s",
+    "loop_s",
+    "compute",
+    "memory",
+    "exponent",
+    "serial_s",
+    "passed_s",
+    "step_s",
+    "sequence_s",
+    "communication_factor",
+)
 
 
 def constants_of(
@@ -163,86 +249,145 @@ def constants_of(
     if len(profiled) != len(scenarios):
         raise ValueError("some scenarios have profiles and some have none; cost them apart")
     chosen = tuple(variants)
-    found = []
-    for scenario in scenarios:
-        assert scenario.profiles is not None
-        device = scenario.profiles.known(scenario.hardware.id)
-        formats = _formats(scenario.deployment)
-        found.append(_constants_by_row(scenario.profiles, device, formats, stage, table, chosen))
-    by_row, step_s = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
+    found = [
+        _constants_of(
+            scenario.profiles,
+            setting_of(scenario),
+            _formats(scenario.deployment),
+            stage,
+            table,
+            chosen,
+            _rates(scenario.hardware),
+        )
+        for scenario in scenarios
+    ]
+    by_scenario = (
+        found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    )
     return Constants(
-        launch_s=by_row[:, :, 0],
-        compute=by_row[:, :, 1],
-        memory=by_row[:, :, 2],
-        exponent=by_row[:, :, 3],
-        step_s=step_s,
+        **dict(zip(_BY_SCENARIO, by_scenario, strict=True)),
         communication=_communication_constants(scenarios, chosen) if table.collectives else None,
     )
 
 
+class _Rates(NamedTuple):
+    """What times of a kernel's serial work depend on."""
+
+    clock: float
+    bandwidth_bytes_per_s: float
+
+
+def _rates(hardware: Hardware) -> _Rates:
+    clock = 1.0 if hardware.clock_hz is None else hardware.clock_hz / REFERENCE_CLOCK_HZ
+    return _Rates(clock, hardware.bandwidth_bytes_per_s)
+
+
 @lru_cache(maxsize=1024)
-def _constants_by_row(
+def _constants_of(
     profiles: ProfileSet,
-    hardware_id: str,
+    setting: Setting,
     formats: Formats,
     stage: Stage,
     table: OperatorTable,
     variants: tuple[Variant, ...],
-) -> tuple[Array, Array]:
-    """Launch seconds, compute and memory efficiency and exponent of each row, shape (1, V, 4, R); the step's
-    seconds, (1, V).
-    """
-    by_class = _constants_by_class(profiles, hardware_id, formats, stage)[list(variants)]
-    return by_class[None][..., table.cost_class], by_class[None, :, 0, -1]
+    rates: _Rates,
+) -> tuple[Array, ...]:
+    """The constants of one scenario in the order of _BY_SCENARIO."""
+    used = _profiles_of(profiles, setting, formats, _Kind(stage, table.has_experts))
+    *of_classes, step = (u.profile for u in used)
+    by_class = _by_class(tuple(of_classes), variants)
+    row = table.cost_class
+    launch, compute, memory = (by_class[name][:, row] for name in ("launch", "compute", "memory"))
+    own = launch * 1e-6 / rates.clock
+    if stage is Stage.DECODE:
+        captured = np.array([_captured(step, index) for index in range(len(CLASSES))])[row]
+        own = np.where(np.isnan(captured), own, captured * 1e-6)
+    factor = step.constant(
+        FurtherConstant.PREFILL_FACTOR if stage is Stage.PREFILL else FurtherConstant.DECODE_FACTOR
+    ).value
+    coefficients, per_clock = table.coefficients, 1e-6 * factor / rates.clock
+    # Items of prefill kernels are tiles of queries, those of decode kernels what a sequence has.
+    tiles = table.is_work(Work.ATTENTION) & (stage is Stage.PREFILL)
+    serial = by_class["serial"][:, row, None] * coefficients[Quantity.SERIAL]
+    serial += by_class["item"][:, row, None] * np.where(
+        tiles[:, None], coefficients[Quantity.TILES], coefficients[Quantity.ITEMS]
+    )
+    experts = table.is_work(Work.EXPERTS)
+    slow = np.sqrt(rates.bandwidth_bytes_per_s * PASS_BANDWIDTH_BYTES_PER_S)
+    pass_s = factor * PASSED_BYTES / np.where(experts, slow, rates.bandwidth_bytes_per_s)
+    passed = by_class["passes"][:, row, None] * coefficients[Quantity.PASSED]
+    passed += by_class["inner_passes"][:, row, None] * coefficients[Quantity.PASSED_INNER]
+    ones = np.ones((1, len(variants)))
+    found = (
+        (own * table.launches)[None],
+        (by_class["loop"][:, row] * table.depth * per_clock)[None],
+        np.minimum(compute / factor, 1.0)[None],
+        np.minimum(memory / factor, 1.0)[None],
+        by_class["exponent"][:, row][None],
+        (serial * per_clock)[None],
+        (passed * pass_s[:, None])[None],
+        ones * (step.launch_time_us.value * 1e-6),
+        ones * (step.constant(FurtherConstant.SEQUENCE_TIME_US).value * 1e-6),
+        ones * step.constant(FurtherConstant.COMMUNICATION_FACTOR).value,
+    )
+    for array in found:
+        array.setflags(write=False)
+    return found
 
 
-_LAUNCH_ENDS = {
-    Variant.ALL_FAST: "low",
-    Variant.LAUNCH_FAST: "low",
-    Variant.ALL_SLOW: "high",
-    Variant.LAUNCH_SLOW: "high",
+_CAPTURED = {
+    Work.EXPERTS: FurtherConstant.EXPERTS_LAUNCH_TIME_US,
+    Work.ATTENTION: FurtherConstant.ATTENTION_LAUNCH_TIME_US,
+    Work.ELEMENTWISE: FurtherConstant.ELEMENTWISE_LAUNCH_TIME_US,
 }
-_COMPUTE_ENDS = {
-    Variant.ALL_FAST: "high",
-    Variant.COMPUTE_FAST: "high",
-    Variant.ALL_SLOW: "low",
-    Variant.COMPUTE_SLOW: "low",
-}
-_MEMORY_ENDS = {
-    Variant.ALL_FAST: "high",
-    Variant.MEMORY_FAST: "high",
-    Variant.ALL_SLOW: "low",
-    Variant.MEMORY_SLOW: "low",
-}
 
 
-def _end(estimate: Estimate, ends: Mapping[Variant, str], variant: Variant) -> float:
+def _captured(step: EfficiencyProfile, index: int) -> float:
+    """Microseconds of a launch of a class in a step that the engine captured; NaN where it is not known."""
+    work = CLASSES[index]
+    constant = _CAPTURED[work] if isinstance(work, Work) else FurtherConstant.GEMM_LAUNCH_TIME_US
+    return step.further[constant].value if constant in step.further else float("nan")
+
+
+_LAUNCH_ENDS = {Variant.LAUNCH_FAST: "low", Variant.LAUNCH_SLOW: "high"}
+_COMPUTE_ENDS = {Variant.COMPUTE_FAST: "high", Variant.COMPUTE_SLOW: "low"}
+_MEMORY_ENDS = {Variant.MEMORY_FAST: "high", Variant.MEMORY_SLOW: "low"}
+FACTOR_ENDS = {Variant.ALL_FAST: "low", Variant.ALL_SLOW: "high"}
+"""Which end of a time factor a variant takes."""
+
+
+def end_of(estimate: Estimate, ends: Mapping[Variant, str], variant: Variant) -> float:
+    """The value of an estimate, or the end of its range that a variant takes."""
     return float(getattr(estimate, ends.get(variant, "value")))
 
 
 @lru_cache(maxsize=4096)
-def _constants_by_class(profiles: ProfileSet, hardware_id: str, formats: Formats, stage: Stage) -> Array:
-    """Launch seconds, compute and memory efficiency and exponent: (variants, 4, CLASSES and the step)."""
-    used = [u.profile for u in _profiles_of(profiles, hardware_id, formats, stage)]
-    found = np.array(
-        [
-            (
-                [_end(p.launch_time_us, _LAUNCH_ENDS, variant) * 1e-6 for p in used],
-                [_end(p.compute_efficiency, _COMPUTE_ENDS, variant) for p in used],
-                [_end(p.memory_efficiency, _MEMORY_ENDS, variant) for p in used],
-                [p.overlap_exponent for p in used],
-            )
-            for variant in Variant
-        ]
-    )
-    found.setflags(write=False)
-    return found
+def _by_class(used: tuple[EfficiencyProfile, ...], variants: tuple[Variant, ...]) -> Mapping[str, Array]:
+    """Constants of profiles by name, each of shape (V, profiles)."""
+
+    def ends(values: str, by: Mapping[Variant, str]) -> Array:
+        return np.array([[end_of(getattr(p, values), by, v) for p in used] for v in variants])
+
+    def same(name: FurtherConstant) -> Array:
+        return np.array([[p.constant(name).value for p in used]] * len(variants))
+
+    return {
+        "launch": ends("launch_time_us", _LAUNCH_ENDS),
+        "compute": ends("compute_efficiency", _COMPUTE_ENDS),
+        "memory": ends("memory_efficiency", _MEMORY_ENDS),
+        "exponent": np.array([[p.overlap_exponent for p in used]] * len(variants)),
+        "serial": same(FurtherConstant.SERIAL_TIME_US),
+        "item": same(FurtherConstant.ITEM_TIME_US),
+        "loop": same(FurtherConstant.LOOP_TIME_US),
+        "passes": same(FurtherConstant.PASSES),
+        "inner_passes": same(FurtherConstant.INNER_PASSES),
+    }
 
 
 def _communication_constants(
     scenarios: Sequence[Scenario], variants: tuple[Variant, ...]
 ) -> communication.Constants:
-    sources = [(s.profiles, s.profiles.known(s.hardware.id)) for s in scenarios if s.profiles is not None]
+    sources = [(s.profiles, setting_of(s)) for s in scenarios if s.profiles is not None]
     if len(set(sources)) == 1:
         return _communication_constants_of(*sources[0], variants)
     found = [_communication_constants_of(*source, variants) for source in sources]
@@ -261,9 +406,9 @@ def _communication_constants(
 
 @lru_cache(maxsize=256)
 def _communication_constants_of(
-    profiles: ProfileSet, hardware_id: str, variants: tuple[Variant, ...]
+    profiles: ProfileSet, setting: Setting, variants: tuple[Variant, ...]
 ) -> communication.Constants:
-    used = {u.operator_class: u.profile for u in _communication_profiles(profiles, hardware_id)}
+    used = {u.operator_class: u.profile for u in _communication_profiles(profiles, setting)}
 
     def column(values: Iterator[float]) -> Array:
         return np.array(list(values)).reshape(-1, 1, 1, 1)
@@ -271,8 +416,8 @@ def _communication_constants_of(
     return communication.Constants(
         **{
             name.value: communication.Transfer(
-                column(_end(used[name].launch_time_us, _LAUNCH_ENDS, v) * 1e-6 for v in variants),
-                column(_end(used[name].memory_efficiency, _MEMORY_ENDS, v) for v in variants),
+                column(end_of(used[name].launch_time_us, _LAUNCH_ENDS, v) * 1e-6 for v in variants),
+                column(end_of(used[name].memory_efficiency, _MEMORY_ENDS, v) for v in variants),
             )
             for name in COMMUNICATION_CLASSES
         }

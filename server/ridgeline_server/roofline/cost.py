@@ -15,6 +15,7 @@ from ridgeline_server.domain.dtypes import ELEMENT_BITS
 from ridgeline_server.roofline.constants import Constants, constants_of
 from ridgeline_server.roofline.exchanges import EXCHANGES, fabric
 from ridgeline_server.roofline.fold import Folded, fold, module_bits
+from ridgeline_server.roofline.kernels import kernel_seconds
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.rows import Quantity
 from ridgeline_server.roofline.operators.table import OperatorTable
@@ -48,7 +49,8 @@ class Cost:
     `flops`, `bytes`, `compute_s`, `memory_s` and `ideal_s` have shape (S, R, K), `expected_s` (S, V, R, K)
     for V variants of the constants; `expected_s` is None without constants. Of a collective the ideal time is
     that of its message, and FLOPs and bytes are 0. Times of whole steps: `ideal_step_s` (S, K),
-    `expected_step_s` (S, V, K) with the step's overhead, the ideal one without constants.
+    `expected_step_s` (S, V, K) with `overhead_s`, what the step costs beside its operators; the ideal one
+    without constants.
     """
 
     table: OperatorTable
@@ -63,6 +65,7 @@ class Cost:
     host_s: Array | float
     ideal_s: Array
     expected_s: Array | None
+    overhead_s: Array | None
     ideal_step_s: Array
     expected_step_s: Array
 
@@ -75,12 +78,21 @@ class Cost:
         else:
             compute = compute / self.constants.compute[:, 0, :, None]
             memory = memory / self.constants.memory[:, 0, :, None] + self.host_s
-            late = self.constants.launch_s[:, 0, :, None] > LATENCY_SHARE * self.expected_s[:, 0]
+            late = self._waiting_s > LATENCY_SHARE * self.expected_s[:, 0]
             balanced = np.minimum(compute, memory) >= (1 - BALANCE) * np.maximum(compute, memory)
             bound = np.where(late, _LATENCY, np.where(balanced, _BALANCED, compute > memory))
         for row, _, _ in self.table.collectives:
             bound[:, row] = BoundCode.COMMUNICATION
         return bound
+
+    @property
+    def _waiting_s(self) -> Array:
+        """Seconds that each operator spends on its launch and on serial work, shape (S, R, K)."""
+        assert self.constants is not None
+        columns = self.compute_s.shape[-1]
+        serial = (self.constants.serial_s[:, 0] @ _several(self.variables))[..., : self.variables.shape[-1]]
+        waiting = self.constants.launch_s[:, 0, :, None] + serial
+        return np.broadcast_to(waiting, (*waiting.shape[:-1], columns))
 
     def bytes_by_class(self, scenario: int) -> Array:
         """Bytes by what they hold, shape (byte classes, R, K), of one scenario."""
@@ -118,10 +130,11 @@ def cost_steps(
         host = (folded.host_s @ several)[..., :columns]
     ideal = np.maximum(compute, memory + host)
     constants = constants_of(table, scenarios, stage, variants)
-    expected = None if constants is None else _expected(constants, compute, memory, host)
+    expected = None if constants is None else _expected(constants, several, compute, memory, host)
     if table.collectives:
         _exchange(table, folded, scenarios, variables, constants, ideal, expected)
-    ideal_step, expected_step = _step_times(folded, constants, ideal, expected)
+    overhead = _overhead(constants, steps)
+    ideal_step, expected_step = _step_times(folded, overhead, ideal, expected)
     return Cost(
         table=table,
         folded=folded,
@@ -135,6 +148,7 @@ def cost_steps(
         host_s=host,
         ideal_s=ideal,
         expected_s=expected,
+        overhead_s=overhead,
         ideal_step_s=ideal_step,
         expected_step_s=expected_step,
     )
@@ -154,12 +168,16 @@ def with_other_rates(cost: Cost, bandwidth: Array, flops: Array) -> Cost:
     """
     compute, memory = cost.compute_s / flops, cost.memory_s / bandwidth
     ideal = np.maximum(compute, memory + cost.host_s)
-    expected = None if cost.constants is None else _expected(cost.constants, compute, memory, cost.host_s)
+    expected = None
+    if cost.constants is not None:
+        several, constants = _several(cost.variables)[:, None], cost.constants
+        serial, passed = ((each @ several)[..., :1] for each in (constants.serial_s, constants.passed_s))
+        expected = _with_beside(constants, serial + passed / bandwidth, compute, memory, cost.host_s)
     for row, _, _ in cost.table.collectives:
         ideal[:, row] = cost.ideal_s[:, row]
         if expected is not None and cost.expected_s is not None:
             expected[:, :, row] = cost.expected_s[:, :, row]
-    ideal_step, expected_step = _step_times(cost.folded, cost.constants, ideal, expected)
+    ideal_step, expected_step = _step_times(cost.folded, cost.overhead_s, ideal, expected)
     return replace(
         cost,
         compute_s=compute,
@@ -171,16 +189,23 @@ def with_other_rates(cost: Cost, bandwidth: Array, flops: Array) -> Cost:
     )
 
 
+def _overhead(constants: Constants | None, steps: Steps) -> Array | None:
+    """Seconds that steps cost beside their operators, shape (S, V, K); None without constants."""
+    if constants is None:
+        return None
+    return constants.step_s[..., None] + constants.sequence_s[..., None] * steps.batch[:, None]
+
+
 def _step_times(
-    folded: Folded, constants: Constants | None, ideal: Array, expected: Array | None
+    folded: Folded, overhead: Array | None, ideal: Array, expected: Array | None
 ) -> tuple[Array, Array]:
     """Ideal and expected seconds of whole steps: (S, K) and (S, V, K), the ideal ones where nothing is
     expected.
     """
     ideal_step = _over_rows(folded.runs, ideal)
-    if constants is None or expected is None:
+    if overhead is None or expected is None:
         return ideal_step, ideal_step[:, None]
-    return ideal_step, _over_rows(folded.runs[:, None], expected) + constants.step_s[..., None]
+    return ideal_step, _over_rows(folded.runs[:, None], expected) + overhead
 
 
 def _over_rows(runs: Array, seconds: Array) -> Array:
@@ -191,30 +216,23 @@ def _over_rows(runs: Array, seconds: Array) -> Array:
     return total
 
 
-def _expected(constants: Constants, compute: Array, memory: Array, host: Array | float) -> Array:
-    """Expected time t0 + ((F / (ec P))^p + (B / (em BW) + host)^p)^(1/p), shape (S, V, R, K)."""
-    busy = compute[:, None] / constants.compute[..., None]
-    other = memory[:, None] / constants.memory[..., None]
+def _expected(
+    constants: Constants, variables: Array, compute: Array, memory: Array, host: Array | float
+) -> Array:
+    """Expected seconds of operators in K steps, shape (S, V, R, K)."""
+    columns = compute.shape[-1]
+    beside = ((constants.serial_s + constants.passed_s) @ variables[:, None])[..., :columns]
+    return _with_beside(constants, beside, compute, memory, host)
+
+
+def _with_beside(
+    constants: Constants, beside: Array, compute: Array, memory: Array, host: Array | float
+) -> Array:
+    busy = compute[:, None] / constants.compute[..., None] + constants.loop_s[..., None]
+    moving = memory[:, None] / constants.memory[..., None]
     if not isinstance(host, float):
-        other += host[:, None]
-    square = constants.exponent == 2
-    other_norm = None if square.all() else _norm(busy, other, constants.exponent[..., None])
-    busy *= busy
-    other *= other
-    busy += other
-    np.sqrt(busy, out=busy)
-    if other_norm is not None:
-        busy = np.where(square[..., None], busy, other_norm)
-    busy += constants.launch_s[..., None]
-    return busy
-
-
-def _norm(one: Array, other: Array, exponent: Array) -> Array:
-    """The p-norm of two times with the larger factored out, which cannot overflow; nothing takes 0."""
-    larger = np.maximum(one, other)
-    ratio = np.divide(np.minimum(one, other), larger, out=np.zeros_like(larger), where=larger > 0)
-    found: Array = larger * (1 + ratio**exponent) ** (1 / exponent)
-    return found
+        moving += host[:, None]
+    return kernel_seconds(busy, moving, constants.exponent[..., None], constants.launch_s[..., None] + beside)
 
 
 def _exchange(
@@ -236,9 +254,11 @@ def _exchange(
             message, float(ranks), joined, None if constants is None else constants.communication
         )
         ideal[:, rows] = taken.ideal_s
-        if expected is not None:
+        if expected is not None and constants is not None:
             # Variants come first in the constants, and second in the answer.
-            expected[:, :, rows] = np.moveaxis(taken.expected_s, 0, 1)
+            factor = constants.communication_factor[..., None, None]
+            expected_s = np.moveaxis(taken.expected_s, 0, 1) * factor
+            expected[:, :, rows] = np.maximum(expected_s, taken.ideal_s[:, None])
 
 
 def live_bytes(table: OperatorTable, scenarios: Sequence[Scenario], steps: Steps) -> Array:

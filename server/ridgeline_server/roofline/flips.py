@@ -38,8 +38,8 @@ def dominant_bounds(cost: Cost) -> Codes:
     time = cost.ideal_s if cost.expected_s is None else cost.expected_s[:, 0]
     spent = cost.folded.runs[..., None] * time
     shares = np.stack([np.where(cost.bound == code, spent, 0).sum(axis=1) for code in range(len(BoundCode))])
-    if cost.constants is not None:
-        shares[BoundCode.LATENCY] += cost.constants.step_s[:, 0, None]
+    if cost.overhead_s is not None:
+        shares[BoundCode.LATENCY] += cost.overhead_s[:, 0]
     found: Codes = shares.argmax(axis=0)[0]
     return found
 

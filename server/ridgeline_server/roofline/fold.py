@@ -72,13 +72,14 @@ def _fold(table: OperatorTable, hardware: Hardware, deployment: Deployment) -> F
     wide = ELEMENT_BITS[deployment.compute_dtype] / 8
     element = ELEMENT_BITS[deployment.kv_dtype] / 8
     vector = kv_bits(deployment.kv_dtype, 1) / 8 - element
-    sizes = np.ones((len(Quantity), len(table.rows)))
+    sizes = np.ones((Quantity.HELD_WIDE + 1, len(table.rows)))
     sizes[Quantity.WEIGHTS] = weight
     sizes[[Quantity.IN_WIDE, Quantity.OUT_WIDE, Quantity.MESSAGE_WIDE]] = wide
     sizes[[Quantity.IN_GEMM, Quantity.OUT_GEMM, Quantity.MESSAGE_GEMM]] = gemm
     sizes[[Quantity.KV_READ, Quantity.KV_WRITTEN]] = element
     sizes[[Quantity.KV_READ_VECTORS, Quantity.KV_WRITTEN_VECTORS]] = vector
-    moved = np.add.reduceat(table.coefficients * sizes[..., None], _STARTS, axis=0)[None]
+    counted = table.coefficients[: len(sizes)] * sizes[..., None]
+    moved = np.add.reduceat(counted, _STARTS, axis=0)[None]
     rates = np.array(
         [
             *(gemm_rate(deployment, hardware, module) for module in MODULES),

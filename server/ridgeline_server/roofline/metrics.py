@@ -9,7 +9,7 @@ import numpy as np
 
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.workload import Load, Workload
-from ridgeline_server.roofline.closed_loop import LOCKSTEP_SHARE, beside_others
+from ridgeline_server.roofline.closed_loop import IDEAL_REQUEST, RequestConstants, beside_others
 from ridgeline_server.roofline.results import Metric, Metrics
 from ridgeline_server.roofline.serving import Simulation
 from ridgeline_server.roofline.steps import attended
@@ -88,11 +88,12 @@ def _requests(simulation: Simulation, *, ideal: bool) -> list[Request]:
             strict=True,
         )
     )
-    lockstep = 0.0 if ideal else LOCKSTEP_SHARE
+    constants = IDEAL_REQUEST if ideal else simulation.request
+    factors = (1.0,) if ideal else times.first_token_factors
     deployment = candidate.scenario.deployment
     return [
-        _request(candidate.workload, deployment, times.prompt_steps, *request, lockstep)
-        for request in figures
+        _request(candidate.workload, deployment, times.prompt_steps, *request, constants, factor)
+        for request, factor in zip(figures, factors, strict=True)
     ]
 
 
@@ -103,10 +104,12 @@ def _request(
     prefill_s: float,
     added_prefill_s: float,
     decode_s: float,
-    lockstep: float = 0.0,
+    constants: RequestConstants,
+    first_token_factor: float,
 ) -> Request:
     """A request under its load. Of a static batch all prompts are prefilled together, which is the TTFT; each
-    further token adds a mean decode step. A closed loop of one request on a device is a batch of one.
+    further token adds a mean decode step. A closed loop of one request on a device is a batch of one, asked
+    through the engine's front.
     """
     further = workload.output_len - 1
     if workload.load is Load.CLOSED_LOOP:
@@ -114,13 +117,18 @@ def _request(
         sequences = float(attended(deployment, batch, closed_loop=True).sequences)
         if sequences > 1:
             beside = beside_others(
-                deployment, workload, sequences, prompt_steps, added_prefill_s, decode_s, lockstep
+                deployment, workload, sequences, prompt_steps, added_prefill_s, decode_s, constants
             )
-            latency = beside.ttft_s + further * beside.tpot_s
+            ttft_s = beside.ttft_s * first_token_factor
+            latency = ttft_s + further * beside.tpot_s
             share = sequences * added_prefill_s / latency
-            return Request(beside.ttft_s, beside.tpot_s if further else 0.0, latency, share)
-    latency = prefill_s + further * decode_s
-    return Request(prefill_s, decode_s if further else 0.0, latency, prefill_s / latency)
+            return Request(ttft_s, beside.tpot_s if further else 0.0, latency, share)
+        waited = constants.first_token_s + constants.first_token_steps * decode_s
+        ttft_s = (prefill_s + waited) * first_token_factor
+    else:
+        ttft_s = prefill_s
+    latency = ttft_s + further * decode_s
+    return Request(ttft_s, decode_s if further else 0.0, latency, prefill_s / latency)
 
 
 def meets_slo(simulation: Simulation, *, ideal: bool) -> bool:

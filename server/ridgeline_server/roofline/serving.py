@@ -9,9 +9,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ridgeline_server.domain.efficiency import Estimate, FurtherConstant, OperatorClass
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load, Workload
-from ridgeline_server.roofline.closed_loop import added_prefill
+from ridgeline_server.roofline.closed_loop import IDEAL_REQUEST, RequestConstants, added_prefill
+from ridgeline_server.roofline.constants import (
+    FACTOR_ENDS,
+    end_of,
+    request_profile,
+    time_factor,
+)
 from ridgeline_server.roofline.cost import Cost, cost_steps, live_bytes
 from ridgeline_server.roofline.drafts import draft_deployment, draft_of
 from ridgeline_server.roofline.memory import Memory, activation_loads, estimate_memory
@@ -105,16 +112,40 @@ def evaluate(
             tables[Stage.PREFILL], scenarios, running, groups, variants, (step_s, ideal_step_s)
         )
     given = tokens_of_steps(deployments, loads.output_len)
+    prefills, decodes = (
+        _factors(model, scenarios, variants, c)
+        for c in (OperatorClass.PREFILL_TIME, OperatorClass.DECODE_TIME)
+    )
+    prefill_s = np.maximum(cost.expected_step_s * prefills, cost.ideal_step_s[:, None])
+    decode_s = np.maximum(step_s * decodes, ideal_step_s[:, None])
     times = Times(
-        prefill_s=cost.expected_step_s * prompts.count[:, None],
-        added_prefill_s=added[0],
-        decode_s=step_s / given[:, None],
+        prefill_s=prefill_s * prompts.count[:, None],
+        added_prefill_s=None if added[0] is None else added[0] * prefills,
+        decode_s=decode_s / given[:, None],
         ideal_prefill_s=cost.ideal_step_s * prompts.count,
         ideal_added_prefill_s=added[1],
         ideal_decode_s=ideal_step_s / given,
         prompt_steps=added[2],
     )
     return Evaluation(cost, decode_cost, prompts.count, times)
+
+
+def _factors(
+    model: Model, scenarios: Sequence[Scenario], variants: Sequence[Variant], operator_class: OperatorClass
+) -> Array:
+    """What times of a class are multiplied by, shape (S, V, 1), or 1 without profiles."""
+    if scenarios[0].profiles is None:
+        return np.ones((1, 1, 1))
+    found = [_factor(model, scenario, operator_class) for scenario in scenarios]
+    return np.array([[end_of(each, FACTOR_ENDS, v) for v in variants] for each in found])[..., None]
+
+
+def _factor(model: Model, scenario: Scenario, operator_class: OperatorClass) -> Estimate:
+    used = time_factor(scenario, model.id, operator_class)
+    return ONE if used is None else used.profile.constant(FurtherConstant.TIME_FACTOR)
+
+
+ONE = Estimate(1.0, 1.0, 1.0)
 
 
 def _rows(figures: Array, shape: tuple[int, int]) -> Array:
@@ -169,16 +200,20 @@ class RequestTimes(NamedTuple):
     ideal_added_prefill_s: float
     ideal_decode_s: float
     prompt_steps: float = 1.0
+    first_token_factors: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """One simulated candidate: its request times at each of `variants`, and its memory."""
+    """One simulated candidate: its request times at each of `variants`, its memory, and what its engine adds
+    to the steps of a request.
+    """
 
     candidate: Candidate
     variants: Sequence[Variant]
     times: RequestTimes
     memory: Memory
+    request: RequestConstants = IDEAL_REQUEST
 
 
 @dataclass(frozen=True)
@@ -226,8 +261,9 @@ def simulate(
             simulations[i] = Simulation(
                 candidates[i],
                 variants,
-                _request_times(found.times, place),
+                _request_times(found.times, place, _first_token_factors(model, scenarios[place], variants)),
                 estimate_memory(model, scenarios[place], workloads[place], live[place]),
+                _request_constants(scenarios[place]),
             )
         evaluations.append(found)
     return SimulatedGrid(
@@ -235,7 +271,30 @@ def simulate(
     )
 
 
-def _request_times(times: Times, place: int) -> RequestTimes:
+def _first_token_factors(model: Model, scenario: Scenario, variants: Sequence[Variant]) -> tuple[float, ...]:
+    if scenario.profiles is None:
+        return (1.0,)
+    factor = _factor(model, scenario, OperatorClass.FIRST_TOKEN_TIME)
+    return tuple(end_of(factor, FACTOR_ENDS, variant) for variant in variants)
+
+
+def _request_constants(scenario: Scenario) -> RequestConstants:
+    used = request_profile(scenario)
+    if used is None:
+        return IDEAL_REQUEST
+    profile = used.profile
+    steps, lockstep, interference = (
+        profile.constant(name).value
+        for name in (
+            FurtherConstant.FIRST_TOKEN_STEPS,
+            FurtherConstant.LOCKSTEP_SHARE,
+            FurtherConstant.INTERFERENCE,
+        )
+    )
+    return RequestConstants(profile.launch_time_us.value * 1e-6, steps, lockstep, interference)
+
+
+def _request_times(times: Times, place: int, first_token_factors: tuple[float, ...]) -> RequestTimes:
     added, ideal_added = times.added_prefill_s, times.ideal_added_prefill_s
     return RequestTimes(
         prefill_s=tuple(times.prefill_s[place, :, 0].tolist()),
@@ -245,6 +304,7 @@ def _request_times(times: Times, place: int) -> RequestTimes:
         ideal_added_prefill_s=0.0 if ideal_added is None else float(ideal_added[place, 0]),
         ideal_decode_s=float(times.ideal_decode_s[place, 0]),
         prompt_steps=1.0 if times.prompt_steps is None else float(times.prompt_steps[place, 0]),
+        first_token_factors=first_token_factors,
     )
 
 

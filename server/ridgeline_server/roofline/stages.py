@@ -52,7 +52,7 @@ def _stage(
     flops, moved, ideal = cost.flops[cell], cost.bytes[cell], cost.ideal_s[cell]
     by_class = cost.bytes_by_class(place)[:, :, column]
     time = ideal if cost.expected_s is None else cost.expected_s[place, 0, :, column]
-    overhead = 0.0 if cost.constants is None else float(cost.constants.step_s[place, 0])
+    overhead = 0.0 if cost.overhead_s is None else float(cost.overhead_s[place, 0, column])
     spent = runs * time
     total = float(spent.sum()) + overhead
     intensity = np.divide(flops, moved, out=np.zeros_like(flops), where=moved > 0)

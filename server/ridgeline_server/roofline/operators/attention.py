@@ -9,7 +9,16 @@ from ridgeline_server.domain.tensors import ModuleClass, TensorKind, WeightTenso
 from ridgeline_server.roofline.operators.layer import Layer, matrices
 from ridgeline_server.roofline.operators.rows import Quantity, Row, Terms, Work, added, norm_terms
 from ridgeline_server.roofline.operators.sharding import kv_head_share
-from ridgeline_server.roofline.operators.variables import ALL_KEYS, TOKENS, Count, Reach, Variable, View
+from ridgeline_server.roofline.operators.variables import (
+    ALL_KEYS,
+    SEQUENCES,
+    TILES,
+    TOKENS,
+    Count,
+    Reach,
+    Variable,
+    View,
+)
 
 SOFTMAX_FLOPS_PER_SCORE = 5
 """Maximum, subtract, exponential, sum, divide: Table 1 of arXiv:2402.16363 prints 671M for 32 x 2048 x 2048
@@ -110,6 +119,17 @@ def view_of(attention: Attention) -> View:
     return View(attention.window) if attention.window is not None else ALL_KEYS
 
 
+def kernel_counts(view: View, items: float, heads: float) -> Terms:
+    """What a fused kernel counts beside FLOPs and bytes: `items` of each sequence that a decode step works
+    through, and query heads.
+    """
+    return {
+        Quantity.SERIAL: {Variable(Count.LENGTH_SHARE, view): 1.0},
+        Quantity.ITEMS: {SEQUENCES: items},
+        Quantity.TILES: {TILES: heads},
+    }
+
+
 def _scores(layer: Layer, attention: Attention, kv_heads: float) -> Iterator[Row]:
     heads = attention.head_count / layer.tp
     key, value = attention.head_dim, attention.value_head_dim
@@ -134,6 +154,7 @@ def _scores(layer: Layer, attention: Attention, kv_heads: float) -> Iterator[Row
                 Quantity.IN_WIDE: {TOKENS: queries},
                 **read(kv_heads * (key + value), 2 * kv_heads),
                 Quantity.OUT_GEMM: {TOKENS: outputs},
+                **kernel_counts(view, kv_heads, heads),
             },
         )
         return

@@ -8,7 +8,7 @@ from ridgeline_server.domain.mlps import Experts, Mlp
 from ridgeline_server.domain.tensors import ModuleClass, TensorKind, WeightTensor
 from ridgeline_server.roofline.operators.layer import Layer, collective, matrices
 from ridgeline_server.roofline.operators.rows import Collective, Quantity, Row, Terms, Work, added
-from ridgeline_server.roofline.operators.variables import TOKENS, Count, Routing, Variable
+from ridgeline_server.roofline.operators.variables import ONE, TOKENS, Count, Routing, Variable
 
 ACTIVATION_FLOPS_PER_ELEMENT: Mapping[str, int] = {"silu": 5, "gelu": 8, "relu": 1}
 """Our count. SiLU: negate, exp, add, divide, multiply. GELU by tanh: two products for x^3, a scaled sum (2),
@@ -30,7 +30,7 @@ def mlp_rows(layer: Layer, mlp: Mlp, tensors: Sequence[WeightTensor]) -> Iterato
     held = 0.0
     for name, tensor in found.items():
         if name != "down_proj":
-            yield layer.gemm(tensor, held)
+            yield layer.gemm(tensor, held, joined=name == "up_proj" and "gate_proj" in found)
             held += width if name == "gate_proj" else 0.0
     inputs = 2 if mlp.gated else 1
     yield layer.row(
@@ -123,12 +123,29 @@ def _experts(
                 Quantity.IN_WIDE: {routed: inputs * inner + width},
                 Quantity.OUT_WIDE: {routed: inputs * inner + width, TOKENS: width},
                 Quantity.OUT_GEMM: {routed: inner},
+                **_kernel_counts(layer, experts, routing, width, inner),
             },
             layer.hold(),
         ),
         Work.EXPERTS,
         ModuleClass.EXPERTS,
     )
+
+
+def _kernel_counts(layer: Layer, experts: Experts, routing: Routing, width: float, inner: float) -> Terms:
+    """What the kernels of the experts count beside FLOPs and bytes: those of a device pass over the pairs of
+    all devices whose tokens it sees, whoever holds the expert.
+    """
+    parallel = layer.placement.parallel
+    seen = parallel.ep if parallel.attention_dp == 1 else 1
+    routed, hit = Variable(Count.EXPERT_TOKENS, routing), Variable(Count.EXPERTS_HIT, routing)
+    products = 3 if experts.gated else 2
+    return {
+        Quantity.SERIAL: {ONE: width + inner},
+        Quantity.ITEMS: {hit: 1.0},
+        Quantity.PASSED: {routed: seen * width},
+        Quantity.PASSED_INNER: {routed: seen * products * inner},
+    }
 
 
 def _shared_expert(layer: Layer, experts: Experts, tensors: Sequence[WeightTensor]) -> Row:
@@ -143,5 +160,9 @@ def _shared_expert(layer: Layer, experts: Experts, tensors: Sequence[WeightTenso
         Quantity.OUT_GEMM: {TOKENS: width},
     }
     return layer.row(
-        "shared_expert", added(products, between, layer.hold()), Work.GEMM, ModuleClass.SHARED_EXPERT
+        "shared_expert",
+        added(products, between, layer.hold()),
+        Work.GEMM,
+        ModuleClass.SHARED_EXPERT,
+        float(layer.hidden),
     )

@@ -11,6 +11,7 @@ from ridgeline_server.roofline.operators.attention import (
     SOFTMAX_FLOPS_PER_SCORE,
     gate_row,
     indexer_rows,
+    kernel_counts,
     rope_row,
 )
 from ridgeline_server.roofline.operators.layer import Layer, Stage, matrices
@@ -45,7 +46,9 @@ def latent_rows(layer: Layer, attention: LatentAttention, tensors: Sequence[Weig
             Quantity.IN_GEMM: {TOKENS: heads * (attention.qk_nope_head_dim + latent)},
             Quantity.OUT_WIDE: {TOKENS: heads * (latent + attention.v_head_dim)},
         }
-        yield layer.row("kv_b_proj", added({**widening, **moved}, layer.hold()), Work.GEMM, HERE)
+        yield layer.row(
+            "kv_b_proj", added({**widening, **moved}, layer.hold()), Work.GEMM, HERE, float(latent)
+        )
         read: Terms = {Quantity.KV_READ: {keys: latent + rotary}, Quantity.KV_READ_VECTORS: {keys: 1.0}}
     else:
         key, value = attention.head_dim, attention.v_head_dim
@@ -58,7 +61,7 @@ def latent_rows(layer: Layer, attention: LatentAttention, tensors: Sequence[Weig
             Quantity.KV_READ_VECTORS: {seen: 1.0},
             Quantity.OUT_WIDE: {seen: widened},
         }
-        yield layer.row("kv_b_proj", added(terms, layer.hold()), Work.GEMM, HERE)
+        yield layer.row("kv_b_proj", added(terms, layer.hold()), Work.GEMM, HERE, float(latent))
         read = {Quantity.IN_WIDE: {keys: widened}, Quantity.KV_READ: {keys: rotary}}
     yield layer.row(
         "attention",
@@ -67,6 +70,7 @@ def latent_rows(layer: Layer, attention: LatentAttention, tensors: Sequence[Weig
                 Quantity.FLOPS: {pairs: heads * (2 * (key + value) + SOFTMAX_FLOPS_PER_SCORE)},
                 Quantity.IN_WIDE: {TOKENS: heads * key},
                 Quantity.OUT_GEMM: {TOKENS: heads * value},
+                **kernel_counts(view, heads / HEADS_OF_ITEM if absorbed else heads, heads),
             },
             read,
             layer.hold(),
@@ -77,6 +81,10 @@ def latent_rows(layer: Layer, attention: LatentAttention, tensors: Sequence[Weig
     if attention.output_gate:
         yield gate_row(layer, attention.output_gate / layer.tp, heads * attention.v_head_dim)
     yield layer.gemm(found["o_proj"])
+
+
+HEADS_OF_ITEM = 64
+"""Heads that attend to one latent together, in one item of a decode kernel (FlashMLA's tile)."""
 
 
 def _view(attention: LatentAttention) -> View:

@@ -65,19 +65,37 @@ class Layer:
         return self.placement.parallel.tp
 
     def row(
-        self, name: str, terms: Terms, work: Work = Work.ELEMENTWISE, module: ModuleClass = ModuleClass.NORM
+        self,
+        name: str,
+        terms: Terms,
+        work: Work = Work.ELEMENTWISE,
+        module: ModuleClass = ModuleClass.NORM,
+        depth: float = 0.0,
+        *,
+        joined: bool = False,
     ) -> Row:
-        """A row of this kind."""
-        return Row(name, self.kind.name, self.kind.count, terms, work, module)
+        """A row of this kind; `depth` is that of a product."""
+        joined = joined or name in JOINED
+        if depth and not joined:
+            terms = added(terms, product_counts(depth))
+        return Row(name, self.kind.name, self.kind.count, terms, work, module, joined=joined, depth=depth)
 
     def gemm(
-        self, tensor: WeightTensor, held: float = 0.0, *, kv_heads: int = 1, out: Terms | None = None
+        self,
+        tensor: WeightTensor,
+        held: float = 0.0,
+        *,
+        kv_heads: int = 1,
+        out: Terms | None = None,
+        joined: bool = False,
     ) -> Row:
         """A product with a weight matrix (out, in) over all tokens. The residual stream and `held` further
-        elements per token stay alive beside it; `out` replaces its own output.
+        elements per token stay alive beside it; `out` replaces its own output; a `joined` one runs in the
+        kernel of the one before it.
         """
         terms = added(self.product(tensor, kv_heads=kv_heads, out=out), self.hold(held))
-        return self.row(tensor.operator, terms, Work.GEMM, tensor.module)
+        depth = self.shape(tensor, kv_heads)[1]
+        return self.row(tensor.operator, terms, Work.GEMM, tensor.module, depth, joined=joined)
 
     def product(self, tensor: WeightTensor, *, kv_heads: int = 1, out: Terms | None = None) -> Terms:
         """The terms of a product with a matrix, or with several side by side."""
@@ -144,6 +162,23 @@ class Layer:
                 self.tp,
                 {Quantity.MESSAGE_WIDE: {TOKENS: self.hidden if width is None else width}},
             )
+
+
+JOINED = frozenset({"k_proj", "v_proj", "kv_a_proj", "attn_add", "mlp_add"})
+"""Operators that engines run in the kernel of one before or behind them, as up_proj beside a gate:
+vLLM's QKVParallelLinear, MergedColumnParallelLinear and fused_add_rms_norm, and their like in SGLang and
+TensorRT-LLM.
+"""
+SERIAL_DEPTH = 2048.0
+"""The length of a contraction from which a product's kernel is split along it."""
+
+
+def product_counts(depth: float, tokens: Variable = TOKENS) -> Terms:
+    """What the kernel of a product of so many `tokens` counts beside FLOPs and bytes."""
+    return {
+        Quantity.SERIAL: {ONE: min(depth, SERIAL_DEPTH) / SERIAL_DEPTH},
+        Quantity.PASSED: {tokens: depth},
+    }
 
 
 def collective(

@@ -7,7 +7,7 @@ from math import ceil
 
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.tensors import ModuleClass, TensorKind
-from ridgeline_server.roofline.operators.layer import Placement
+from ridgeline_server.roofline.operators.layer import Placement, product_counts
 from ridgeline_server.roofline.operators.rows import Collective, Quantity, Row, Terms, Work, norm_terms
 from ridgeline_server.roofline.operators.variables import ONE, POSITIONS, TOKENS
 
@@ -21,8 +21,9 @@ def _outer(
     count: float = 1.0,
     collective: Collective | None = None,
     ranks: int = 1,
+    depth: float = 0.0,
 ) -> Row:
-    return Row(name, "", count, terms, work, module, collective, ranks, in_layers=False)
+    return Row(name, "", count, terms, work, module, collective, ranks, in_layers=False, depth=depth)
 
 
 def input_rows(model: Model, placement: Placement) -> Iterator[Row]:
@@ -75,7 +76,8 @@ def head_rows(model: Model, placement: Placement) -> Iterator[Row]:
                 Quantity.IN_GEMM: {TOKENS: float(columns)},
                 Quantity.OUT_WIDE: {TOKENS: float(rows)},
             }
-            yield _outer(tensor.operator, terms, Work.GEMM, tensor.module)
+            terms |= product_counts(float(columns))
+            yield _outer(tensor.operator, terms, Work.GEMM, tensor.module, depth=float(columns))
     yield _outer("final_norm", norm_terms(hidden, Quantity.OUT_WIDE))
     head = next(t for t in model.tensors if t.operator == "lm_head" and t.kind is TensorKind.MATRIX)
     vocab, width = ceil(head.shape[0] / parallel.tp), head.shape[1]
@@ -86,9 +88,11 @@ def head_rows(model: Model, placement: Placement) -> Iterator[Row]:
             Quantity.WEIGHTS: {ONE: float(vocab * width)},
             Quantity.IN_WIDE: {POSITIONS: float(width)},
             Quantity.OUT_WIDE: {POSITIONS: float(vocab)},
+            **product_counts(float(width), POSITIONS),
         },
         Work.GEMM,
         ModuleClass.LM_HEAD,
+        depth=float(width),
     )
     if parallel.tp > 1:
         yield _outer(

@@ -37,6 +37,26 @@ class Quantity(IntEnum):
     MESSAGE_GEMM = 13
     HELD_WIDE = 14
     """Activations that stay alive beside the operator's own, for the memory peak."""
+    SERIAL = 15
+    """What a kernel does one after the other, in the unit of its class: see KERNEL_COUNTS."""
+    ITEMS = 16
+    TILES = 17
+    PASSED = 18
+    """Elements that an engine's kernels pass through memory beside the operator's inputs and outputs."""
+    PASSED_INNER = 19
+
+
+KERNEL_COUNTS = (Quantity.SERIAL, Quantity.ITEMS, Quantity.TILES, Quantity.PASSED, Quantity.PASSED_INNER)
+"""What calibrated constants count beside FLOPs and bytes, by the work of a row.
+
+             SERIAL                      ITEMS                 TILES                  PASSED    PASSED_INNER
+GEMM         min(k, 2048) / 2048         -                     -                      m k       -
+EXPERTS      h + i                       experts hit           -                      T e h     T e mats i
+ATTENTION    keys / (keys + 512)         sequences, KV heads   tiles, query heads     -         -
+
+k is the length of the contraction, m the tokens, T e all pairs of token and expert whose tokens the device
+sees; a tile is 128 queries. docs/model.md tells what each stands for.
+"""
 
 
 BYTE_CLASSES = (Quantity.WEIGHTS, Quantity.IN_WIDE, Quantity.OUT_WIDE, Quantity.KV_READ, Quantity.KV_WRITTEN)
@@ -70,7 +90,12 @@ Terms = dict[Quantity, dict[Variable, float]]
 
 @dataclass(frozen=True)
 class Row:
-    """One operator: a step runs it `count` times. `ranks` devices take part in a collective."""
+    """One operator: a step runs it `count` times. `ranks` devices take part in a collective.
+
+    A `joined` one runs in the kernel of the row before it, so that it is not launched: engines compute
+    queries, keys and values in one product, and add to the residual stream in the norm that follows. `depth`
+    is the length of a product's contraction.
+    """
 
     name: str
     layer_kind: str
@@ -81,6 +106,8 @@ class Row:
     collective: Collective | None = None
     ranks: int = 1
     in_layers: bool = field(default=True)
+    joined: bool = False
+    depth: float = 0.0
 
 
 def added(*parts: Terms) -> Terms:

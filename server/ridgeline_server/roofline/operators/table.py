@@ -99,6 +99,21 @@ class OperatorTable:
         return self.coefficients[wide].sum(axis=0), self.coefficients[gemm].sum(axis=0)
 
     @cached_property
+    def launches(self) -> Array:
+        """1 for rows that are kernels of their own, 0 for those that run in another's; shape (R,)."""
+        return np.array([0.0 if row.joined else 1.0 for row in self.rows])
+
+    @cached_property
+    def depth(self) -> Array:
+        """Thousands of elements that a kernel of its own contracts, shape (R,)."""
+        return np.array([0.0 if row.joined else row.depth / 1000 for row in self.rows])
+
+    @cached_property
+    def has_experts(self) -> bool:
+        """Whether any row is a mixture of experts."""
+        return bool(self.is_work(Work.EXPERTS).any())
+
+    @cached_property
     def collectives(self) -> tuple[tuple[int, Collective, int], ...]:
         """Row, kind and number of devices of each exchange."""
         return tuple(

@@ -68,6 +68,18 @@ class Count(Enum):
     """Distinct experts of this device that some token of the step chose."""
     EXPERT_TOKENS = auto()
     """(token, expert) pairs on the busiest device."""
+    LENGTH_SHARE = auto()
+    """Keys of one sequence over themselves and LENGTH_SCALE: how near a walk over them is to its longest."""
+    TILES = auto()
+    """Tiles of TILE_QUERIES queries of all sequences."""
+
+
+LENGTH_SCALE = 512.0
+"""Keys at which half of a decode kernel's serial work is reached; longer sequences are split over processors.
+Fitted on the decode kernels of docs/kernels.md.
+"""
+TILE_QUERIES = 128.0
+"""Queries of one tile of a prefill kernel (FlashAttention and its successors)."""
 
 
 class Variable(NamedTuple):
@@ -81,6 +93,7 @@ ONE = Variable(Count.ONE)
 TOKENS = Variable(Count.TOKENS)
 SEQUENCES = Variable(Count.SEQUENCES)
 POSITIONS = Variable(Count.POSITIONS)
+TILES = Variable(Count.TILES)
 
 
 @dataclass(frozen=True)
@@ -128,6 +141,8 @@ def _value(count: Count, of: View | Routing | None, steps: Steps, seen: dict[Vie
             return steps.batch * _pairs(of, steps)
         if of not in seen:
             seen[of] = _seen(of, steps)
+        if count is Count.LENGTH_SHARE:
+            return seen[of] / (seen[of] + LENGTH_SCALE)
         return steps.batch * seen[of] * (steps.query_len if count is Count.SCORES else 1.0)
     if isinstance(of, Routing):
         return _experts(count, of, steps)
@@ -140,6 +155,8 @@ def _value(count: Count, of: View | Routing | None, steps: Steps, seen: dict[Vie
             return steps.batch
         case Count.POSITIONS:
             return steps.batch * steps.positions
+        case Count.TILES:
+            return steps.batch * np.ceil(steps.query_len / TILE_QUERIES)
         case _:
             raise ValueError(f"{count} needs a view or a routing")
 
