@@ -8,15 +8,13 @@ from math import floor
 from types import MappingProxyType
 
 from ridgeline_server.calibration.questions import MeasuredQuestion, Names, UnansweredError, question_of
-from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.domain.efficiency import ProfileLevel, ProfileSet
 from ridgeline_server.domain.engine import EngineSet
 from ridgeline_server.domain.measurement import MeasuredMetric, Measurement, Phase
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load
-from ridgeline_server.roofline.metrics import metrics_of
-from ridgeline_server.roofline.results import Metric, Metrics
-from ridgeline_server.roofline.scenario import Scenario
+from ridgeline_server.roofline.metrics import metric_values
+from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
 from ridgeline_server.roofline.serving import Candidate, Simulation, memory_of, simulate
 from ridgeline_server.roofline.wording import GIB
 
@@ -29,7 +27,7 @@ class Prediction:
     """A measured row beside what is predicted, both in the unit of the row's metric.
 
     Without an answer `predicted`, `low`, `high`, `ideal` and `level` are None and `unanswered_reason` tells
-    why.
+    why. `model_class` is "dense" or "experts", empty for a model that is not known.
     """
 
     measurement: Measurement
@@ -38,6 +36,7 @@ class Prediction:
     high: float | None = None
     ideal: float | None = None
     level: ProfileLevel | None = None
+    model_class: str = ""
     assumptions: tuple[str, ...] = ()
     unanswered_reason: str = ""
 
@@ -59,38 +58,36 @@ def predict(
 ) -> Iterator[Prediction]:
     """The prediction of each measurement, in their order. All rows of a model are simulated together."""
     answers: dict[int, Prediction] = {}
-    by_model: dict[Model, list[tuple[int, MeasuredQuestion]]] = {}
+    asked: list[tuple[int, MeasuredQuestion]] = []
     for index, measurement in enumerate(measurements):
         try:
-            question = question_of(measurement, names, engines)
+            asked.append((index, question_of(measurement, names, engines)))
         except UnansweredError as error:
             answers[index] = Prediction(measurement, unanswered_reason=str(error))
-        else:
-            by_model.setdefault(question.model, []).append((index, question))
-    for model, asked in by_model.items():
-        indices, questions = zip(*asked, strict=True)
-        answers.update(zip(indices, _of_model(model, questions, profiles), strict=True))
+    questions = [question for _, question in asked]
+    for (index, question), simulation in zip(asked, simulated(questions, profiles), strict=True):
+        answers[index] = _prediction(question, simulation)
     for index in range(len(measurements)):
         yield answers[index]
 
 
-def _of_model(
-    model: Model, questions: Sequence[MeasuredQuestion], profiles: ProfileSet
-) -> Iterator[Prediction]:
-    candidates = [_candidate(question, profiles) for question in questions]
-    grid = simulate(model, candidates)
-    for question, simulation in zip(questions, grid.simulations, strict=True):
-        try:
-            yield _prediction(question, simulation)
-        except UnansweredError as error:
-            yield Prediction(
-                question.measurement, assumptions=question.assumptions, unanswered_reason=str(error)
-            )
+def simulated(
+    questions: Sequence[MeasuredQuestion], profiles: ProfileSet, variants: Sequence[Variant] = LEVELS
+) -> list[Simulation]:
+    """The simulation of each question, in their order."""
+    by_model: dict[Model, list[int]] = {}
+    for index, question in enumerate(questions):
+        by_model.setdefault(question.model, []).append(index)
+    found: dict[int, Simulation] = {}
+    for model, indices in by_model.items():
+        candidates = [_candidate(questions[index], profiles) for index in indices]
+        found.update(zip(indices, simulate(model, candidates, variants).simulations, strict=True))
+    return [found[index] for index in range(len(questions))]
 
 
 def _candidate(question: MeasuredQuestion, profiles: ProfileSet) -> Candidate:
-    """The question's scenario and load. A run that keeps as many requests in flight as fit is a closed loop of
-    so many.
+    """The question's scenario and load. A run that keeps as many requests in flight as fit is a closed loop
+    of so many.
     """
     scenario = Scenario(question.hardware, question.deployment, profiles)
     workload = question.workload
@@ -104,77 +101,82 @@ def _candidate(question: MeasuredQuestion, profiles: ProfileSet) -> Candidate:
 
 def _prediction(question: MeasuredQuestion, simulation: Simulation) -> Prediction:
     row = question.measurement
-    figure = _FIGURES.get(row.phase, {}).get(row.metric) or _FIGURES_OF_REQUESTS.get(row.metric)
-    if figure is None:
-        raise UnansweredError(f"metric: a {row.phase} row has no {row.metric} that is predicted")
-    if row.metric is MeasuredMetric.MEMORY_GIB:
-        total = simulation.memory.total_bytes / GIB
-        found = Metric(total, total, total, total)
-    else:
-        found = figure(metrics_of(simulation, CostBasis.EXPECTED), simulation)
-    assert found.expected is not None
-    assert found.low is not None
-    assert found.high is not None
-    if found.high > WIDEST_ANSWER * found.low:
-        raise UnansweredError(
-            f"the interval from {found.low:.4g} to {found.high:.4g} is wider than {WIDEST_ANSWER:g} times"
-        )
-    return Prediction(
-        row, found.expected, found.low, found.high, found.ideal, simulation.level, question.assumptions
+    found = Prediction(
+        row,
+        model_class="dense" if question.model.experts is None else "experts",
+        assumptions=question.assumptions,
     )
+    try:
+        predicted, *ends = figures(question, simulation)
+        (ideal,) = figures(question, simulation, ideal=True)
+    except UnansweredError as error:
+        return replace(found, unanswered_reason=str(error))
+    low, high = min(predicted, *ends), max(predicted, *ends)
+    if high > WIDEST_ANSWER * low:
+        return replace(
+            found,
+            unanswered_reason=f"the interval from {low:.4g} to {high:.4g} is wider than {WIDEST_ANSWER:g} "
+            "times: it would say too little",
+        )
+    return replace(found, predicted=predicted, low=low, high=high, ideal=ideal, level=simulation.level)
 
 
-Figure = Callable[[Metrics, Simulation], Metric]
+def figures(
+    question: MeasuredQuestion, simulation: Simulation, *, ideal: bool = False
+) -> tuple[float, ...]:
+    """The question's metric in its own unit, at each simulated variant, or the ideal one alone. Raises
+    UnansweredError for a metric that the row's phase does not have.
+    """
+    row = question.measurement
+    if row.metric is MeasuredMetric.MEMORY_GIB:
+        return (simulation.memory.total_bytes / GIB,)
+    name = _ALONE.get((row.phase, row.metric)) or _OF_REQUESTS.get(row.metric)
+    if name is None or row.phase is Phase.MEMORY:
+        raise UnansweredError(f"metric: a {row.phase} row has no {row.metric} that is predicted")
+    values = metric_values(simulation, ideal=ideal)
+    return values[name] if isinstance(name, str) else name(values, simulation)
 
 
-def _rate(latency_ms: Metric, per_ms: float) -> Metric:
-    """Tokens per second of `per_ms` thousands of tokens that take a latency."""
-    low, high, expected = latency_ms.high, latency_ms.low, latency_ms.expected
-    assert low is not None
-    assert high is not None
-    assert expected is not None
-    return Metric(per_ms / latency_ms.ideal, per_ms / expected, per_ms / low, per_ms / high)
+Figure = Callable[[Mapping[str, tuple[float, ...]], Simulation], tuple[float, ...]]
 
 
-def _decoded(metrics: Metrics, simulation: Simulation) -> Metric:
+def _decoded(values: Mapping[str, tuple[float, ...]], simulation: Simulation) -> tuple[float, ...]:
     """Tokens per second of decode steps alone."""
-    return _rate(metrics.tpot_ms, simulation.candidate.workload.batch * 1e3)
+    return tuple(simulation.candidate.workload.batch * 1e3 / tpot for tpot in values["tpot_ms"])
 
 
-def _decoded_per_device(metrics: Metrics, simulation: Simulation) -> Metric:
-    parallel = simulation.candidate.scenario.deployment.parallel
-    return _rate(metrics.tpot_ms, simulation.candidate.workload.batch * 1e3 / parallel.devices)
+def _decoded_per_device(values: Mapping[str, tuple[float, ...]], simulation: Simulation) -> tuple[float, ...]:
+    devices = simulation.candidate.scenario.deployment.parallel.devices
+    return tuple(rate / devices for rate in _decoded(values, simulation))
 
 
-def _prefilled(metrics: Metrics, simulation: Simulation) -> Metric:
+def _prefilled(values: Mapping[str, tuple[float, ...]], simulation: Simulation) -> tuple[float, ...]:
     """Prompt tokens per second of a prefill."""
     workload = simulation.candidate.workload
-    return _rate(metrics.ttft_ms, workload.batch * workload.input_len * 1e3)
+    return tuple(workload.batch * workload.input_len * 1e3 / ttft for ttft in values["ttft_ms"])
 
 
-_FIGURES_OF_REQUESTS: Mapping[MeasuredMetric, Figure] = MappingProxyType(
+_OF_REQUESTS: Mapping[MeasuredMetric, str] = MappingProxyType(
     {
-        MeasuredMetric.TTFT_MS: lambda metrics, _: metrics.ttft_ms,
-        MeasuredMetric.TPOT_MS: lambda metrics, _: metrics.tpot_ms,
-        MeasuredMetric.ITL_MS: lambda metrics, _: metrics.tpot_ms,
-        MeasuredMetric.E2E_LATENCY_MS: lambda metrics, _: metrics.e2e_latency_ms,
-        MeasuredMetric.PREFILL_MS: lambda metrics, _: metrics.ttft_ms,
-        MeasuredMetric.DECODE_STEP_MS: lambda metrics, _: metrics.tpot_ms,
-        MeasuredMetric.OUTPUT_TOK_S_TOTAL: lambda metrics, _: metrics.output_tokens_per_s,
-        MeasuredMetric.OUTPUT_TOK_S_PER_GPU: lambda metrics, _: metrics.output_tokens_per_s_per_device,
-        MeasuredMetric.TOTAL_TOK_S: lambda metrics, _: metrics.total_tokens_per_s,
+        MeasuredMetric.TTFT_MS: "ttft_ms",
+        MeasuredMetric.TPOT_MS: "tpot_ms",
+        MeasuredMetric.ITL_MS: "tpot_ms",
+        MeasuredMetric.E2E_LATENCY_MS: "e2e_latency_ms",
+        MeasuredMetric.PREFILL_MS: "ttft_ms",
+        MeasuredMetric.DECODE_STEP_MS: "tpot_ms",
+        MeasuredMetric.OUTPUT_TOK_S_TOTAL: "output_tokens_per_s",
+        MeasuredMetric.OUTPUT_TOK_S_PER_GPU: "output_tokens_per_s_per_device",
+        MeasuredMetric.TOTAL_TOK_S: "total_tokens_per_s",
     }
 )
 """Which figure of a load is meant by a metric."""
 
-_FIGURES: Mapping[Phase, Mapping[MeasuredMetric, Figure]] = MappingProxyType(
+_ALONE: Mapping[tuple[Phase, MeasuredMetric], Figure] = MappingProxyType(
     {
-        Phase.PREFILL: {MeasuredMetric.TOTAL_TOK_S: _prefilled},
-        Phase.DECODE: {
-            MeasuredMetric.OUTPUT_TOK_S_TOTAL: _decoded,
-            MeasuredMetric.OUTPUT_TOK_S_PER_GPU: _decoded_per_device,
-            MeasuredMetric.TOTAL_TOK_S: _decoded,
-        },
+        (Phase.PREFILL, MeasuredMetric.TOTAL_TOK_S): _prefilled,
+        (Phase.DECODE, MeasuredMetric.OUTPUT_TOK_S_TOTAL): _decoded,
+        (Phase.DECODE, MeasuredMetric.OUTPUT_TOK_S_PER_GPU): _decoded_per_device,
+        (Phase.DECODE, MeasuredMetric.TOTAL_TOK_S): _decoded,
     }
 )
-"""Which figure is meant where a phase was run alone."""
+"""Which figure is meant where a stage was run alone."""

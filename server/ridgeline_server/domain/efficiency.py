@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -201,11 +202,11 @@ class ProfileSet:
             relative for p in self.profiles for relative in p.relatives
         }
         self._model_ids = {p.model_id for p in self.profiles}
-        self._eras: dict[str, list[tuple[str, str]]] = {}
+        eras: dict[str, dict[tuple[str, str], None]] = {}
         for profile in self.profiles:
-            eras = self._eras.setdefault(profile.engine, [("", "")])
-            if (profile.since_version, profile.since_date) not in eras:
-                eras.append((profile.since_version, profile.since_date))
+            of_engine = eras.setdefault(profile.engine, {("", ""): None})
+            of_engine[profile.since_version, profile.since_date] = None
+        self._eras = {engine: tuple(of_engine) for engine, of_engine in eras.items()}
         self._found: dict[tuple[Setting, OperatorClass, Dtype | None, Dtype | None], Found | None] = {}
 
     def setting(
@@ -300,7 +301,8 @@ def _level(profile: EfficiencyProfile, setting: Setting) -> ProfileLevel:
     return ProfileLevel.ENGINE if profile.engine else ProfileLevel.HARDWARE
 
 
-def era_of(version: str, eras: Sequence[tuple[str, str]]) -> str:
+@lru_cache(maxsize=1024)
+def era_of(version: str, eras: tuple[tuple[str, str], ...]) -> str:
     """The first release of the newest era that a version belongs to, of eras as (first release, its date).
 
     A version such as ~2024-05, which names a time, goes by the dates; one that is not stated, or cannot be
