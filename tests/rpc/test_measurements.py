@@ -14,10 +14,12 @@ from ridgeline.v1 import measurement_pb2
 from ridgeline.v1 import measurement_service_pb2 as pb
 from ridgeline.v1.errors_pb2 import ErrorReason
 from ridgeline.v1.measurement_pb2 import Measurement
+from ridgeline_server.domain.measurement import COLUMNS
 from ridgeline_server.rpc.embedding import EmbeddedService
 from ridgeline_server.rpc.measurements import MAX_MEASUREMENTS
 from ridgeline_server.rpc.pages import MAX_PAGE_BYTES
 from ridgeline_server.store.startup import open_catalog
+from ridgeline_server.store.tables import measurements as table
 from tests.rpc import samples
 from tests.rpc.ask import Ask, asker
 from tests.rpc.conftest import Connect
@@ -84,6 +86,12 @@ def test_every_field_comes_back_with_who_imported_it_and_when(
     for field in ("principal", "create_time", "update_time"):
         found.ClearField(field)
     assert found == samples.measurement()
+
+
+def test_the_contract_the_domain_and_the_table_have_the_same_fields() -> None:
+    in_contract = [field.name for field in Measurement.DESCRIPTOR.fields]
+    assert in_contract == [*COLUMNS, "principal", "create_time", "update_time"]
+    assert in_contract == [column.name for column in table.columns]
 
 
 def test_what_a_caller_says_of_the_import_itself_is_ignored(measured: Ask) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -210,3 +211,12 @@ def test_what_another_process_wrote_meanwhile_is_seen(store: CatalogStore, other
     other_store.measurements.write([measurement("a")])
     assert actions(store, measurement("a"), measurement("a2")) == [UNCHANGED, CREATED]
     assert ids(other_store) == ["a", "a2"]
+
+
+def test_imports_at_once_store_each_row_once_and_lose_none(store: CatalogStore) -> None:
+    given = [measurement(f"m{number:02}") for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda first: actions(store, *given[first:], *given[:first]), range(0, 40, 5)))
+    assert sum(outcomes.count(CREATED) for outcomes in told) == 40
+    assert all(set(outcomes) <= {CREATED, UNCHANGED} for outcomes in told)
+    assert ids(store) == [row.id for row in given]

@@ -148,16 +148,11 @@ class _Catalog:
 
 
 def _read(request: pb.MeasurementToImport) -> _Item:
-    item = _Item(request)
     checks = Checks()
-    try:
-        measurement = read_measurement(checks, request.measurement)
-        checks.raise_if_any()
-    except Exception as error:  # noqa: BLE001  # told with its measurement, as the edge would for a call
-        item.error = error
-    else:
-        item.measurement = measurement
-    return item
+    measurement = read_measurement(checks, request.measurement)
+    if checks.violations:
+        return _Item(request, error=checks.error())
+    return _Item(request, measurement)
 
 
 def _outcome_message(item: _Item, known: _Catalog) -> pb.MeasurementOutcome:

@@ -121,6 +121,8 @@ class MeasurementRepository:
         is replaced when `allow_replace`, else the new one is refused. Of several with one id the first
         counts. A dry run checks everything and writes nothing.
         """
+        if not measurements:
+            return []
         with self._database.recording(dry_run=dry_run) as connection:
             stored = _load(connection, {measurement.id for measurement in measurements})
             batch = _Batch(stored, allow_replace)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ridgeline.cli import output
 from ridgeline.errors import InvalidArgumentError
@@ -202,3 +205,22 @@ def test_all_wrong_cells_are_told_and_the_others_read(tmp_path: Path) -> None:
     assert first == pb.Measurement(engine="vllm", value=1.0)
     assert second == pb.Measurement(engine="vllm", isl=1, osl=1)
     assert third == pb.Measurement()
+
+
+PIECES = [
+    b"engine", b"value", b"isl", b"phase", b",", b"\n", b"\r", b'"', b"\0", b"1", b"-", b"e9", b"\xc3",
+    b"\xbc", b"decode", b"9" * 400, b"inf", b" ", b"\x1f\x8b",
+]  # fmt: skip
+
+
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@given(st.binary(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join))
+def test_any_file_is_read_or_refused_with_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes(data)
+    with suppress(InvalidArgumentError), MeasurementTable(path) as opened:
+        for row in opened:
+            assert 1 < row.line <= data.count(b"\n") + data.count(b"\r") + 1
+            assert all(violation.description for violation in row.violations)
