@@ -64,6 +64,7 @@ def device(entry_id: str = "x100", *aliases: str) -> hardware_pb2.Hardware:
         ],
         unsupported_dtypes=[types_pb2.DTYPE_FP8, types_pb2.DTYPE_FP4],
         link=hardware_pb2.Link(kind="ExampleLink", bandwidth_bytes_per_s=300e9, domain_size=8),
+        clock_hz=1.41e9,
         tdp_watts=400,
         price_usd_per_hour=1.75,
         price_as_of="2026-11-22",
