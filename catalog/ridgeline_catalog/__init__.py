@@ -22,8 +22,15 @@ def model_documents() -> Iterator[tuple[str, Document]]:
 
 
 def efficiency_documents() -> Iterator[tuple[str, Document]]:
-    """The calibrated efficiency profiles, as (file name, document), sorted by file name."""
-    return _documents("efficiency")
+    """The calibrated efficiency profiles, as (name, document): the name of a file that holds one profile, or
+    that of a file with `profiles`, and the profile's position. Sorted by file name, then by position.
+    """
+    for file_name, document in _documents("efficiency"):
+        if "profiles" not in document:
+            yield file_name, document
+            continue
+        for position, profile in enumerate(document["profiles"], 1):
+            yield f"{file_name}, profile {position}", profile
 
 
 def evidence_documents() -> Iterator[tuple[str, Document]]:

@@ -195,7 +195,7 @@ def _fill_repeated(
 def _fill_map(
     message: Message, field: FieldDescriptor, value: object, path: str, violations: list[FieldViolation]
 ) -> None:
-    """Fill a map from names to numbers, which is what the contract has."""
+    """Fill a map from names to numbers or messages, which is what the contract has."""
     if not isinstance(value, Mapping):
         violations.append(FieldViolation(path, f"is {_kind(value)}; give an object"))
         return
@@ -203,6 +203,10 @@ def _fill_map(
     for key, item in value.items():
         where = f"{path}.{_key(key)}"
         name = _scalar(key_field, key, where, violations)
+        if value_field.message_type is not None:
+            if name is not _ABSENT:
+                _fill_part(getattr(message, field.name)[name], item, where, violations)
+            continue
         scalar = _scalar(value_field, item, where, violations)
         if name is not _ABSENT and scalar is not _ABSENT:
             getattr(message, field.name)[name] = scalar

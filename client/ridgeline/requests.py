@@ -32,7 +32,9 @@ ModelEntrySource: TypeAlias = str | Path | Mapping[str, object] | Model
 
 _DTYPE = types_pb2.Dtype.DESCRIPTOR
 _GOAL = recommendation_service_pb2.Goal.DESCRIPTOR
-_OVERRIDES = ("bandwidth_bytes_per_s", "memory_bytes", "usable_memory_bytes", "price_usd_per_hour")
+_OVERRIDES = (
+    "bandwidth_bytes_per_s", "memory_bytes", "usable_memory_bytes", "clock_hz", "price_usd_per_hour",
+)  # fmt: skip
 
 
 @dataclass

@@ -84,7 +84,8 @@ def test_every_key_and_index_has_the_name_that_the_convention_gives(engine: Engi
 def test_names_sort_by_their_bytes_whatever_the_locale_of_the_server(engine: Engine) -> None:
     query = text(
         "SELECT table_name || '.' || column_name, collation_name FROM information_schema.columns "
-        "WHERE table_schema = 'public' AND column_name IN ('id', 'name_key') AND data_type LIKE 'character%'"
+        "WHERE table_schema = 'public' AND column_name IN ('id', 'model_id', 'name_key') "
+        "AND data_type LIKE 'character%'"
     )
     with engine.connect() as connection:
         collations = {row[0]: row[1] for row in connection.execute(query)}
@@ -92,7 +93,10 @@ def test_names_sort_by_their_bytes_whatever_the_locale_of_the_server(engine: Eng
         "hardware.id": "C",
         "models.id": "C",
         "efficiency_profiles.id": "C",
+        "efficiency_profiles.model_id": "C",
         "measurements.id": "C",
+        "measurements.model_id": "C",
+        "model_names.model_id": "C",
         "hardware_names.name_key": "C",
         "model_names.name_key": "C",
         "efficiency_profile_names.name_key": "C",

@@ -195,6 +195,7 @@ def sensible_questions(request_type: type[Message]) -> st.SearchStrategy[Message
         bandwidth_bytes_per_s=st.none() | ENUM([1e6, 1e12, 1e18]),
         memory_bytes=st.none() | ENUM([2.0**20, 2.0**35, 2.0**50]),
         price_usd_per_hour=st.none() | ENUM([1e-6, 1.0, 1e6]),
+        clock_hz=st.none() | ENUM([1e6, 1e9, 1e11]),
         peaks=st.none()
         | st.lists(
             st.builds(PeakRate, dtype=ENUM([3, 4, 5, 8]), flops_per_s=ENUM([1e6, 1e15, 1e21])),

@@ -65,6 +65,8 @@ def test_what_a_device_lacks_and_what_its_rates_sum_in() -> None:
             "give 2 to 1,000,000",
         ),
         ({"link": {"bandwidth_bytes_per_s": 1e9, "domain_size": 10**6 + 1}}, "link.domain_size", "1,000,000"),
+        ({"clock_hz": 0}, "clock_hz", "is 0; give hertz from 1e6 to 1e11"),
+        ({"clock_hz": 1.83}, "clock_hz", "is 1.83; give hertz from 1e6 to 1e11"),
         ({"price_as_of": "yesterday"}, "price_as_of", "give a day as YYYY-MM-DD"),
         ({"price_as_of": "2026-02-30"}, "price_as_of", "give a day as YYYY-MM-DD"),
         (
@@ -130,3 +132,17 @@ def test_a_rate_that_a_request_sets_overrides_that_there_is_no_unit() -> None:
     assert changed.unsupported_dtypes == a100.unsupported_dtypes - {Dtype.FP8}
     assert Dtype.FP16 not in changed.accumulate
     assert changed.accumulate[Dtype.BF16] is Dtype.FP32
+
+
+def test_a_clock_that_a_request_sets_leaves_the_rates_alone() -> None:
+    h100 = BUILTIN["h100-sxm"].hardware
+    checks = Checks()
+    overrides = common_pb2.HardwareOverrides(clock_hz=1.2e9)
+    changed = hardware.override(checks, h100, overrides, "hardware.overrides")
+    checks.raise_if_any()
+    assert changed is not None
+    assert (changed.clock_hz, changed.peak_flops_per_s) == (1.2e9, h100.peak_flops_per_s)
+    hardware.override(checks, h100, common_pb2.HardwareOverrides(clock_hz=1200), "hardware.overrides")
+    assert [(v.field, v.description) for v in checks.violations] == [
+        ("hardware.overrides.clock_hz", "is 1200; give hertz from 1e6 to 1e11")
+    ]

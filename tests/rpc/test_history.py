@@ -89,6 +89,23 @@ def test_changes_of_a_models_config_are_told_by_key(ask: Ask) -> None:
     assert told == {("config_json.num_hidden_layers", "2", "3")}
 
 
+def test_changes_of_a_profiles_constants_are_told_one_by_one(ask: Ask) -> None:
+    profile = samples.profile("fit")
+    ask("CreateEfficiencyProfile", pb.CreateEfficiencyProfileRequest(efficiency_profile=profile))
+    profile.further_constants["passes"].high = 5
+    del profile.further_constants["serial_time_us"]
+    profile.relatives[:] = ["x200"]
+    ask("UpdateEfficiencyProfile", pb.UpdateEfficiencyProfileRequest(efficiency_profile=profile))
+    (change,) = ask("ListChanges", pb.ListChangesRequest(after_revision=1)).changes
+    assert {(c.field, c.before, c.after) for c in change.changes} == {
+        ("further_constants.passes.high", "4", "5"),
+        ("further_constants.serial_time_us.value", "0.25", ""),
+        ("further_constants.serial_time_us.low", "0.1", ""),
+        ("further_constants.serial_time_us.high", "0.5", ""),
+        ("relatives", '["x100-pcie", "x200"]', '["x200"]'),
+    }
+
+
 def test_changes_come_in_pages_that_new_ones_do_not_disturb(ask: Ask) -> None:
     for number in range(5):
         ask("CreateHardware", pb.CreateHardwareRequest(hardware=samples.device(f"d{number}")))

@@ -29,7 +29,7 @@ WITHOUT_WEIGHT = frozenset(
 """Keys that change no number of weights, whatever they say."""
 
 FIGURES = ("memory_bytes", "bandwidth_bytes_per_s")
-OPTIONAL_FIGURES = ("usable_memory_bytes", "tdp_watts", "price_usd_per_hour")
+OPTIONAL_FIGURES = ("usable_memory_bytes", "clock_hz", "tdp_watts", "price_usd_per_hour")
 
 
 class Violation(Exception):  # noqa: N818  # the word of those who read the report

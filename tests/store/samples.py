@@ -8,7 +8,7 @@ from typing import Any
 
 from ridgeline_server.domain.confidence import Confidence
 from ridgeline_server.domain.dtypes import Dtype
-from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, OperatorClass
+from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, FurtherConstant, OperatorClass
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.measurement import MeasuredMetric, Measurement, Phase
 from ridgeline_server.store.entries import FigureSource, HardwareEntry, ModelEntry, ProfileEntry
@@ -37,6 +37,7 @@ def device(entry_id: str = "x100", *aliases: str, bandwidth: float = 1e12) -> Ha
             peak_flops_per_s={Dtype.INT8: 624e12, Dtype.BF16: 312e12},
             usable_memory_bytes=79 * 2.0**30,
             link_bandwidth_bytes_per_s=300e9,
+            clock_hz=1.41e9,
             tdp_watts=400.0,
             price_usd_per_hour=1.75,
             display_name=f"Example {entry_id}",
@@ -85,6 +86,14 @@ def profile(entry_id: str = "x100-gemm", *aliases: str, launch_us: float = 3.0) 
             dtype=Dtype.BF16,
             weight_dtype=Dtype.INT4,
             engine="vllm",
+            model_id="example/Tiny-1B",
+            since_version="0.8.0",
+            since_date="2025-03",
+            relatives=("x200", "x100-pcie"),
+            further={
+                FurtherConstant.PASSES: Estimate(1.5, 0.0, 4.0),
+                FurtherConstant.SERIAL_TIME_US: Estimate(0.25, 0.1, 0.5),
+            },
         ),
         aliases=aliases,
     )

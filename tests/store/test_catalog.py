@@ -11,7 +11,7 @@ import pytest
 
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.dtypes import Dtype
-from ridgeline_server.domain.efficiency import OperatorClass
+from ridgeline_server.domain.efficiency import OperatorClass, ProfileLevel
 from ridgeline_server.store import entries
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.catalog_store import CatalogStore
@@ -69,11 +69,14 @@ def test_names_resolve_to_domain_objects(cache: CatalogCache) -> None:
 
 
 def test_the_profiles_can_be_asked(cache: CatalogCache) -> None:
-    generic = replace(profile().profile, engine="", dtype=None, weight_dtype=None)
+    generic = replace(
+        profile().profile, engine="", since_version="", model_id="", dtype=None, weight_dtype=None
+    )
     cache._store.profiles.create(entries.ProfileEntry(profile=replace(generic, id="x100-any")))
-    found = cache.snapshot().profiles.find("x100", OperatorClass.GEMM, Dtype.BF16, Dtype.INT4)
+    profiles = cache.snapshot().profiles
+    found = profiles.find(profiles.setting("x100"), OperatorClass.GEMM, Dtype.BF16, Dtype.INT4)
     assert found is not None
-    assert found.id == "x100-any"
+    assert (found.profile.id, found.level) == ("x100-any", ProfileLevel.HARDWARE)
 
 
 @pytest.mark.parametrize("resource", [Resource.HARDWARE, Resource.MODEL])

@@ -30,7 +30,14 @@ def test_a_required_figure_is_positive_and_finite(store: CatalogStore, field: st
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf")])
 @pytest.mark.parametrize(
-    "field", ["usable_memory_bytes", "link_bandwidth_bytes_per_s", "tdp_watts", "price_usd_per_hour"]
+    "field",
+    [
+        "usable_memory_bytes",
+        "link_bandwidth_bytes_per_s",
+        "clock_hz",
+        "tdp_watts",
+        "price_usd_per_hour",
+    ],
 )
 def test_an_optional_figure_is_positive_and_finite(store: CatalogStore, field: str, value: float) -> None:
     wrong: Any = {field: value}

@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import String, cast, select
 
 from ridgeline_server.domain.dtypes import Dtype
+from ridgeline_server.domain.efficiency import FurtherConstant
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedConfigError
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import Origin
@@ -21,6 +23,7 @@ from ridgeline_server.store.errors import (
     Resource,
 )
 from ridgeline_server.store.repository import Repository
+from ridgeline_server.store.tables import efficiency_profiles
 from tests.store.samples import device, model, profile
 
 
@@ -279,6 +282,7 @@ def test_a_device_without_optional_figures_comes_back_without_them(store: Catalo
             full.hardware,
             usable_memory_bytes=None,
             link_bandwidth_bytes_per_s=None,
+            clock_hz=None,
             tdp_watts=None,
             price_usd_per_hour=None,
             display_name="",
@@ -316,9 +320,43 @@ def test_figures_keep_every_bit(store: CatalogStore) -> None:
 def test_a_profile_for_anything_comes_back_so(store: CatalogStore) -> None:
     entry = profile()
     general = replace(
-        entry, profile=replace(entry.profile, hardware_id="", dtype=None, weight_dtype=None, engine="")
+        entry,
+        profile=replace(
+            entry.profile,
+            hardware_id="",
+            dtype=None,
+            weight_dtype=None,
+            engine="",
+            model_id="",
+            since_version="",
+            since_date="",
+            relatives=(),
+            further={},
+        ),
     )
     assert content(store.profiles.create(general).entry) == general
+
+
+def test_further_constants_are_kept_in_one_order_so_that_alike_profiles_are_alike(
+    store: CatalogStore,
+) -> None:
+    constants = profile().profile.further
+    turned = dict(reversed(list(constants.items())))
+    assert list(turned) != list(constants)
+    entries = [
+        replace(profile(), profile=replace(profile().profile, further=further))
+        for further in (constants, turned)
+    ]
+    assert len({store.profiles.fingerprint(entry) for entry in entries}) == 1
+    stored = store.profiles.create(entries[0]).entry
+    assert list(stored.profile.further) == [FurtherConstant.SERIAL_TIME_US, FurtherConstant.PASSES]
+    with store.database.reading() as connection:
+        text_of = cast(efficiency_profiles.c.further_constants, String)
+        (kept,) = connection.execute(select(text_of)).scalars()
+    assert kept == (
+        '{"serial_time_us": {"value": 0.25, "low": 0.1, "high": 0.5}, '
+        '"passes": {"value": 1.5, "low": 0.0, "high": 4.0}}'
+    )
 
 
 def test_a_profile_may_outlive_its_device(store: CatalogStore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import update
 import ridgeline_catalog
 from ridgeline_server.domain.confidence import Confidence
 from ridgeline_server.domain.dtypes import Dtype
+from ridgeline_server.domain.efficiency import Estimate, FurtherConstant
 from ridgeline_server.store import builtin as builtin_module
 from ridgeline_server.store.builtin import (
     BuiltinCatalog,
@@ -324,7 +326,7 @@ def test_every_stored_figure_of_a_device_has_its_source(shipped: BuiltinCatalog)
         hardware = entry.hardware
         figures = {"memory_bytes", "bandwidth_bytes_per_s"}
         figures |= {f"peaks.{dtype}" for dtype in hardware.peak_flops_per_s}
-        for field in ("usable_memory_bytes", "tdp_watts", "price_usd_per_hour"):
+        for field in ("usable_memory_bytes", "clock_hz", "tdp_watts", "price_usd_per_hour"):
             if getattr(hardware, field) is not None:
                 figures.add(field)
         if hardware.link_bandwidth_bytes_per_s is not None:
@@ -369,6 +371,69 @@ def test_a_profile_for_any_device_and_dtype_says_so() -> None:
     document = dict(ridgeline_catalog.efficiency_documents())["generic-gemm.json"]
     built = profile_entry(document).profile
     assert (built.hardware_id, built.dtype, built.weight_dtype, built.engine) == ("", None, None, "")
+
+
+KERNEL_CONSTANTS = ("launch_time_us", "compute_efficiency", "memory_efficiency")
+REQUEST: dict[str, Any] = {
+    "id": "vllm-request",
+    "operator_class": "request",
+    "hardware_id": "",
+    "dtype": None,
+    "weight_dtype": None,
+    "engine": "vllm",
+    "evidence_count": 12,
+    "source": "a fit over served rows",
+}
+
+
+def test_a_profile_that_stands_for_no_kernel_need_not_state_a_kernels_constants() -> None:
+    built = profile_entry(REQUEST).profile
+    assert (built.launch_time_us, built.overlap_exponent) == (Estimate(0.0, 0.0, 0.0), 2.0)
+    assert built.compute_efficiency == built.memory_efficiency == Estimate(1.0, 1.0, 1.0)
+    stated = {**REQUEST, "launch_time_us": {"value": 5, "low": 4, "high": 6}, "overlap_exponent": 3}
+    built = profile_entry(stated).profile
+    assert (built.launch_time_us, built.overlap_exponent) == (Estimate(5.0, 4.0, 6.0), 3.0)
+    with pytest.raises(KeyError, match="launch_time_us"):
+        profile_entry({**REQUEST, "operator_class": "gemm", "overlap_exponent": 2})
+    efficiencies = {name: {"value": 1, "low": 1, "high": 1} for name in KERNEL_CONSTANTS}
+    with pytest.raises(KeyError, match="overlap_exponent"):
+        profile_entry({**REQUEST, "operator_class": "gemm", **efficiencies})
+
+
+def test_a_profiles_file_may_say_where_it_holds_and_what_else_it_knows() -> None:
+    built = profile_entry(
+        {
+            **REQUEST,
+            "model_id": "o/m",
+            "since_version": "0.8.0",
+            "since_date": "2025-03",
+            "relatives": ["h200-sxm", "h100-nvl"],
+            "further": {"lockstep_share": {"value": 0.5, "low": 0.25, "high": 1}},
+        }
+    ).profile
+    assert (built.model_id, built.since_version, built.since_date) == ("o/m", "0.8.0", "2025-03")
+    assert built.relatives == ("h200-sxm", "h100-nvl")
+    assert built.further == {FurtherConstant.LOCKSTEP_SHARE: Estimate(0.5, 0.25, 1.0)}
+    plain = profile_entry(REQUEST).profile
+    assert (plain.model_id, plain.since_version, plain.since_date) == ("", "", "")
+    assert (plain.relatives, dict(plain.further)) == ((), {})
+
+
+def test_one_file_may_hold_many_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "efficiency"
+    folder.mkdir()
+    (folder / "b.json").write_text(json.dumps({**REQUEST, "id": "single"}))
+    many = [{**REQUEST, "id": f"fit-{number}"} for number in range(3)]
+    (folder / "a.json").write_text(json.dumps({"profiles": many}))
+    monkeypatch.setattr(ridgeline_catalog, "files", lambda package: tmp_path)
+    read = [profile_entry(document).id for _, document in ridgeline_catalog.efficiency_documents()]
+    assert read == ["fit-0", "fit-1", "fit-2", "single"]
+    many[1]["operator_class"] = "guess"
+    (folder / "a.json").write_text(json.dumps({"profiles": many}))
+    monkeypatch.setattr(ridgeline_catalog, "hardware_documents", lambda: iter(()))
+    monkeypatch.setattr(ridgeline_catalog, "model_documents", lambda: iter(()))
+    with pytest.raises(BuiltinCatalogError, match=r"^a\.json, profile 2: 'guess' is not a valid"):
+        read_builtin_catalog()
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,14 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import ridgeline_catalog
+from ridgeline_server.domain.dtypes import Dtype
+from ridgeline_server.domain.efficiency import FurtherConstant, OperatorClass
 
 REPOSITORY = Path(__file__).parents[2]
 DATA_SOURCES = (REPOSITORY / "docs" / "data-sources.md").read_text(encoding="utf-8")
 HARDWARE = dict(ridgeline_catalog.hardware_documents())
 MODELS = dict(ridgeline_catalog.model_documents())
+EFFICIENCY_FILES = sorted((REPOSITORY / "catalog" / "ridgeline_catalog" / "efficiency").glob("*.json"))
 DEVICES = {document["id"]: document for document in HARDWARE.values()}
 CONFIGS: dict[str, dict[str, Any]] = {document["id"]: document["config"] for document in MODELS.values()}
 
@@ -93,6 +96,8 @@ def test_a_device_file_follows_the_schema(device: dict[str, Any]) -> None:
         (("unsupported_dtypes", "value"), [], "non-empty"),
         (("unsupported_dtypes", "value"), ["fp9"], "is not one of"),
         (("unsupported_dtypes", "source"), None, "'source' is a required property"),
+        (("clock_hz", "value"), 1.8, "minimum"),
+        (("clock_hz", "source"), None, "'source' is a required property"),
         (("link", "domain_size", "value"), 1, "minimum"),
         (("link", "domain_size", "source"), None, "'source' is a required property"),
         (("memory_bytes", "value"), 48e9 + 0.5, "is not of type 'integer'"),
@@ -115,10 +120,98 @@ def test_the_hardware_schema_refuses(path: tuple[str, ...], value: object, compl
     assert any(complaint in text for text in complaints("hardware", document))
 
 
+KERNEL = {
+    "id": "x100-gemm",
+    "operator_class": "gemm",
+    "hardware_id": "x100",
+    "dtype": "bf16",
+    "weight_dtype": None,
+    "engine": "vllm",
+    "launch_time_us": {"value": 3, "low": 1, "high": 9},
+    "compute_efficiency": {"value": 0.6, "low": 0.5, "high": 0.7},
+    "memory_efficiency": {"value": 0.8, "low": 0.7, "high": 1},
+    "overlap_exponent": 2,
+    "evidence_count": 12,
+    "source": "a fit over kernels",
+}
+REQUEST = {
+    **{key: KERNEL[key] for key in ("hardware_id", "dtype", "weight_dtype", "evidence_count", "source")},
+    "id": "vllm-request",
+    "operator_class": "request",
+    "engine": "vllm",
+    "since_version": "0.8.0",
+    "since_date": "2025-03",
+    "model_id": "o/m",
+    "relatives": ["x200"],
+    "further": {"lockstep_share": {"value": 0.5, "low": 0, "high": 1}},
+}
+
+
+@pytest.mark.parametrize("path", EFFICIENCY_FILES, ids=lambda path: str(path.name))
+def test_a_profiles_file_follows_the_schema(path: Path) -> None:
+    assert complaints("efficiency", json.loads(path.read_text(encoding="utf-8"))) == []
+
+
+def test_a_file_holds_one_profile_or_a_list_of_them() -> None:
+    for document in (KERNEL, REQUEST, {"profiles": [KERNEL, REQUEST]}):
+        assert complaints("efficiency", document) == []
+    wrong: list[dict[str, Any]] = [
+        {"profiles": []},
+        {"profiles": [KERNEL, {}]},
+        {"profiles": [KERNEL], "source": "all"},
+    ]
+    for document in wrong:
+        assert complaints("efficiency", document)
+
+
+@pytest.mark.parametrize(
+    ("document", "change", "complaint"),
+    [
+        (KERNEL, {"launch_time_us": ...}, "'launch_time_us' is a required property"),
+        (KERNEL, {"overlap_exponent": ...}, "'overlap_exponent' is a required property"),
+        (KERNEL, {"operator_class": "guess"}, "is not one of"),
+        (KERNEL, {"compute_efficiency": {"value": 1.1, "low": 0.5, "high": 1.2}}, "maximum"),
+        (KERNEL, {"memory_efficiency": {"value": 0.5}}, "'low' is a required property"),
+        (KERNEL, {"dtype": "fp9"}, "is not one of"),
+        (REQUEST, {"further": {"lockstep": {"value": 1, "low": 1, "high": 1}}}, "Additional properties"),
+        (REQUEST, {"further": {"time_factor": {"value": 0, "low": 0, "high": 1}}}, "minimum"),
+        (REQUEST, {"since_date": "2025"}, "does not match"),
+        (REQUEST, {"since_version": ...}, "'since_version' is a dependency of 'since_date'"),
+        (REQUEST, {"engine": ""}, "non-empty"),
+        (REQUEST, {"relatives": ["x200", "x200"]}, "non-unique"),
+        (REQUEST, {"further_constants": {}}, "Additional properties"),
+    ],
+)
+def test_the_efficiency_schema_refuses(
+    document: dict[str, Any], change: dict[str, Any], complaint: str
+) -> None:
+    wrong = {key: value for key, value in {**document, **change}.items() if value is not ...}
+    for content in (wrong, {"profiles": [wrong]}):
+        assert any(complaint in text for text in complaints("efficiency", content))
+
+
+def test_the_efficiency_schema_has_the_words_of_the_domain() -> None:
+    schema: Any = validator("efficiency").schema
+    properties = schema["$defs"]["profile"]["properties"]
+    assert properties["operator_class"]["enum"] == list(OperatorClass)
+    assert list(properties["further"]["properties"]) == list(FurtherConstant)
+    assert properties["dtype"]["enum"] == properties["weight_dtype"]["enum"] == [None, *Dtype]
+
+
+def test_the_constants_of_a_profiles_file_stand_in_order() -> None:
+    for name, document in ridgeline_catalog.efficiency_documents():
+        for estimate in (*document.values(), *document.get("further", {}).values()):
+            if isinstance(estimate, dict) and "low" in estimate:
+                assert estimate["low"] <= estimate["value"] <= estimate["high"], name
+
+
 # Names -----------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_named_by_its_id() -> None:
+    for path in EFFICIENCY_FILES:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        assert "profiles" in document or path.name == f"{document['id']}.json"
     assert {name: f"{document['id']}.json" for name, document in HARDWARE.items()} == {n: n for n in HARDWARE}
     assert {name: document["id"].replace("/", "__") + ".json" for name, document in MODELS.items()} == {
         name: name for name in MODELS
@@ -188,7 +281,7 @@ def test_a_figure_that_nobody_read_has_low_confidence(device: dict[str, Any]) ->
             assert figure["confidence"] == "low"
 
 
-@pytest.mark.parametrize("kind", ["hardware", "models"])
+@pytest.mark.parametrize("kind", ["hardware", "models", "efficiency"])
 def test_the_files_name_no_path_of_a_machine_of_ours(kind: str) -> None:
     for entry in (files(ridgeline_catalog) / kind).iterdir():
         assert not re.search(r"/(work|root|home|tmp)/", entry.read_text(encoding="utf-8")), entry.name

@@ -202,6 +202,8 @@ def test_what_is_neither_known_nor_denied_is_left_open() -> None:
 def test_power_and_memory_have_a_devices_size(device: dict[str, Any]) -> None:
     assert 128 * 2**20 <= device["memory_bytes"]["value"] <= 2 * 2**40
     assert 10e9 <= device["bandwidth_bytes_per_s"]["value"] <= 21e15
+    if "clock_hz" in device:
+        assert 0.7e9 <= device["clock_hz"]["value"] <= 3.5e9
     if "tdp_watts" in device:
         assert 10 <= device["tdp_watts"]["value"] <= 23_000
 
@@ -259,6 +261,63 @@ def test_geforce_halves_sixteen_bit_rates_that_accumulate_in_fp32(geforce: str, 
 )
 def test_derived_rates_are_those_that_vendors_print(device_id: str, tflops: float, source: str) -> None:
     assert peak(device_id, "fp16") / 1e12 == pytest.approx(tflops, rel=0.005), source
+
+
+@pytest.mark.parametrize(
+    ("device_id", "ghz"),
+    [
+        ("a100-sxm-80gb", 1.41),
+        ("a100-pcie-40gb", 1.41),
+        ("h100-sxm", 1.83),
+        ("h100-pcie", 1.62),
+        ("h200-sxm", 1.83),
+        ("b200-sxm", 1.86),
+        ("gb200", 2.06),
+        ("l40s", 2.52),
+        ("l40", 2.49),
+        ("l4", 2.04),
+        ("a10", 1.695),
+        ("a30", 1.44),
+        ("a40", 1.74),
+        ("rtx-a6000", 1.8),
+        ("rtx-3090", 1.695),
+        ("rtx-4090", 2.52),
+        ("rtx-5090", 2.407),
+        ("t4", 1.59),
+        ("v100-sxm2-16gb", 1.53),
+        ("v100-pcie-16gb", 1.37),
+        ("mi300x", 2.1),
+        ("mi250", 1.7),
+    ],
+)
+def test_the_clock_is_the_one_at_which_the_peaks_are_stated(device_id: str, ghz: float) -> None:
+    assert DEVICES[device_id]["clock_hz"]["value"] / 1e9 == pytest.approx(ghz, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("device_id", "dtype", "operations_per_clock"),
+    [
+        ("a100-sxm-80gb", "bf16", 432 * 512),
+        ("h100-sxm", "fp8", 528 * 2048),
+        ("h100-pcie", "bf16", 456 * 1024),
+        ("h200-sxm", "bf16", 528 * 1024),
+        ("b200-sxm", "fp8", 592 * 4096),
+        ("l40s", "int8", 568 * 512),
+        ("l4", "bf16", 232 * 256),
+        ("rtx-a6000", "fp16", 336 * 256),
+        ("rtx-3090", "int8", 328 * 512),
+        ("t4", "int8", 320 * 256),
+        ("mi300x", "fp8", 304 * 4096),
+    ],
+)
+def test_units_and_clock_give_the_peak(device_id: str, dtype: str, operations_per_clock: int) -> None:
+    clock_hz = DEVICES[device_id]["clock_hz"]["value"]
+    assert clock_hz * operations_per_clock == pytest.approx(peak(device_id, dtype), rel=0.005)
+
+
+@pytest.mark.parametrize("device_id", ["h100-nvl", "h800-sxm", "h20", "mi308x", "apple-m3-max"])
+def test_a_clock_that_nothing_shows_is_left_out(device_id: str) -> None:
+    assert "clock_hz" not in DEVICES[device_id]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ FIELDS = {
     "peaks.<dtype>": "number",
     "accumulate.<dtype>": "dtype",
     "unsupported_dtypes": "dtypes",
+    "clock_hz": "number",
     "link.kind": "text",
     "link.bandwidth_bytes_per_s": "number",
     "link.domain_size": "whole",
@@ -51,7 +52,7 @@ FIELDS = {
 }
 FIGURES = (
     "memory_bytes", "usable_memory_bytes", "bandwidth_bytes_per_s", "peaks.", "unsupported_dtypes",
-    "link.bandwidth_bytes_per_s", "link.domain_size", "tdp_watts", "price_usd_per_hour",
+    "clock_hz", "link.bandwidth_bytes_per_s", "link.domain_size", "tdp_watts", "price_usd_per_hour",
 )  # fmt: skip
 """What `sources` tells the origin of, or how that begins."""
 COMPUTED = frozenset({"origin", "etag", "create_time", "update_time", "suspicions"})
@@ -60,8 +61,8 @@ REQUIRED = frozenset({"kind", "memory_bytes", "bandwidth_bytes_per_s"})
 CSV_COLUMNS = (
     "id", "display_name", "vendor", "kind", "release_year", "memory_bytes", "usable_memory_bytes",
     "bandwidth_bytes_per_s", *(f"peak_{dtype}_flops_per_s" for dtype in DTYPES), "unsupported_dtypes",
-    "link_kind", "link_bandwidth_bytes_per_s", "link_domain_size", "tdp_watts", "price_usd_per_hour",
-    "price_as_of", "aliases", "origin", "etag",
+    "clock_hz", "link_kind", "link_bandwidth_bytes_per_s", "link_domain_size", "tdp_watts",
+    "price_usd_per_hour", "price_as_of", "aliases", "origin", "etag",
 )  # fmt: skip
 SET_HELP = (
     "Set a field; repeatable. Fields: "

@@ -295,7 +295,7 @@ def device(function: F) -> F:
         multiple=True,
         metavar="KEY=VALUE",
         help="Replace a figure of the device for this question; repeatable. Keys: bandwidth_bytes_per_s, "
-        "memory_bytes, usable_memory_bytes, price_usd_per_hour, peaks.<dtype>.",
+        "memory_bytes, usable_memory_bytes, clock_hz, price_usd_per_hour, peaks.<dtype>.",
     )(function)
 
 

@@ -18,14 +18,23 @@ from ridgeline.jsonform import enum_name, from_dict, to_dict
 from ridgeline.v1.hardware_pb2 import Hardware
 from ridgeline.v1.types_pb2 import Dtype
 
-_FIGURES = ("memory_bytes", "usable_memory_bytes", "bandwidth_bytes_per_s", "tdp_watts", "price_usd_per_hour")
+_FIGURES = (
+    "memory_bytes",
+    "usable_memory_bytes",
+    "bandwidth_bytes_per_s",
+    "clock_hz",
+    "tdp_watts",
+    "price_usd_per_hour",
+)
 _LINK_FIGURES = ("bandwidth_bytes_per_s", "domain_size")
 
 _SAID = ("source", "read_on", "confidence")
 _FIGURE_KEYS = ("value", *_SAID, "as_of", "accumulate", "note")
 
-_SCALES = {"bandwidth_bytes_per_s": 9, "peak_flops_per_s": 12}
-"""Powers of ten in which a file writes what stands below a key: 3350e9 bytes/s, 989.4e12 operations/s."""
+_SCALES = {"bandwidth_bytes_per_s": 9, "peak_flops_per_s": 12, "clock_hz": 9}
+"""Powers of ten in which a file writes what stands below a key: 3350e9 bytes/s, 989.4e12 operations/s, 1.83e9
+hertz.
+"""
 
 
 def device_document(message: Hardware) -> dict[str, object]:
@@ -70,6 +79,8 @@ def device_document(message: Hardware) -> dict[str, object]:
     if message.unsupported_dtypes:
         names = [_dtype(number) for number in message.unsupported_dtypes]
         document["unsupported_dtypes"] = figure("unsupported_dtypes", names)
+    if message.HasField("clock_hz"):
+        document["clock_hz"] = figure("clock_hz", message.clock_hz)
     if message.HasField("link"):
         link: dict[str, object] = {"kind": message.link.kind}
         link["bandwidth_bytes_per_s"] = figure(

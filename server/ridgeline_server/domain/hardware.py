@@ -16,7 +16,8 @@ class Hardware:
     """One accelerator. Rates are dense.
 
     A dtype of `peak_flops_per_s` has a unit, one of `unsupported_dtypes` is known to have none, and nobody
-    knows about the others. `clock_hz` is the clock at which the peaks are stated. `accumulate` tells the format of the sum at a dtype's rate, where a source says.
+    knows about the others. `clock_hz` is the clock at which the peaks are stated. `accumulate` tells the
+    format of the sum at a dtype's rate, where a source says.
     """
 
     id: str

@@ -15,9 +15,17 @@ from typing import Any
 import ridgeline_catalog
 from ridgeline_server.domain.confidence import Confidence
 from ridgeline_server.domain.dtypes import Dtype
-from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, OperatorClass
+from ridgeline_server.domain.efficiency import (
+    EfficiencyProfile,
+    Estimate,
+    FurtherConstant,
+    OperatorClass,
+)
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.store.entries import (
+    UNSTATED,
+    UNSTATED_OVERLAP_EXPONENT,
+    WITHOUT_KERNELS,
     E,
     FigureSource,
     HardwareEntry,
@@ -106,6 +114,7 @@ def hardware_entry(document: Document) -> HardwareEntry:
             "memory_bytes",
             "usable_memory_bytes",
             "bandwidth_bytes_per_s",
+            "clock_hz",
             "tdp_watts",
             "price_usd_per_hour",
             "unsupported_dtypes",
@@ -131,6 +140,7 @@ def hardware_entry(document: Document) -> HardwareEntry:
             usable_memory_bytes=value("usable_memory_bytes"),
             link_bandwidth_bytes_per_s=value("link.bandwidth_bytes_per_s"),
             link_domain_size=link["domain_size"]["value"] if "domain_size" in link else None,
+            clock_hz=value("clock_hz"),
             tdp_watts=value("tdp_watts"),
             price_usd_per_hour=value("price_usd_per_hour"),
             unsupported_dtypes=frozenset(map(Dtype, document.get("unsupported_dtypes", {}).get("value", ()))),
@@ -188,27 +198,45 @@ def model_entry(document: Document) -> ModelEntry:
 
 
 def profile_entry(document: Document) -> ProfileEntry:
-    """The profile in a file of efficiency/."""
+    """A profile in a file of efficiency/."""
+    operator_class = OperatorClass(document["operator_class"])
+    without_kernel = operator_class in WITHOUT_KERNELS
 
     def estimate(name: str) -> Estimate:
-        return Estimate(**{end: float(document[name][end]) for end in ("value", "low", "high")})
+        return UNSTATED[name] if without_kernel and name not in document else _estimate(document[name])
+
+    overlap_exponent = UNSTATED_OVERLAP_EXPONENT
+    if "overlap_exponent" in document or not without_kernel:
+        overlap_exponent = float(document["overlap_exponent"])
 
     return ProfileEntry(
         profile=EfficiencyProfile(
             id=document["id"],
-            operator_class=OperatorClass(document["operator_class"]),
+            operator_class=operator_class,
             launch_time_us=estimate("launch_time_us"),
             compute_efficiency=estimate("compute_efficiency"),
             memory_efficiency=estimate("memory_efficiency"),
-            overlap_exponent=float(document["overlap_exponent"]),
+            overlap_exponent=overlap_exponent,
             evidence_count=document["evidence_count"],
             source=document["source"],
             hardware_id=document["hardware_id"],
             dtype=Dtype(document["dtype"]) if document["dtype"] else None,
             weight_dtype=Dtype(document["weight_dtype"]) if document["weight_dtype"] else None,
             engine=document["engine"],
+            model_id=document.get("model_id", ""),
+            since_version=document.get("since_version", ""),
+            since_date=document.get("since_date", ""),
+            relatives=tuple(document.get("relatives", ())),
+            further={
+                FurtherConstant(name): _estimate(figure)
+                for name, figure in document.get("further", {}).items()
+            },
         )
     )
+
+
+def _estimate(figure: Document) -> Estimate:
+    return Estimate(**{end: float(figure[end]) for end in ("value", "low", "high")})
 
 
 def _read(to_entry: Callable[[Document], E], documents: Iterable[tuple[str, Document]]) -> Iterator[E]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from ridgeline_server.domain.confidence import Confidence
 from ridgeline_server.domain.config_reader import read_config
-from ridgeline_server.domain.efficiency import EfficiencyProfile
+from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, OperatorClass
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
@@ -103,6 +104,30 @@ class ModelEntry(CatalogEntry):
 def _read(config_json: str, entry_id: str) -> Model:
     """What was just checked is read again when it is written, under the lock of writers."""
     return read_config(parse_config(config_json), entry_id)
+
+
+WITHOUT_KERNELS = frozenset(
+    {
+        OperatorClass.STEP,
+        OperatorClass.EXPERT_STEP,
+        OperatorClass.REQUEST,
+        OperatorClass.PREFILL_TIME,
+        OperatorClass.DECODE_TIME,
+        OperatorClass.FIRST_TOKEN_TIME,
+    }
+)
+"""Operator classes that stand for no kernel; what a kernel's profile must state may be left out of theirs."""
+
+UNSTATED: Mapping[str, Estimate] = MappingProxyType(
+    {
+        "launch_time_us": Estimate(0.0, 0.0, 0.0),
+        "compute_efficiency": Estimate(1.0, 1.0, 1.0),
+        "memory_efficiency": Estimate(1.0, 1.0, 1.0),
+    }
+)
+"""What is meant by leaving out a constant of a profile, where that is possible."""
+
+UNSTATED_OVERLAP_EXPONENT = 2.0
 
 
 @dataclass(frozen=True)

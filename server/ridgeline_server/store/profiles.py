@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, select
 
 from ridgeline_server.domain.dtypes import Dtype
-from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, OperatorClass
+from ridgeline_server.domain.efficiency import (
+    EfficiencyProfile,
+    Estimate,
+    FurtherConstant,
+    OperatorClass,
+)
 from ridgeline_server.store import tables
 from ridgeline_server.store.entries import Origin, ProfileEntry
 from ridgeline_server.store.errors import Resource
@@ -36,6 +42,15 @@ class ProfileRepository(Repository[ProfileEntry]):
             "dtype": profile.dtype,
             "weight_dtype": profile.weight_dtype,
             "engine": profile.engine,
+            "model_id": profile.model_id,
+            "since_version": profile.since_version,
+            "since_date": profile.since_date,
+            "relatives": list(profile.relatives),
+            "further_constants": {
+                name.value: asdict(profile.further[name])
+                for name in FurtherConstant
+                if name in profile.further
+            },
             "overlap_exponent": profile.overlap_exponent,
             "evidence_count": profile.evidence_count,
             "source": profile.source,
@@ -88,4 +103,11 @@ def profile_from_row(row: Row[Any]) -> EfficiencyProfile:
         dtype=Dtype(row.dtype) if row.dtype else None,
         weight_dtype=Dtype(row.weight_dtype) if row.weight_dtype else None,
         engine=row.engine,
+        model_id=row.model_id,
+        since_version=row.since_version,
+        since_date=row.since_date,
+        relatives=tuple(row.relatives),
+        further={
+            FurtherConstant(name): Estimate(**estimate) for name, estimate in row.further_constants.items()
+        },
     )

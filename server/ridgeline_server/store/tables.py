@@ -193,6 +193,7 @@ hardware = Table(
     Column("link_kind", String, nullable=False),
     Column("link_bandwidth_bytes_per_s", Double),
     Column("link_domain_size", Integer),
+    Column("clock_hz", Double),
     Column("tdp_watts", Double),
     Column("price_usd_per_hour", Double),
     Column("price_as_of", Date),
@@ -204,6 +205,7 @@ hardware = Table(
         "usable_memory_bytes",
         "bandwidth_bytes_per_s",
         "link_bandwidth_bytes_per_s",
+        "clock_hz",
         "tdp_watts",
         "price_usd_per_hour",
     ),
@@ -267,8 +269,8 @@ models = Table(
 
 model_names = _names(models, "model_names", "model_id")
 
-# hardware_id is no foreign key: a profile may outlive its device, which a user can remove and bring back, and
-# is then merely not used.
+# hardware_id, model_id and relatives are no foreign keys: a profile may outlive its device or model, which a
+# user can remove and bring back, and is then merely not used.
 efficiency_profiles = Table(
     "efficiency_profiles",
     metadata,
@@ -278,6 +280,12 @@ efficiency_profiles = Table(
     Column("dtype", String),
     Column("weight_dtype", String),
     Column("engine", String, nullable=False),
+    Column("model_id", KEY, nullable=False),
+    Column("since_version", String, nullable=False),
+    Column("since_date", String, nullable=False),
+    Column("relatives", JSON, nullable=False),
+    # By name, each with its value, low and high end; in the order of FurtherConstant.
+    Column("further_constants", JSON, nullable=False),
     *_estimate("launch_time_us"),
     *_estimate("compute_efficiency"),
     *_estimate("memory_efficiency"),

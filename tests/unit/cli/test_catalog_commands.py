@@ -70,6 +70,25 @@ def test_a_model_is_shown_with_what_was_computed(ridgeline_command: Run) -> None
     assert "32 query, 32 key-value" in text
 
 
+def test_a_clock_is_set_shown_exported_and_unset(ridgeline_command: Run) -> None:
+    ridgeline_command(
+        "hardware", "create", "my-card", *CARD, "--set", "clock_hz=1.83e9", "--source", "the sheet"
+    )
+    shown = entry(ridgeline_command, "hardware", "my-card")
+    assert shown["clock_hz"] == 1_830_000_000
+    assert "clock_hz" in {source["field"] for source in shown["sources"]}
+    assert "1.83 GHz" in ridgeline_command("hardware", "get", "my-card").stdout
+    file = ridgeline_command("hardware", "export", "my-card").stdout
+    assert json.loads(file)["clock_hz"]["value"] == 1.83e9
+    ridgeline_command("hardware", "delete", "my-card")
+    ridgeline_command("hardware", "import", "-", stdin=file)
+    assert entry(ridgeline_command, "hardware", "my-card")["clock_hz"] == 1_830_000_000
+    ridgeline_command("hardware", "update", "my-card", "--unset", "clock_hz")
+    shown = entry(ridgeline_command, "hardware", "my-card")
+    assert "clock_hz" not in shown
+    assert "clock_hz" not in {source["field"] for source in shown["sources"]}
+
+
 def test_a_device_is_created_changed_and_removed(ridgeline_command: Run) -> None:
     created = ridgeline_command("hardware", "create", "my-card", *CARD, "--set", "aliases=card,my card 2")
     assert created.stdout.startswith("Created my-card (catalog revision ")

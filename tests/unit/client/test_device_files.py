@@ -43,6 +43,7 @@ def devices(draw: st.DrawFn) -> Hardware:
             for dtype in sorted(rated)
         ],
         unsupported_dtypes=sorted(set(denied) - set(rated)),
+        clock_hz=draw(st.none() | figures),
         tdp_watts=draw(st.none() | figures),
         notes=draw(st.lists(texts, max_size=3)),
     )
@@ -53,7 +54,14 @@ def devices(draw: st.DrawFn) -> Hardware:
         device.price_usd_per_hour = draw(figures)
         device.price_as_of = draw(days)
     names = [types_pb2.Dtype.Name(dtype).removeprefix("DTYPE_").lower() for dtype in rated]
-    fields = ["memory_bytes", "price_usd_per_hour", "link.domain_size", "unsupported_dtypes", "elsewhere"]
+    fields = [
+        "memory_bytes",
+        "clock_hz",
+        "price_usd_per_hour",
+        "link.domain_size",
+        "unsupported_dtypes",
+        "elsewhere",
+    ]
     for field in sorted(draw(st.sets(st.sampled_from([*fields, *(f"peaks.{name}" for name in names)])))):
         device.sources.append(
             FigureSource(
@@ -92,11 +100,12 @@ def test_numbers_are_written_as_people_write_them() -> None:
         memory_bytes=80 * 2.0**30,
         bandwidth_bytes_per_s=3.35e12,
         peaks=[PeakRate(dtype=types_pb2.DTYPE_FP16, flops_per_s=989.4e12)],
+        clock_hz=1.83e9,
         tdp_watts=62.5,
     )
     text = device_text(device_document(device))
-    for written in ('"value": 85899345920', '"value": 3350e9', '"value": 989.4e12', '"value": 62.5'):
-        assert written in text
+    for written in ("85899345920", "3350e9", "989.4e12", "1.83e9", "62.5"):
+        assert f'"value": {written}' in text
 
 
 def test_a_price_without_a_day_of_its_own_is_of_the_day_it_was_read() -> None:

@@ -18,6 +18,7 @@ from ridgeline.v1 import (
     analysis_service_pb2,
     catalog_service_pb2,
     common_pb2,
+    efficiency_profile_pb2,
     hardware_pb2,
     measurement_service_pb2,
     model_pb2,
@@ -73,7 +74,11 @@ def test_every_message_that_is_sent_holds_only_what_the_mapping_knows(descriptor
         f.message_type for f in descriptor.fields if f.message_type and f.message_type.GetOptions().map_entry
     ]
     assert all(
-        [part.type for part in entry.fields] == [FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_DOUBLE]
+        [part.type for part in entry.fields]
+        in (
+            [FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_DOUBLE],
+            [FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE],
+        )
         for entry in maps
     )
 
@@ -260,6 +265,33 @@ def test_a_map_is_an_object_both_ways() -> None:
     printed = jsonform.to_dict(totals)
     assert json.dumps(printed["element_count_by_dtype"]) == '{"BF16": 2, "F32": 1}'
     assert jsonform.from_dict(model_pb2.CheckpointTotals, printed) == totals
+
+
+def test_a_map_of_messages_is_an_object_of_objects_both_ways() -> None:
+    profile = efficiency_profile_pb2.EfficiencyProfile()
+    profile.further_constants["time_factor"].MergeFrom(efficiency_profile_pb2.Estimate(value=1, high=1.5))
+    profile.further_constants["passes"].SetInParent()
+    printed = jsonform.to_dict(profile)
+    assert json.dumps(printed["further_constants"]) == (
+        '{"passes": {"value": 0, "low": 0, "high": 0}, "time_factor": {"value": 1, "low": 0, "high": 1.5}}'
+    )
+    assert jsonform.from_dict(efficiency_profile_pb2.EfficiencyProfile, printed) == profile
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ([], "further_constants"),
+        ({"passes": 1}, "further_constants.passes"),
+        ({"passes": None}, "further_constants.passes"),
+        ({"passes": {"low": "none"}}, "further_constants.passes.low"),
+        ({"passes": {"mean": 1}}, "further_constants.passes.mean"),
+    ],
+)
+def test_what_is_wrong_in_a_map_of_messages_is_named(value: object, field: str) -> None:
+    with pytest.raises(errors.InvalidArgumentError) as raised:
+        jsonform.from_dict(efficiency_profile_pb2.EfficiencyProfile, {"further_constants": value})
+    assert [violation.field for violation in raised.value.violations] == [field]
 
 
 @pytest.mark.parametrize(

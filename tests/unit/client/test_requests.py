@@ -89,6 +89,7 @@ def test_every_argument_reaches_its_field(client: Client, recorder: Recorder) ->
         overrides={
             "memory_bytes": 8,
             "price_usd_per_hour": "0.5",
+            "clock_hz": "1.2e9",
             "peaks.int8": 9e12,
             "peaks": {"bf16": 1e12},
         },
@@ -105,6 +106,7 @@ def test_every_argument_reaches_its_field(client: Client, recorder: Recorder) ->
                     overrides=common_pb2.HardwareOverrides(
                         memory_bytes=8,
                         price_usd_per_hour=0.5,
+                        clock_hz=1.2e9,
                         peaks=[
                             PeakRate(dtype=types_pb2.DTYPE_INT8, flops_per_s=9e12),
                             PeakRate(dtype=types_pb2.DTYPE_BF16, flops_per_s=1e12),

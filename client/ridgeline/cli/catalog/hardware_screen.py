@@ -127,6 +127,8 @@ def _figures(device: Hardware) -> Iterator[tuple[str, str, str]]:
     unknown = [words.dtype(dtype) for dtype in COMPUTED_IN if dtype not in told]
     if unknown:
         yield "", "unknown", ", ".join(unknown)
+    if device.HasField("clock_hz"):
+        yield "clock_hz", "clock", units.si(device.clock_hz, "Hz")
     if device.HasField("link"):
         link = device.link
         yield (

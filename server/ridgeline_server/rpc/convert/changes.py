@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from ridgeline.v1.catalog_service_pb2 import FieldChange
@@ -51,6 +51,9 @@ def _leaves(message: Message, skipped: frozenset[str], prefix: str = "") -> Iter
             yield from _config_leaves(path, value)
         elif not field.is_repeated and field.message_type is not None:
             yield from _leaves(value, skipped, f"{path}.")
+        elif field.message_type is not None and _maps_to_messages(field.message_type):
+            for key in sorted(value):
+                yield from _leaves(value[key], skipped, f"{path}.{key}.")
         elif field.message_type is not None and field.message_type.name in _KEYED:
             key = field.message_type.fields_by_name[_KEYED[field.message_type.name]]
             for entry in value:
@@ -58,6 +61,10 @@ def _leaves(message: Message, skipped: frozenset[str], prefix: str = "") -> Iter
                 yield from _keyed_leaves(entry, key.name, f"{path}.{name}")
         else:
             yield path, _json(_list_or_plain(value, field))
+
+
+def _maps_to_messages(entry: Descriptor) -> bool:
+    return entry.GetOptions().map_entry and entry.fields_by_name["value"].message_type is not None
 
 
 def _keyed_leaves(entry: Message, key: str, path: str) -> Iterator[tuple[str, str]]:

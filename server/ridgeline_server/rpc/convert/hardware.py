@@ -22,6 +22,7 @@ from ridgeline_server.store.entries import FigureSource, HardwareEntry
 MEMORY_BYTES = Range(2.0**20, 2.0**50, "bytes from 2**20 (1 MiB) to 2**50 (1 PiB)")
 BANDWIDTH_BYTES_PER_S = Range(1e6, 1e18, "bytes per second from 1e6 to 1e18")
 FLOPS_PER_S = Range(1e6, 1e21, "operations per second from 1e6 to 1e21")
+CLOCK_HZ = Range(1e6, 1e11, "hertz from 1e6 to 1e11")
 TDP_WATTS = Range(1e-3, 1e6, "watts from 0.001 to 1e6")
 PRICE_USD_PER_HOUR = Range(1e-6, 1e6, "US dollars per hour from 1e-6 to 1e6")
 RELEASE_YEAR = (1940, 2100)
@@ -64,6 +65,8 @@ def read_hardware(checks: Checks, message: hardware_pb2.Hardware, field: str) ->
         )
         if message.link.HasField("domain_size"):
             checks.whole(f"{field}.link.domain_size", message.link.domain_size, *LINK_DOMAIN_SIZE)
+    if message.HasField("clock_hz"):
+        checks.number(f"{field}.clock_hz", message.clock_hz, CLOCK_HZ)
     if message.HasField("tdp_watts"):
         checks.number(f"{field}.tdp_watts", message.tdp_watts, TDP_WATTS)
     if message.HasField("price_usd_per_hour"):
@@ -78,6 +81,7 @@ def read_hardware(checks: Checks, message: hardware_pb2.Hardware, field: str) ->
         usable_memory_bytes=message.usable_memory_bytes if message.HasField("usable_memory_bytes") else None,
         link_bandwidth_bytes_per_s=message.link.bandwidth_bytes_per_s if message.HasField("link") else None,
         link_domain_size=message.link.domain_size if message.link.HasField("domain_size") else None,
+        clock_hz=message.clock_hz if message.HasField("clock_hz") else None,
         tdp_watts=message.tdp_watts if message.HasField("tdp_watts") else None,
         price_usd_per_hour=message.price_usd_per_hour if message.HasField("price_usd_per_hour") else None,
         unsupported_dtypes=unsupported,
@@ -115,6 +119,9 @@ def override(
     if message.HasField("price_usd_per_hour"):
         changes["price_usd_per_hour"] = message.price_usd_per_hour
         _check_price(checks, field, message.price_usd_per_hour)
+    if message.HasField("clock_hz"):
+        changes["clock_hz"] = message.clock_hz
+        checks.number(f"{field}.clock_hz", message.clock_hz, CLOCK_HZ)
     peaks, accumulate = _read_peaks(checks, f"{field}.peaks", message.peaks)
     if hardware is None:
         return None
@@ -173,6 +180,7 @@ def entry_message(entry: HardwareEntry) -> hardware_pb2.Hardware:
             )
             for dtype, rate in hardware.peak_flops_per_s.items()
         ],
+        clock_hz=hardware.clock_hz,
         tdp_watts=hardware.tdp_watts,
         price_usd_per_hour=hardware.price_usd_per_hour,
         price_as_of=entry.price_as_of.isoformat() if entry.price_as_of else "",
