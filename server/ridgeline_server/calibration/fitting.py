@@ -78,7 +78,11 @@ def setting_key(question: MeasuredQuestion) -> tuple[str, ...]:
 
 
 def fit(
-    questions: Sequence[MeasuredQuestion], profiles: ProfileSet, knobs: Sequence[Knob], *, rounds: int = ROUNDS
+    questions: Sequence[MeasuredQuestion],
+    profiles: ProfileSet,
+    knobs: Sequence[Knob],
+    *,
+    rounds: int = ROUNDS,
 ) -> Fit:
     """Moves constants so that the estimator comes nearest to the rows.
 
@@ -97,13 +101,17 @@ def fit(
 
     def loss(point: Array, errors: Array) -> float:
         far = np.sqrt(1 + (errors / LOSS_SCALE) ** 2) - 1
-        return float((weight * LOSS_SCALE**2 * far).sum() + LOSS_SCALE**2 * (((point - prior) / spread) ** 2).sum() / 2)
+        return float(
+            (weight * LOSS_SCALE**2 * far).sum() + LOSS_SCALE**2 * (((point - prior) / spread) ** 2).sum() / 2
+        )
 
     point, damping = np.clip(prior, lowest, highest), 1e-2
     errors = error(point)
     start, now = errors, loss(point, errors)
     for _ in range(rounds):
-        slope = np.stack([(error(point + STEP * axis) - errors) / STEP for axis in np.eye(len(knobs))], axis=1)
+        slope = np.stack(
+            [(error(point + STEP * axis) - errors) / STEP for axis in np.eye(len(knobs))], axis=1
+        )
         pull = weight / np.sqrt(1 + (errors / LOSS_SCALE) ** 2)
         held = LOSS_SCALE**2 / spread**2
         normal = slope.T @ (slope * pull[:, None]) + np.diag(held)

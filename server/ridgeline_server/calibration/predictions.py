@@ -8,12 +8,15 @@ from math import floor
 from types import MappingProxyType
 
 from ridgeline_server.calibration.questions import MeasuredQuestion, Names, UnansweredError, question_of
-from ridgeline_server.domain.efficiency import ProfileLevel, ProfileSet
+from ridgeline_server.domain.efficiency import OperatorClass, ProfileLevel, ProfileSet
 from ridgeline_server.domain.engine import EngineSet
 from ridgeline_server.domain.measurement import MeasuredMetric, Measurement, Phase
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load
+from ridgeline_server.roofline.constants import time_factor, used_profiles
 from ridgeline_server.roofline.metrics import metric_values
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
 from ridgeline_server.roofline.serving import Candidate, Simulation, memory_of, simulate
 from ridgeline_server.roofline.wording import GIB
@@ -118,12 +121,28 @@ def _prediction(question: MeasuredQuestion, simulation: Simulation) -> Predictio
             unanswered_reason=f"the interval from {low:.4g} to {high:.4g} is wider than {WIDEST_ANSWER:g} "
             "times: it would say too little",
         )
-    return replace(found, predicted=predicted, low=low, high=high, ideal=ideal, level=simulation.level)
+    level = level_of(question.model, simulation)
+    return replace(found, predicted=predicted, low=low, high=high, ideal=ideal, level=level)
 
 
-def figures(
-    question: MeasuredQuestion, simulation: Simulation, *, ideal: bool = False
-) -> tuple[float, ...]:
+LEVELS_OF_PROFILES = tuple(ProfileLevel)
+_DECISIVE = (OperatorClass.GEMM, OperatorClass.MOE)
+
+
+def level_of(model: Model, simulation: Simulation) -> ProfileLevel:
+    """How well the constants of a prediction fit its question: that of the times that were measured in this
+    setting, else the least specific of those of the products with weights.
+    """
+    scenario = simulation.candidate.scenario
+    factor = time_factor(scenario, model.id, OperatorClass.DECODE_TIME)
+    if factor is not None and factor.level is ProfileLevel.SETTING:
+        return ProfileLevel.SETTING
+    tables = [(stage, operator_table(model, scenario.placement(stage))) for stage in Stage]
+    levels = [u.level for u in used_profiles(scenario, tables) if u.operator_class in _DECISIVE]
+    return max(levels, key=LEVELS_OF_PROFILES.index)
+
+
+def figures(question: MeasuredQuestion, simulation: Simulation, *, ideal: bool = False) -> tuple[float, ...]:
     """The question's metric in its own unit, at each simulated variant, or the ideal one alone. Raises
     UnansweredError for a metric that the row's phase does not have.
     """

@@ -1,0 +1,221 @@
+"""What measured rows say of a setting and its neighbours: factors on predicted times, shrunk by evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ridgeline_server.calibration.fitting import measured, predicted
+from ridgeline_server.calibration.questions import MeasuredQuestion
+from ridgeline_server.domain.dtypes import Dtype
+from ridgeline_server.domain.efficiency import (
+    EfficiencyProfile,
+    Estimate,
+    FurtherConstant,
+    OperatorClass,
+    ProfileSet,
+)
+from ridgeline_server.domain.measurement import MeasuredMetric, Phase
+from ridgeline_server.domain.workload import Load
+
+Array = NDArray[np.float64]
+
+CALIBRATED = "calibrated-"
+"""How the ids of profiles begin that come from measured rows; they are made anew from all rows each time."""
+COVERED_DEVIATIONS = 1.2816
+"""Standard deviations on both sides of a normal mean that hold 80%."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviations of log(measured / predicted) of a class of times: what all rows of a device share,
+    beyond it those of a device and engine, beyond that those of a setting (model and formats too), and what is
+    left between rows of one setting. docs/accuracy.md has the rows that they are estimated from.
+    """
+
+    device: float
+    engine: float
+    setting: float
+    row: float
+
+    def covariance(self, one: tuple[str, ...], other: tuple[str, ...]) -> float:
+        """What two settings share."""
+        alike = 0
+        for mine, theirs in zip(one, other, strict=True):
+            if mine != theirs:
+                break
+            alike += 1
+        parts = (self.device**2, self.engine**2, 0.0, self.setting**2)
+        return sum(parts[:alike])
+
+
+SPREADS = {
+    OperatorClass.DECODE_TIME: Spread(device=0.06, engine=0.06, setting=0.11, row=0.07),
+    OperatorClass.PREFILL_TIME: Spread(device=0.1, engine=0.1, setting=0.1, row=0.1),
+    OperatorClass.FIRST_TOKEN_TIME: Spread(device=0.1, engine=0.15, setting=0.2, row=0.25),
+}
+
+_LATENCIES = {
+    MeasuredMetric.TPOT_MS: OperatorClass.DECODE_TIME,
+    MeasuredMetric.ITL_MS: OperatorClass.DECODE_TIME,
+    MeasuredMetric.DECODE_STEP_MS: OperatorClass.DECODE_TIME,
+    MeasuredMetric.PREFILL_MS: OperatorClass.PREFILL_TIME,
+}
+
+
+def class_of(question: MeasuredQuestion) -> OperatorClass | None:
+    """The times that a row tells about; None for memory. Of whole requests that is decode, which takes most
+    of them.
+    """
+    row = question.measurement
+    if row.metric is MeasuredMetric.MEMORY_GIB or row.phase is Phase.MEMORY:
+        return None
+    if row.metric is MeasuredMetric.TTFT_MS:
+        closed = question.workload.load is Load.CLOSED_LOOP
+        return OperatorClass.FIRST_TOKEN_TIME if closed else OperatorClass.PREFILL_TIME
+    if row.phase is Phase.PREFILL:
+        return OperatorClass.PREFILL_TIME
+    return _LATENCIES.get(row.metric, OperatorClass.DECODE_TIME)
+
+
+_RATES = (
+    MeasuredMetric.OUTPUT_TOK_S_TOTAL,
+    MeasuredMetric.OUTPUT_TOK_S_PER_GPU,
+    MeasuredMetric.TOTAL_TOK_S,
+)
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Profiles that measured rows make, and the rows' predictions without and with the other rows.
+
+    `before` and `after` have one entry for each question: what is predicted without any measured row, and
+    with all rows but the row itself, in the row's own unit.
+    """
+
+    profiles: tuple[EfficiencyProfile, ...]
+    before: Array
+    after: Array
+
+
+def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corrections:
+    """The factors that rows of known settings say, for their settings, their devices and engines, and their
+    devices.
+
+    With K the covariance of what rows share by `Spread` and s that of single rows, the best linear prediction
+    of a setting's log factor from the rows' residuals r is k' (K + s^2 I)^-1 r: the mean of its own rows, drawn
+    to what is known of its neighbours the more, the fewer they are. Profiles of earlier rows do not count.
+    """
+    bare = ProfileSet(p for p in profiles.profiles if not p.id.startswith(CALIBRATED))
+    before = predicted(questions, bare)
+    residual = np.log(measured(questions) / before)
+    # A rate that is too high is a time that is too short.
+    sign = np.array([-1.0 if q.measurement.metric in _RATES else 1.0 for q in questions])
+    after = before.copy()
+    made: list[EfficiencyProfile] = []
+    for operator_class, spread in SPREADS.items():
+        rows = [i for i, q in enumerate(questions) if class_of(q) is operator_class]
+        if not rows:
+            continue
+        mine = [questions[i] for i in rows]
+        keys = [_key(question) for question in mine]
+        factors = sign[rows] * residual[rows]
+        shared = np.array([[spread.covariance(one, other) for other in keys] for one in keys])
+        inverse = np.linalg.inv(shared + spread.row**2 * np.eye(len(keys)))
+        weighed = inverse @ factors
+        # Each row's prediction without itself, from the inverse of the whole (Rasmussen and Williams,
+        # Gaussian Processes for Machine Learning, 2006, equation 5.12).
+        left_out = factors - weighed / np.diag(inverse)
+        after[rows] = before[rows] * np.exp(sign[rows] * left_out)
+        made += _profiles(operator_class, spread, keys, inverse, weighed, bare, mine)
+    return Corrections(tuple(made), before, after)
+
+
+def _key(question: MeasuredQuestion) -> tuple[str, str, str, str]:
+    """Device, engine, model and formats."""
+    row = question.measurement
+    formats = f"{question.deployment.gemm_dtype} {question.deployment.weight_dtype}"
+    return row.hardware_id, row.engine.lower(), question.model.id, formats
+
+
+def _profiles(
+    operator_class: OperatorClass,
+    spread: Spread,
+    keys: Sequence[tuple[str, str, str, str]],
+    inverse: Array,
+    weighed: Array,
+    bare: ProfileSet,
+    questions: Sequence[MeasuredQuestion],
+) -> Iterator[EfficiencyProfile]:
+    levels = {key[:depth] + ("",) * (4 - depth) for key in keys for depth in (1, 2, 4)}
+    formats = {_key(q): (q.deployment.gemm_dtype, q.deployment.weight_dtype) for q in questions}
+    for target in sorted(levels):
+        hardware_id, engine, model_id, stated = target
+        depth = 4 if stated else 2 if engine else 1
+        toward = np.array(
+            [spread.covariance(target, key) if stated else _above(spread, target, key, depth) for key in keys]
+        )
+        own = sum((spread.device**2, spread.engine**2, 0.0, spread.setting**2)[:depth])
+        mean = float(toward @ weighed)
+        # What is still open of this level, what lies below it, and single rows.
+        open_variance = own - float(toward @ inverse @ toward)
+        below = sum((spread.engine**2, spread.setting**2)[0 if depth == 1 else 1 : 2]) if depth < 4 else 0.0
+        deviation = float(np.sqrt(max(open_variance, 0.0) + below + spread.row**2))
+        count = sum(key[:depth] == target[:depth] for key in keys)
+        dtype, weight_dtype = formats[target] if stated else (None, None)
+        base = _base(bare, operator_class, hardware_id, engine, dtype, weight_dtype)
+        value = base * float(np.exp(mean))
+        reach = float(np.exp(COVERED_DEVIATIONS * deviation))
+        yield EfficiencyProfile(
+            id=_profile_id(operator_class, target),
+            operator_class=operator_class,
+            launch_time_us=Estimate(0.0, 0.0, 0.0),
+            compute_efficiency=Estimate(1.0, 1.0, 1.0),
+            memory_efficiency=Estimate(1.0, 1.0, 1.0),
+            overlap_exponent=2.0,
+            evidence_count=count,
+            source=f"{count} measured row{'s' if count != 1 else ''} of "
+            + ", ".join(filter(None, (model_id, hardware_id, engine)))
+            + "; drawn to their neighbours by evidence",
+            hardware_id=hardware_id,
+            engine=engine,
+            model_id=model_id,
+            dtype=dtype,
+            weight_dtype=weight_dtype,
+            further={FurtherConstant.TIME_FACTOR: Estimate(value, value / reach, value * reach)},
+        )
+
+
+def _above(spread: Spread, target: tuple[str, ...], key: tuple[str, ...], depth: int) -> float:
+    """What a level over settings shares with a row: nothing but the level itself and those over it."""
+    if key[:1] != target[:1]:
+        return 0.0
+    if depth == 1 or key[1] != target[1]:
+        return spread.device**2
+    return spread.device**2 + spread.engine**2
+
+
+def _base(
+    bare: ProfileSet,
+    operator_class: OperatorClass,
+    hardware_id: str,
+    engine: str,
+    dtype: Dtype | None,
+    weight_dtype: Dtype | None,
+) -> float:
+    """The factor that holds without any measured row."""
+    found = bare.find(bare.setting(hardware_id, engine), operator_class, dtype, weight_dtype)
+    return 1.0 if found is None else found.profile.constant(FurtherConstant.TIME_FACTOR).value
+
+
+def _profile_id(operator_class: OperatorClass, target: tuple[str, ...]) -> str:
+    """A slug that is the same whenever it is made for the same setting."""
+    hardware_id, engine, model_id, stated = target
+    words = [operator_class.replace("_", "-"), hardware_id, engine.replace(".", "-")]
+    if stated:
+        words.append(sha256(f"{model_id} {stated}".encode()).hexdigest()[:12])
+    return CALIBRATED + "-".join(filter(None, words))
