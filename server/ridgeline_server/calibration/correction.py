@@ -33,8 +33,8 @@ COVERED_DEVIATIONS = 1.2816
 @dataclass(frozen=True)
 class Spread:
     """Standard deviations of log(measured / predicted) of a class of times: what all rows of a device share,
-    beyond it those of a device and engine, beyond that those of a setting (model and formats too), and what is
-    left between rows of one setting. docs/accuracy.md has the rows that they are estimated from.
+    beyond it those of a device and engine, beyond that those of a setting (model and formats too), and what
+    is left between rows of one setting. docs/accuracy.md has the rows that they are estimated from.
     """
 
     device: float
@@ -107,8 +107,9 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
     devices.
 
     With K the covariance of what rows share by `Spread` and s that of single rows, the best linear prediction
-    of a setting's log factor from the rows' residuals r is k' (K + s^2 I)^-1 r: the mean of its own rows, drawn
-    to what is known of its neighbours the more, the fewer they are. Profiles of earlier rows do not count.
+    of a setting's log factor from the rows' residuals r is k' (K + s^2 I)^-1 r: the mean of its own rows,
+    drawn to what is known of its neighbours the more, the fewer they are. Profiles of earlier rows do not
+    count.
     """
     bare = ProfileSet(p for p in profiles.profiles if not p.id.startswith(CALIBRATED))
     before = predicted(questions, bare)
@@ -125,7 +126,7 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
         keys = [_key(question) for question in mine]
         factors = sign[rows] * residual[rows]
         shared = np.array([[spread.covariance(one, other) for other in keys] for one in keys])
-        inverse = np.linalg.inv(shared + spread.row**2 * np.eye(len(keys)))
+        inverse: Array = np.linalg.inv(shared + spread.row**2 * np.eye(len(keys)))
         weighed = inverse @ factors
         # Each row's prediction without itself, from the inverse of the whole (Rasmussen and Williams,
         # Gaussian Processes for Machine Learning, 2006, equation 5.12).
@@ -152,7 +153,9 @@ def _profiles(
     questions: Sequence[MeasuredQuestion],
 ) -> Iterator[EfficiencyProfile]:
     levels = {key[:depth] + ("",) * (4 - depth) for key in keys for depth in (1, 2, 4)}
-    formats = {_key(q): (q.deployment.gemm_dtype, q.deployment.weight_dtype) for q in questions}
+    formats: dict[tuple[str, ...], tuple[Dtype, Dtype]] = {
+        _key(q): (q.deployment.gemm_dtype, q.deployment.weight_dtype) for q in questions
+    }
     for target in sorted(levels):
         hardware_id, engine, model_id, stated = target
         depth = 4 if stated else 2 if engine else 1
@@ -190,7 +193,7 @@ def _profiles(
         )
 
 
-def _above(spread: Spread, target: tuple[str, ...], key: tuple[str, ...], depth: int) -> float:
+def _above(spread: Spread, depth: int, target: tuple[str, ...], key: tuple[str, ...]) -> float:
     """What a level over settings shares with a row: nothing but the level itself and those over it."""
     if key[:1] != target[:1]:
         return 0.0

@@ -29,9 +29,9 @@ MAX_DAMPING = 1e6
 
 @dataclass(frozen=True)
 class Knob:
-    """One constant that is fitted, by its name, in the profiles with these ids, which share it; `spread` is how
-    far its logarithm lies from today's value of the first before any row is seen (one standard deviation),
-    `low` and `high` what it may be.
+    """One constant that is fitted, by its name, in the profiles with these ids, which share it; `spread` is
+    how far its logarithm lies from today's value of the first before any row is seen (one standard
+    deviation), `low` and `high` what it may be.
     """
 
     profile_ids: tuple[str, ...]
@@ -101,17 +101,15 @@ def fit(
 
     def loss(point: Array, errors: Array) -> float:
         far = np.sqrt(1 + (errors / LOSS_SCALE) ** 2) - 1
-        return float(
-            (weight * LOSS_SCALE**2 * far).sum() + LOSS_SCALE**2 * (((point - prior) / spread) ** 2).sum() / 2
-        )
+        pulled = ((point - prior) / spread) ** 2
+        return LOSS_SCALE**2 * float((weight * far).sum() + pulled.sum() / 2)
 
     point, damping = np.clip(prior, lowest, highest), 1e-2
     errors = error(point)
     start, now = errors, loss(point, errors)
     for _ in range(rounds):
-        slope = np.stack(
-            [(error(point + STEP * axis) - errors) / STEP for axis in np.eye(len(knobs))], axis=1
-        )
+        axes = np.eye(len(knobs)) * STEP
+        slope = np.stack([(error(point + axis) - errors) / STEP for axis in axes], axis=1)
         pull = weight / np.sqrt(1 + (errors / LOSS_SCALE) ** 2)
         held = LOSS_SCALE**2 / spread**2
         normal = slope.T @ (slope * pull[:, None]) + np.diag(held)

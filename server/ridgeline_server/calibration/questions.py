@@ -27,8 +27,8 @@ from ridgeline_server.domain.resolve import LOW_BIT, resolve_deployment
 from ridgeline_server.domain.workload import Load, Workload
 
 FORMAT_GROUPS: Mapping[str, int] = MappingProxyType({"gguf-q4_k_m": 38, "gguf-q4_0": 64, "gguf-q8_0": 64})
-"""Groups whose 32 bits of scales cost what a format's blocks do: Q4_K_M stores Llama's matrices in 4.84 bits on
-the mean, Q4_0 a weight in 4.5 and Q8_0 in 8.5 (an fp16 scale for 32; llama.cpp, ggml/src/ggml-common.h).
+"""Groups whose 32 bits of scales cost what a format's blocks do: Q4_K_M stores Llama's matrices in 4.84 bits
+on the mean, Q4_0 a weight in 4.5 and Q8_0 in 8.5 (an fp16 scale for 32; llama.cpp, ggml/src/ggml-common.h).
 """
 
 DEFAULT_LEN = 1
@@ -107,14 +107,15 @@ def _request(
 
 
 UNSTATED_KV: Mapping[Dtype | None, Dtype] = MappingProxyType({Dtype.FP8: Dtype.FP8, Dtype.NVFP4: Dtype.FP8})
-"""The format in which engines cache keys and values, by that of the GEMMs' inputs, where a row does not state
-it: checkpoints that quantise activations to floats carry scales for an fp8 cache (ModelOpt's kv_cache_quant_algo).
+"""The format in which engines cache keys and values, by that of the GEMMs' inputs, where a row does not
+state it: checkpoints that quantise activations to floats carry scales for an fp8 cache (ModelOpt's
+kv_cache_quant_algo).
 """
 
 
 def _activation(row: Measurement, weight: Dtype, hardware: Hardware) -> Dtype | None:
-    """The GEMMs' input format that a row states. A low-bit one counts where weights have it too and the device
-    has the unit: engines widen the weights otherwise (fp8 checkpoints on an A100).
+    """The GEMMs' input format that a row states. A low-bit one counts where weights have it too and the
+    device has the unit: engines widen the weights otherwise (fp8 checkpoints on an A100).
     """
     if not row.act_dtype:
         return None
@@ -138,8 +139,8 @@ def _parallel(row: Measurement) -> Parallelism:
     devices = replica if row.n_devices is None else row.n_devices
     if devices % replica:
         raise UnansweredError(
-            f"n_devices: is {devices}, and tp x pp x attention_dp make replicas of {replica}: the row does not "
-            "tell how the devices are used"
+            f"n_devices: is {devices}, and tp x pp x attention_dp make replicas of {replica}: the row does "
+            "not tell how the devices are used"
         )
     return Parallelism(tp=tp, pp=pp, ep=ep, attention_dp=groups, dp=devices // replica)
 

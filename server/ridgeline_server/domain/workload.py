@@ -16,6 +16,8 @@ class Load(StrEnum):
     """Equal requests start together and run in step."""
     CLOSED_LOOP = "closed_loop"
     """So many requests are in flight at any time: one that ends is replaced at once."""
+    OPEN_LOOP = "open_loop"
+    """Requests arrive at random, so many a second on the mean, whatever becomes of those before."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Slo:
 
 @dataclass(frozen=True)
 class Workload:
-    """Equal requests: `batch` of them that start together, or that many in flight at any time.
+    """Equal requests: `batch` of them that start together, or that many in flight at any time; in an open
+    loop `request_rate` of them arrive each second, and `batch` means nothing.
 
     `input_len` and `output_len` are tokens per request. `decode_keys` names the decode step that an analysis
     shows by the keys that it reads per sequence; None means `input_len`.
@@ -40,6 +43,7 @@ class Workload:
     decode_keys: int | None = None
     slo: Slo = Slo()
     load: Load = Load.STATIC_BATCH
+    request_rate: float | None = None
 
     @property
     def total_len(self) -> int:

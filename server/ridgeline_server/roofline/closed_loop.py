@@ -38,8 +38,8 @@ Array = NDArray[np.float64]
 
 
 class RequestConstants(NamedTuple):
-    """What an engine adds to the steps of a request: see REQUEST in docs/model.md. On the ideal roofline, which
-    knows no engine, nothing.
+    """What an engine adds to the steps of a request: see REQUEST in docs/model.md. On the ideal roofline,
+    which knows no engine, nothing.
     """
 
     first_token_s: float = 0.0
