@@ -126,7 +126,7 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
         keys = [_key(question) for question in mine]
         factors = sign[rows] * residual[rows]
         shared = np.array([[spread.covariance(one, other) for other in keys] for one in keys])
-        inverse: Array = np.linalg.inv(shared + spread.row**2 * np.eye(len(keys)))
+        inverse = np.asarray(np.linalg.inv(shared + spread.row**2 * np.eye(len(keys))), dtype=np.float64)
         weighed = inverse @ factors
         # Each row's prediction without itself, from the inverse of the whole (Rasmussen and Williams,
         # Gaussian Processes for Machine Learning, 2006, equation 5.12).
@@ -159,9 +159,8 @@ def _profiles(
     for target in sorted(levels):
         hardware_id, engine, model_id, stated = target
         depth = 4 if stated else 2 if engine else 1
-        toward = np.array(
-            [spread.covariance(target, key) if stated else _above(spread, target, key, depth) for key in keys]
-        )
+        shares = spread.covariance if stated else partial(_above, spread, depth)
+        toward = np.array([shares(target, key) for key in keys])
         own = sum((spread.device**2, spread.engine**2, 0.0, spread.setting**2)[:depth])
         mean = float(toward @ weighed)
         # What is still open of this level, what lies below it, and single rows.
