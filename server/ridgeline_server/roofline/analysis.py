@@ -134,7 +134,7 @@ MOST_DEVICES = 64
 
 def _does_not_fit(model: Model, candidate: Candidate, memory: Memory) -> str:
     workload, hardware = candidate.workload, candidate.scenario.hardware
-    load = "concurrency" if workload.load is Load.CLOSED_LOOP else "batch"
+    load = "batch" if workload.load is Load.STATIC_BATCH else "concurrency"
     degree = _fitting_tp(model, candidate)
     fits = f" It fits with tp {degree}." if degree else ""
     way_out = (

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.cost import cost_steps
+from ridgeline_server.roofline.open_loop import random_wait_s
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import OperatorTable
 from ridgeline_server.roofline.operators.variables import Steps
@@ -119,13 +120,18 @@ def beside_others(
     steps = prompt_steps + (output_len - 1) / given
     together = float(_together(np.array(sequences), np.array(steps), stages)) / stages
     own_s = added_prefill_s * prompt_steps / (prompt_steps - (1 - 1 / stages))
-    met = max(constants.lockstep_share / 2, 1 / output_len) * (sequences - together)
+    if workload.request_rate is None:
+        met = max(constants.lockstep_share / 2, 1 / output_len) * (sequences - together)
+        waited_s = (together - 1 + met) * added_prefill_s
+    else:
+        replicas = deployment.parallel.dp * deployment.parallel.attention_dp
+        waited_s = random_wait_s(workload.request_rate / replicas, added_prefill_s)
     tpot_s = decode_s + constants.interference * (sequences - 1) * added_prefill_s / output_len
     return Beside(
         ttft_s=constants.first_token_s
         + constants.first_token_steps * tpot_s
         + prompt_steps * given * decode_s
         + own_s
-        + (together - 1 + met) * added_prefill_s,
+        + waited_s,
         tpot_s=tpot_s,
     )

@@ -48,7 +48,7 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
     """The nearest flip by each lever, the rest as it is: the prefill of a load (of one prompt in a closed
     loop), or its shown decode step. A lever that flips nothing within its range is left out.
     """
-    closed = workload.load is Load.CLOSED_LOOP
+    closed = workload.load is not Load.STATIC_BATCH
     batch, length = float(workload.batch), float(workload.shown_decode_keys)
     if stage is Stage.PREFILL:
         length = float(workload.input_len)

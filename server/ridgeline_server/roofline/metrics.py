@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
-import numpy as np
-
-from ridgeline_server.domain.deployment import CostBasis, Deployment
-from ridgeline_server.domain.workload import Load, Workload
-from ridgeline_server.roofline.closed_loop import IDEAL_REQUEST, RequestConstants, beside_others
+from ridgeline_server.domain.deployment import CostBasis
+from ridgeline_server.roofline.closed_loop import IDEAL_REQUEST
+from ridgeline_server.roofline.requests import Request, request_of
 from ridgeline_server.roofline.results import Metric, Metrics
 from ridgeline_server.roofline.serving import Simulation
-from ridgeline_server.roofline.steps import attended
 
 RATE_METRICS = frozenset({"output_tokens_per_s", "output_tokens_per_s_per_device", "total_tokens_per_s"})
 """Metrics of which more is better."""
@@ -26,7 +22,10 @@ def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[flo
     workload, scenario = simulation.candidate.workload, simulation.candidate.scenario
     found = _requests(simulation, ideal=ideal)
     devices = scenario.deployment.parallel.devices
-    rates = [workload.batch * workload.output_len / request.latency_s for request in found]
+    rates = [simulation.in_flight * workload.output_len / request.latency_s for request in found]
+    if workload.request_rate is not None:
+        # What arrives is served, however long it takes.
+        rates = [workload.request_rate * workload.output_len] * len(found)
     values = {
         "ttft_ms": tuple(request.ttft_s * 1e3 for request in found),
         "tpot_ms": tuple(request.tpot_s * 1e3 for request in found),
@@ -66,15 +65,6 @@ def power_share(attained: float) -> float:
     return IDLE_POWER_SHARE + (1 - IDLE_POWER_SHARE) * attained
 
 
-class Request(NamedTuple):
-    """Seconds of one request; `prefill_share` is the share of the devices' time that goes to prompts."""
-
-    ttft_s: float
-    tpot_s: float
-    latency_s: float
-    prefill_share: float
-
-
 def _requests(simulation: Simulation, *, ideal: bool) -> list[Request]:
     """A request of a load, at each simulated variant, or ideally."""
     times, candidate = simulation.times, simulation.candidate
@@ -92,43 +82,17 @@ def _requests(simulation: Simulation, *, ideal: bool) -> list[Request]:
     factors = (1.0,) if ideal else times.first_token_factors
     deployment = candidate.scenario.deployment
     return [
-        _request(candidate.workload, deployment, times.prompt_steps, *request, constants, factor)
+        request_of(
+            candidate.workload,
+            deployment,
+            simulation.in_flight,
+            times.prompt_steps,
+            *request,
+            constants,
+            factor,
+        )
         for request, factor in zip(figures, factors, strict=True)
     ]
-
-
-def _request(
-    workload: Workload,
-    deployment: Deployment,
-    prompt_steps: float,
-    prefill_s: float,
-    added_prefill_s: float,
-    decode_s: float,
-    constants: RequestConstants,
-    first_token_factor: float,
-) -> Request:
-    """A request under its load. Of a static batch all prompts are prefilled together, which is the TTFT; each
-    further token adds a mean decode step. A closed loop of one request on a device is a batch of one, asked
-    through the engine's front.
-    """
-    further = workload.output_len - 1
-    if workload.load is Load.CLOSED_LOOP:
-        batch = np.array(float(workload.batch))
-        sequences = float(attended(deployment, batch, closed_loop=True).sequences)
-        if sequences > 1:
-            beside = beside_others(
-                deployment, workload, sequences, prompt_steps, added_prefill_s, decode_s, constants
-            )
-            ttft_s = beside.ttft_s * first_token_factor
-            latency = ttft_s + further * beside.tpot_s
-            share = sequences * added_prefill_s / latency
-            return Request(ttft_s, beside.tpot_s if further else 0.0, latency, share)
-        waited = constants.first_token_s + constants.first_token_steps * decode_s
-        ttft_s = (prefill_s + waited) * first_token_factor
-    else:
-        ttft_s = prefill_s
-    latency = ttft_s + further * decode_s
-    return Request(ttft_s, decode_s if further else 0.0, latency, prefill_s / latency)
 
 
 def meets_slo(simulation: Simulation, *, ideal: bool) -> bool:

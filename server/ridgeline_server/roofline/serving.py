@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -22,9 +23,11 @@ from ridgeline_server.roofline.constants import (
 from ridgeline_server.roofline.cost import Cost, cost_steps, live_bytes
 from ridgeline_server.roofline.drafts import draft_deployment, draft_of
 from ridgeline_server.roofline.memory import Memory, activation_loads, estimate_memory
+from ridgeline_server.roofline.open_loop import others_in_flight
 from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.operators.variables import Steps
+from ridgeline_server.roofline.requests import request_of
 from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
 from ridgeline_server.roofline.steps import Attended, Loads, attended, decode, prefill, tokens_of_steps
 
@@ -205,14 +208,15 @@ class RequestTimes(NamedTuple):
 
 @dataclass(frozen=True)
 class Simulation:
-    """One simulated candidate: its request times at each of `variants`, its memory, and what its engine adds
-    to the steps of a request.
+    """One simulated candidate: its request times at each of `variants`, its memory, the requests that are in
+    flight at any time, and what its engine adds to the steps of a request.
     """
 
     candidate: Candidate
     variants: Sequence[Variant]
     times: RequestTimes
     memory: Memory
+    in_flight: float
     request: RequestConstants = IDEAL_REQUEST
 
 
@@ -241,7 +245,7 @@ def simulate(
         variants = (Variant.BEST,)
     groups: dict[tuple[Placement, bool], list[int]] = {}
     for index, candidate in enumerate(candidates):
-        closed = candidate.workload.load is Load.CLOSED_LOOP
+        closed = candidate.workload.load is not Load.STATIC_BATCH
         groups.setdefault((candidate.scenario.placement(Stage.DECODE), closed), []).append(index)
     evaluations: list[Evaluation] = []
     where: list[tuple[int, int]] = [(0, 0)] * len(candidates)
@@ -249,26 +253,72 @@ def simulate(
     for (_, closed), members in groups.items():
         scenarios = [candidates[i].scenario for i in members]
         workloads = [candidates[i].workload for i in members]
+        in_flight = [
+            _in_flight(model, scenario, workload)
+            for scenario, workload in zip(scenarios, workloads, strict=True)
+        ]
         figures = np.array(
-            [(w.batch, w.input_len, w.output_len, w.shown_decode_keys) for w in workloads], dtype=np.float64
+            [
+                (n, w.input_len, w.output_len, w.shown_decode_keys)
+                for n, w in zip(in_flight, workloads, strict=True)
+            ],
+            dtype=np.float64,
         ).T[..., None]
+        held = [
+            replace(w, batch=ceil(n)) if w.load is Load.OPEN_LOOP else w
+            for n, w in zip(in_flight, workloads, strict=True)
+        ]
         found = evaluate(
             model, scenarios, Loads(*figures[:3]), variants, shown_keys=figures[3], closed_loop=closed
         )
-        live = _live(model, scenarios, workloads)
+        live = _live(model, scenarios, held)
         for place, i in enumerate(members):
             where[i] = (len(evaluations), place)
             simulations[i] = Simulation(
                 candidates[i],
                 variants,
                 _request_times(found.times, place, _first_token_factors(model, scenarios[place], variants)),
-                estimate_memory(model, scenarios[place], workloads[place], live[place]),
+                estimate_memory(model, scenarios[place], held[place], live[place]),
+                in_flight[place],
                 _request_constants(scenarios[place]),
             )
         evaluations.append(found)
     return SimulatedGrid(
         tuple(evaluations), tuple(where), tuple(simulations[i] for i in range(len(candidates)))
     )
+
+
+def _in_flight(model: Model, scenario: Scenario, workload: Workload) -> float:
+    """Requests in flight at any time, the one that is looked at included; of a static batch its own."""
+    if workload.load is not Load.OPEN_LOOP or workload.request_rate is None:
+        return float(workload.batch)
+    constants = _request_constants(scenario)
+    parallel = scenario.deployment.parallel
+    groups = parallel.dp * parallel.attention_dp
+
+    def latency_s(others: Array, rate: float) -> Array:
+        arriving = replace(workload, request_rate=rate)
+        shape = np.ones((1, len(others)))
+        loads = Loads(others[None] + groups, workload.input_len * shape, workload.output_len * shape)
+        times = evaluate(model, [scenario], loads, (Variant.BEST,), closed_loop=True).times
+        assert times.added_prefill_s is not None
+        assert times.prompt_steps is not None
+        columns = zip(
+            loads.batch[0].tolist(),
+            times.prompt_steps[0].tolist(),
+            times.prefill_s[0, 0].tolist(),
+            times.added_prefill_s[0, 0].tolist(),
+            times.decode_s[0, 0].tolist(),
+            strict=True,
+        )
+        return np.array(
+            [
+                request_of(arriving, scenario.deployment, *column, constants, 1.0).latency_s
+                for column in columns
+            ]
+        )
+
+    return others_in_flight(latency_s, workload.request_rate) + groups
 
 
 def _first_token_factors(model: Model, scenario: Scenario, variants: Sequence[Variant]) -> tuple[float, ...]:
