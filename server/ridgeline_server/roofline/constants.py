@@ -299,9 +299,13 @@ def _constants_of(
     row = table.cost_class
     launch, compute, memory = (by_class[name][:, row] for name in ("launch", "compute", "memory"))
     own = launch * 1e-6 / rates.clock
+    experts = table.is_work(Work.EXPERTS)
+    timed_apart = np.ones(len(table.rows))
     if stage is Stage.DECODE:
         captured = np.array([_captured(step, index) for index in range(len(CLASSES))])[row]
         own = np.where(np.isnan(captured), own, captured * 1e-6)
+        # Experts' kernels sort tokens and set up tiles while others run: a captured launch stands for it.
+        timed_apart[experts & ~np.isnan(captured)] = 0.0
     factor = step.constant(
         FurtherConstant.PREFILL_FACTOR if stage is Stage.PREFILL else FurtherConstant.DECODE_FACTOR
     ).value
@@ -312,7 +316,7 @@ def _constants_of(
     serial += by_class["item"][:, row, None] * np.where(
         tiles[:, None], coefficients[Quantity.TILES], coefficients[Quantity.ITEMS]
     )
-    experts = table.is_work(Work.EXPERTS)
+    serial *= timed_apart[:, None]
     slow = np.sqrt(rates.bandwidth_bytes_per_s * PASS_BANDWIDTH_BYTES_PER_S)
     pass_s = factor * PASSED_BYTES / np.where(experts, slow, rates.bandwidth_bytes_per_s)
     passed = by_class["passes"][:, row, None] * coefficients[Quantity.PASSED]
