@@ -33,8 +33,7 @@ COLUMNS = [
     *("id", "source", "source_group", "engine", "engine_version", "model_id", "model_published"),
     *("hardware_id", "hardware_published", "n_devices", "tp", "pp", "ep", "attention_dp", "moe_tp"),
     *("weight_dtype", "weight_format", "act_dtype", "kv_dtype", "phase", "isl", "osl", "past_tokens"),
-    *("batch", "concurrency", "request_rate", "metric", "value", "confidence", "tier", "ambiguous"),
-    *("notes"),
+    *("batch", "concurrency", "request_rate", "metric", "value", "confidence", "tier", "ambiguous", "notes"),
 ]
 
 FORMATS: Mapping[str, tuple[str, str, str]] = {
@@ -200,7 +199,8 @@ def main() -> None:
                 print(
                     f"{row['engine']:12} {setting.shape:24} {setting.weights:5} kv {row['kv_dtype']:5} "
                     f"{setting.threads} threads {row['phase']:8} {row['isl']:5} x {row['batch']:3} "
-                    f"{row['value']:10.3f} ms  {row['notes'].partition('embedding')[0]}"
+                    f"{row['value']:10.3f} ms  {row['notes'].partition('embedding')[0]}",
+                    flush=True,
                 )
             file.flush()
 

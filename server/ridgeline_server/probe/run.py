@@ -24,6 +24,9 @@ from ridgeline_server.probe.torch_backend import TorchBackend, import_torch
 SLOW_CALL_US = 1e6
 """A product that takes longer ends its curve: larger ones would take the probe's whole time."""
 
+QUICK = Policy(rounds=7, measurement_s=0.2, retries=1)
+THOROUGH = Policy(rounds=15, measurement_s=2.0, retries=3)
+
 
 @dataclass(frozen=True)
 class Group:
@@ -50,7 +53,7 @@ def probe_machine(threads: int | None = None, thorough: bool = False, gpu: bool 
     found = gpus(torch) if gpu else ()
     device = found[0] if found else None
     clock = SystemClock()
-    policy = Policy(rounds=15, measurement_s=2.0) if thorough else Policy()
+    policy = THOROUGH if thorough else QUICK
     extent = extent_for(device is not None, thorough)
     stopwatch: Stopwatch
     backends: list[Backend]
