@@ -65,28 +65,34 @@ class Setting:
 
 
 def settings() -> Iterator[Setting]:
-    """What is measured, what tells most first."""
+    """What is measured, what tells most first. Long prompts and contexts are for models that take seconds."""
     tiny, small, medium, large = (shape.name for shape in SHAPES)
-    for shape in (small, tiny):
-        for weights in ("f16", "q8_0", "q4_0"):
-            yield Setting("llama.cpp", shape, weights)
-        for weights in ("fp32", "bf16", "int8"):
-            yield Setting("transformers", shape, weights)
-        yield Setting("llama.cpp", shape, "q8_0", cache="q8_0")
-    # A prompt of 512 tokens would take half a minute.
-    yield Setting("transformers", large, "bf16", prompts=(128,))
-    for weights in ("q4_0", "f16", "q8_0"):
-        yield Setting("llama.cpp", large, weights, prompts=(128,), contexts=(128,))
-    for shape in (small, large):
-        some = (128, 512) if shape == small else (128,)
-        for weights in ("f16", "q4_0"):
-            yield Setting("llama.cpp", shape, weights, 2, "f16", some, (128,), (1, 4, 16, 64))
-        for weights in ("fp32", "bf16") if shape == small else ("bf16",):
-            yield Setting("transformers", shape, weights, 2, "f16", some, (128,), (1, 4, 16, 64))
-    for weights in ("f16", "q8_0", "q4_0"):
-        yield Setting("llama.cpp", medium, weights, prompts=(128,), contexts=(128,))
+    short: dict[str, tuple[int, ...]] = {"prompts": (128,), "contexts": (128,)}
+    yield Setting("llama.cpp", small, "q4_0")
+    yield Setting("transformers", small, "bf16")
+    yield Setting("llama.cpp", small, "f16", **short)
+    yield Setting("transformers", small, "fp32", **short)
+    yield Setting("llama.cpp", small, "q8_0", **short)
+    yield Setting("transformers", small, "int8", **short)
+    yield Setting("transformers", large, "bf16", **short, batches=(1, 4, 16))
+    yield Setting("llama.cpp", large, "q4_0", **short, batches=(1, 4, 16))
     for weights in ("fp32", "bf16", "int8"):
-        yield Setting("transformers", medium, weights, prompts=(128,), contexts=(128,))
+        yield Setting("transformers", tiny, weights)
+    for weights in ("f16", "q8_0", "q4_0"):
+        yield Setting("llama.cpp", tiny, weights)
+    yield Setting("llama.cpp", tiny, "q8_0", cache="q8_0")
+    yield Setting("llama.cpp", small, "q4_0", 2, **short, batches=(1, 4, 16, 64))
+    yield Setting("transformers", small, "bf16", 2, **short, batches=(1, 4, 16, 64))
+    for weights in ("fp32", "bf16", "int8"):
+        yield Setting("transformers", medium, weights, **short)
+    for weights in ("q4_0", "q8_0", "f16"):
+        yield Setting("llama.cpp", medium, weights, **short)
+    yield Setting("llama.cpp", small, "f16", 2, **short)
+    yield Setting("transformers", small, "fp32", 2, **short)
+    for weights in ("q8_0", "f16"):
+        yield Setting("llama.cpp", large, weights, **short)
+    yield Setting("llama.cpp", large, "q4_0", 2, **short)
+    yield Setting("transformers", large, "bf16", 2, **short)
 
 
 def run(setting: Setting, python: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ridgeline_server.probe.report import Probe, Skipped, Timing
 from ridgeline_server.probe.torch_backend import TorchBackend, import_torch
 
 SLOW_CALL_US = 1e6
-"""A product that takes longer ends its curve: larger ones would take the probe's whole time."""
+"""What takes longer ends its curve: larger cases would take the probe's whole time."""
 
 QUICK = Policy(rounds=7, measurement_s=0.2, retries=1)
 THOROUGH = Policy(rounds=15, measurement_s=2.0, retries=3)
@@ -68,7 +68,7 @@ def probe_machine(threads: int | None = None, thorough: bool = False, gpu: bool 
         if torch is not None:
             backends.append(TorchBackend(torch, "cpu", threads))
         groups = groups_of(backends, extent, cpu.cache_bytes, int(cpu.memory_bytes * MEMORY_SHARE))
-    timings, skipped = time_groups(groups, stopwatch, clock, extent.deadline_s)
+    timings, skipped = time_groups(list(groups), stopwatch, clock, extent.deadline_s)
     return Probe(
         processor=cpu,
         gpu=device,
@@ -111,33 +111,51 @@ def groups_of_gpu(torch: Any, backend: Backend, gpu: Gpu, extent: Extent) -> Ite
 
 
 def time_groups(
-    groups: Iterator[Group], stopwatch: Stopwatch, clock: Clock, deadline_s: float
+    groups: Sequence[Group], stopwatch: Stopwatch, clock: Clock, deadline_s: float
 ) -> tuple[tuple[Timing, ...], tuple[Skipped, ...]]:
     """The timings of all cases, and the cases or groups that were left out with the reason: the device
-    cannot, the last case before took over SLOW_CALL_US, or `deadline_s` seconds have passed.
+    cannot, a smaller one took over SLOW_CALL_US, or time was over.
+
+    All groups together have `deadline_s` seconds. Each may take an equal share of what those before it left,
+    so that a busy machine thins every curve and loses none.
     """
-    start = clock.wall_s()
+    end = clock.wall_s() + deadline_s
     timings: list[Timing] = []
     skipped: list[Skipped] = []
-    for group in groups:
-        if clock.wall_s() - start > deadline_s:
+    for index, group in enumerate(groups):
+        now = clock.wall_s()
+        if now >= end:
             skipped.append(Skipped(group.label, f"the probe's {deadline_s:.0f} s were over"))
             continue
+        share_ends = now + (end - now) / (len(groups) - index)
         try:
-            for case in group.cases():
-                timing = _time(case, group.errors, stopwatch, skipped)
-                if timing is None:
-                    continue
-                timings.append(timing)
-                if timing.wall_us > SLOW_CALL_US:
-                    skipped.append(Skipped(group.label, f"all after {case.label}, which took over a second"))
-                    break
-                if clock.wall_s() - start > deadline_s:
-                    skipped.append(Skipped(group.label, f"all after {case.label}: the time was over"))
-                    break
+            _time_group(group, stopwatch, clock, share_ends, timings, skipped)
         except group.errors as error:
             skipped.append(Skipped(group.label, _reason(error)))
     return tuple(timings), tuple(skipped)
+
+
+def _time_group(
+    group: Group,
+    stopwatch: Stopwatch,
+    clock: Clock,
+    share_ends: float,
+    timings: list[Timing],
+    skipped: list[Skipped],
+) -> None:
+    slow: Case | None = None
+    for case in group.cases():
+        if slow is not None and case.n == slow.n and case.m > slow.m:
+            skipped.append(Skipped(case.label, f"{slow.label} took over a second"))
+            continue
+        timing = _time(case, group.errors, stopwatch, skipped)
+        if timing is not None:
+            timings.append(timing)
+            if timing.wall_us > SLOW_CALL_US:
+                slow = case
+        if clock.wall_s() > share_ends:
+            skipped.append(Skipped(group.label, f"what follows {case.label}: its share of the time was over"))
+            return
 
 
 def _time(

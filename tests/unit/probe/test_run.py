@@ -33,7 +33,7 @@ def timed(
     backend: SyntheticMachine, deadline_s: float = 1e9
 ) -> tuple[tuple[Timing, ...], tuple[Skipped, ...]]:
     stopwatch = CpuStopwatch(1, backend.clock, Policy())
-    groups = groups_of((backend,), CPU_QUICK, CACHE, MEMORY)
+    groups = list(groups_of((backend,), CPU_QUICK, CACHE, MEMORY))
     return time_groups(groups, stopwatch, backend.clock, deadline_s)
 
 
@@ -85,14 +85,23 @@ def test_a_dtype_that_the_machine_lacks_is_skipped_with_its_reason_and_the_rest_
     assert len(skipped) == 1 + len(CPU_QUICK.weight_sides) * len(CPU_QUICK.rows)
 
 
-def test_when_the_time_is_over_the_rest_is_skipped_and_said() -> None:
+def test_too_little_time_thins_every_group_and_says_so() -> None:
+    whole, _ = timed(machine())
     backend = machine()
-    timings, skipped = timed(backend, deadline_s=1.0)
-    assert timings
+    timings, skipped = timed(backend, deadline_s=1.5)
+    assert len(timings) < len(whole)
+    assert {(t.operation, t.dtype) for t in timings} == {(t.operation, t.dtype) for t in whole}
     assert skipped
-    assert all("over" in s.reason for s in skipped)
-    # One measurement with its retries is the most that a probe goes beyond its time.
-    assert backend.clock.wall < 1.0 + 5.0
+    assert all("share of the time was over" in s.reason for s in skipped)
+    # One measurement for each group is the most that a probe goes beyond its time.
+    assert backend.clock.wall < 1.5 + 5.0
+
+
+def test_without_time_every_group_is_skipped() -> None:
+    timings, skipped = timed(machine(), deadline_s=0.0)
+    assert timings == ()
+    assert "fp32 products by synthetic" in {s.label for s in skipped}
+    assert {s.reason for s in skipped} == {"the probe's 0 s were over"}
 
 
 def test_a_curve_ends_where_a_product_takes_over_a_second() -> None:
@@ -100,16 +109,19 @@ def test_a_curve_ends_where_a_product_takes_over_a_second() -> None:
     backend.peaks = {**PEAKS, Dtype.BF16: 1e8}
     timings, skipped = timed(backend)
     slow = [t for t in timings if t.dtype is Dtype.BF16]
-    assert max(t.m for t in slow) < max(CPU_QUICK.rows)
-    assert sum(t.wall_us > 1e6 for t in slow) == 1
-    assert [s.label for s in skipped] == ["bf16 products by synthetic"]
+    for side in CPU_QUICK.weight_sides:
+        curve = [t for t in slow if t.n == side]
+        assert sum(t.wall_us > 1e6 for t in curve) == 1
+        assert max(curve, key=lambda t: t.m).wall_us > 1e6
+    assert skipped
+    assert all("took over a second" in s.reason for s in skipped)
 
 
 def test_a_gpu_is_probed_with_fp8_attention_and_graphs_and_int8_from_17_rows() -> None:
     torch = FakeTorch()
     backend = TorchBackend(torch, "cuda:0", 1)
     extent = replace(GPU_QUICK, rows=(1, 16, 32), weight_sides=(512,))
-    groups = groups_of_gpu(torch, backend, replace(GPU, memory_bytes=2**34), extent)
+    groups = list(groups_of_gpu(torch, backend, replace(GPU, memory_bytes=2**34), extent))
     stopwatch = CpuStopwatch(1, torch.clock, Policy())
     timings, skipped = time_groups(groups, stopwatch, torch.clock, 1e9)
     done = {(t.operation, t.dtype) for t in timings}
