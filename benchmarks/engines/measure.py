@@ -67,32 +67,37 @@ class Setting:
 def settings() -> Iterator[Setting]:
     """What is measured, what tells most first. Long prompts and contexts are for models that take seconds."""
     tiny, small, medium, large = (shape.name for shape in SHAPES)
-    short: dict[str, tuple[int, ...]] = {"prompts": (128,), "contexts": (128,)}
+
+    def brief(
+        engine: str, shape: str, weights: str, threads: int = 1, batches: tuple[int, ...] = BATCHES
+    ) -> Setting:
+        return Setting(engine, shape, weights, threads, prompts=(128,), contexts=(128,), batches=batches)
+
     yield Setting("llama.cpp", small, "q4_0")
     yield Setting("transformers", small, "bf16")
-    yield Setting("llama.cpp", small, "f16", **short)
-    yield Setting("transformers", small, "fp32", **short)
-    yield Setting("llama.cpp", small, "q8_0", **short)
-    yield Setting("transformers", small, "int8", **short)
-    yield Setting("transformers", large, "bf16", **short, batches=(1, 4, 16))
-    yield Setting("llama.cpp", large, "q4_0", **short, batches=(1, 4, 16))
+    yield brief("llama.cpp", small, "f16")
+    yield brief("transformers", small, "fp32")
+    yield brief("llama.cpp", small, "q8_0")
+    yield brief("transformers", small, "int8")
+    yield brief("transformers", large, "bf16", batches=(1, 4, 16))
+    yield brief("llama.cpp", large, "q4_0", batches=(1, 4, 16))
     for weights in ("fp32", "bf16", "int8"):
         yield Setting("transformers", tiny, weights)
     for weights in ("f16", "q8_0", "q4_0"):
         yield Setting("llama.cpp", tiny, weights)
     yield Setting("llama.cpp", tiny, "q8_0", cache="q8_0")
-    yield Setting("llama.cpp", small, "q4_0", 2, **short, batches=(1, 4, 16, 64))
-    yield Setting("transformers", small, "bf16", 2, **short, batches=(1, 4, 16, 64))
+    yield brief("llama.cpp", small, "q4_0", 2, batches=(1, 4, 16, 64))
+    yield brief("transformers", small, "bf16", 2, batches=(1, 4, 16, 64))
     for weights in ("fp32", "bf16", "int8"):
-        yield Setting("transformers", medium, weights, **short)
+        yield brief("transformers", medium, weights)
     for weights in ("q4_0", "q8_0", "f16"):
-        yield Setting("llama.cpp", medium, weights, **short)
-    yield Setting("llama.cpp", small, "f16", 2, **short)
-    yield Setting("transformers", small, "fp32", 2, **short)
+        yield brief("llama.cpp", medium, weights)
+    yield brief("llama.cpp", small, "f16", 2)
+    yield brief("transformers", small, "fp32", 2)
     for weights in ("q8_0", "f16"):
-        yield Setting("llama.cpp", large, weights, **short)
-    yield Setting("llama.cpp", large, "q4_0", 2, **short)
-    yield Setting("transformers", large, "bf16", 2, **short)
+        yield brief("llama.cpp", large, weights)
+    yield brief("llama.cpp", large, "q4_0", 2)
+    yield brief("transformers", large, "bf16", 2)
 
 
 def run(setting: Setting, python: Path) -> dict[str, Any]:
