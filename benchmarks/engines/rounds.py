@@ -116,7 +116,7 @@ def measure(cases: Sequence[EngineCase], threads: int) -> list[Measured]:
     cpu = processor()
     extent = replace(CPU_QUICK, weight_sides=(2048,), rows=(1, 256))
     memory = int(cpu.memory_bytes * MEMORY_SHARE)
-    row, rows, _ = product_cases(NumpyBackend(threads), Dtype.FP32, extent, cpu.cache_bytes, memory)
+    _, row, rows = product_cases(NumpyBackend(threads), Dtype.FP32, extent, cpu.cache_bytes, memory)
     everything = (*cases, *(EngineCase("probe", 0, case.m, case.call) for case in (row, rows)))
     times = {id(case): Times() for case in everything}
 

@@ -40,7 +40,13 @@ class CudaStopwatch:
         """The median over rounds; disturbed where they differ, after retries, by more than the tolerance."""
         self._elapsed_s(call, 1)
         calls, rounds = rounds_for(self._elapsed_s(call, 1), self._policy)
-        return least_disturbed(lambda: self._sample(call, calls, rounds), self._clock, self._policy)
+        return least_disturbed(
+            lambda: self._sample(call, calls, rounds),
+            is_enough=lambda sample: not sample.disturbed,
+            time_us=lambda sample: sample.wall_us,
+            clock=self._clock,
+            policy=self._policy,
+        )
 
     def _sample(self, call: Call, calls: int, rounds: int) -> Sample:
         times_s: Array = np.array([self._elapsed_s(call, calls) for _ in range(rounds)])

@@ -16,14 +16,15 @@ OUTPUT_BYTES = {Dtype.INT8: 4, Dtype.FP8: 2}
 def product_cases(
     backend: Backend, dtype: Dtype, extent: Extent, cache_bytes: int, memory_bytes: int
 ) -> Iterator[Case]:
-    """Cases of every side of square weights, the largest first, and every m, the smallest first.
+    """Cases of the tiny side and of every side of square weights, the largest first, and every m.
 
     Weights take turns so that they come from memory, as those of a model's layers do. A size of which
     `memory_bytes` do not hold one is left out.
     """
     element_bytes = ELEMENT_BITS[dtype] / 8
     output_bytes = OUTPUT_BYTES.get(dtype, element_bytes)
-    sides = (*((side, extent.rows) for side in reversed(extent.weight_sides)), (extent.tiny_side, (1,)))
+    # The tiny side alone tells what a product's start costs, the largest one what the device attains.
+    sides = ((extent.tiny_side, (1,)), *((side, extent.rows) for side in reversed(extent.weight_sides)))
     for side, rows in sides:
         # While one m gives way to the next, inputs and outputs of both are there; weights are drawn in fp32.
         beside = 2 * max(rows) * side * (4 + output_bytes) + 4 * side * side

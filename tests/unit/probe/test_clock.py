@@ -39,7 +39,7 @@ def test_a_quiet_measurement_is_told_as_it_is() -> None:
 
 def test_a_disturbed_measurement_is_taken_again() -> None:
     clock, stopwatch, call = stopwatch_and_call(
-        lambda spell: (0.004, 0.004) if spell < WARM_UPS + POLICY.rounds else (0.0, 0.0)
+        lambda spell: (0.004, 0.004) if spell < WARM_UPS + POLICY.rounds else (0.0, 0.0), threads=2
     )
     sample = stopwatch.measure(call)
     assert not sample.disturbed
@@ -52,12 +52,20 @@ def test_of_tries_that_are_all_disturbed_the_fastest_is_told_and_marked() -> Non
         attempt = max(0, spell - WARM_UPS) // POLICY.rounds
         return (0.008, 0.004, 0.006)[attempt], 0.0
 
-    clock, stopwatch, call = stopwatch_and_call(noise)
+    clock, stopwatch, call = stopwatch_and_call(noise, threads=2)
     sample = stopwatch.measure(call)
     assert sample.disturbed
     assert sample.wall_us == pytest.approx(14_000)
     assert sample.cpu_us == pytest.approx(10_000)
     assert len(clock.waits) == POLICY.retries
+
+
+def test_cpu_time_of_one_thread_that_repeats_is_not_taken_again() -> None:
+    clock, stopwatch, call = stopwatch_and_call(lambda spell: (0.004, 0.004))
+    sample = stopwatch.measure(call)
+    assert sample.disturbed
+    assert sample.cpu_us == pytest.approx(10_000)
+    assert clock.waits == []
 
 
 def test_a_thread_that_spins_for_one_that_waits_is_noticed() -> None:
