@@ -18,8 +18,9 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.bfloat16}
 
 def load(asked: Options) -> LlamaForCausalLM:
     """The model; int8 quantises the layers' matrices by channel and their inputs by token, as they come."""
-    config = LlamaConfig(**asked.shape.config())
-    torch.set_default_dtype(TYPES[asked.weight_format])
+    wide = TYPES[asked.weight_format]
+    torch.set_default_dtype(wide)
+    config = LlamaConfig(**{**asked.shape.config(), "torch_dtype": wide})
     model = LlamaForCausalLM._from_config(config, attn_implementation="sdpa").eval()
     if asked.weight_format == "int8":
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
