@@ -93,7 +93,10 @@ def test_too_little_time_thins_every_group_and_says_so() -> None:
     assert {(t.operation, t.dtype) for t in timings} == {(t.operation, t.dtype) for t in whole}
     assert skipped
     assert all("share of the time was over" in s.reason for s in skipped)
-    # One measurement for each group is the most that a probe goes beyond its time.
+    operations = [t.operation for t in timings]
+    assert Operation.READ in operations
+    assert Operation.COPY in operations
+    # Two measurements for each group are the most that a probe goes beyond its time.
     assert backend.clock.wall < 1.5 + 5.0
 
 
