@@ -1,8 +1,8 @@
 """Fits what engines add to their kernels from measured rows, and how far predictions then are off.
 
 The rows fall into pieces, each with constants of its own: steps of models without and with experts under the
-engines that serve them today, the older and smaller engines one by one, and requests' first tokens. A piece is
-fitted after those before it. What is left over, on systems that a fit has not seen, gives the range of a time.
+engines that serve them today, the older and smaller engines one by one, and first tokens. A piece is fitted
+after those before it. What is left over, on systems that a fit has not seen, gives the range of a time.
 """
 
 from __future__ import annotations
@@ -223,8 +223,14 @@ def _earlier_knobs(era: Era) -> tuple[Knob, ...]:
     return (
         Knob(both, "launch_time_us"),
         Knob(both, FurtherConstant.SEQUENCE_TIME_US),
-        Knob(both, FurtherConstant.DECODE_FACTOR, 0.3, 0.5, 5.0),
-        Knob(both, FurtherConstant.PREFILL_FACTOR, 0.5, 0.3, 20.0),
+        *(
+            knob
+            for profile in both
+            for knob in (
+                Knob((profile,), FurtherConstant.DECODE_FACTOR, 0.3, 0.5, 5.0),
+                Knob((profile,), FurtherConstant.PREFILL_FACTOR, 0.5, 0.3, 20.0),
+            )
+        ),
         Knob(both, FurtherConstant.COMMUNICATION_FACTOR, 0.5, 0.2, 10.0),
     )
 
