@@ -40,11 +40,11 @@ SYSTEMS: Mapping[str, System] = MappingProxyType(
         "a100_sxm": System("a100-sxm-80gb", 1.41e9, 40e6),
         "h100_sxm": System("h100-sxm", 1.83e9, 50e6),
         "b200_sxm": System("b200-sxm", 1.86e9, 126e6),
-        "l40s": System("l40s", 2.49e9, 96e6),
+        "l40s": System("l40s", 2.52e9, 96e6),
     }
 )
-"""The systems of the timings. Clocks are the dense 16-bit peak over units times FLOP per unit and cycle:
-108 x 2048, 132 x 4096, 148 x 8192 and 142 x 1024.
+"""The systems of the timings. Clocks are those that the peaks are stated at: units, operations of each in a
+cycle and the clock make the dense peak of the catalog (the L40S at its boost clock, as its fp8 peak is).
 """
 ENGINES: Mapping[str, str] = MappingProxyType({"trtllm": "tensorrt-llm", "vllm": "vllm", "sglang": "sglang"})
 """Engines of the timings by their catalog ids."""
@@ -132,18 +132,15 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def expected_seconds(kernels: Kernels, constants: Array, exponent: float) -> Array:
-    """The expected time of kernels, never below the ideal; constants in the order of Constants, shape (8, R)
-    or (8, 1). Shape (R,).
-    """
+    """The expected time of kernels, shape (R,); constants in the order of Constants, shape (8, R) or (8, 1)."""
     launch, serial, item, loop, compute, memory, passes, inner = constants
     beside = 1e-6 * (launch + serial * kernels.serial + item * kernels.items) / kernels.clock
-    found = kernel_seconds(
+    return kernel_seconds(
         kernels.compute_s / compute + 1e-6 * loop * kernels.loop / kernels.clock,
         kernels.memory_s / memory,
         np.array(exponent),
         beside + passes * kernels.pass_s + inner * kernels.inner_pass_s,
     )
-    return np.maximum(found, kernels.ideal_s)
 
 
 @dataclass(frozen=True)
