@@ -132,7 +132,6 @@ GEMM = Form(
     start=Constants(5.0, 2.0, 0.0, 0.3, 0.6, 0.8, 2.0, 0.0),
     levelling=1.0,
     read=read_gemms,
-    engines_pay=True,
 )
 
 LARGEST_GROUP = 32

@@ -132,7 +132,7 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def expected_seconds(kernels: Kernels, constants: Array, exponent: float) -> Array:
-    """The expected time of kernels, shape (R,); constants in the order of Constants, shape (8, R) or (8, 1)."""
+    """The expected time of kernels, shape (R,), by constants in the order of Constants, shape (8, R)."""
     launch, serial, item, loop, compute, memory, passes, inner = constants
     beside = 1e-6 * (launch + serial * kernels.serial + item * kernels.items) / kernels.clock
     return kernel_seconds(
@@ -159,5 +159,3 @@ class Form:
     read: Callable[[Timings, Mapping[str, Device]], Kernels]
     least_launch_us: float = 0.5
     shared: frozenset[str] = frozenset()
-    engines_pay: bool = False
-    """Whether constants of an engine do better on systems left out than those of all."""

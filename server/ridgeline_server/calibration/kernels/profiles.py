@@ -106,20 +106,62 @@ _REMARKS: Mapping[tuple[OperatorClass, str], str] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """Kernels with the times that constants of the other systems predict, all engines' and each engine's."""
+class Judged:
+    """Kernels with the seconds that constants of the other systems predict, shape (R,): those of all engines
+    and those of each kernel's own.
+    """
 
     kernels: Kernels
     form: Form
-    left_out: Array
-    by_engine: Array
+    of_all: Array
+    of_engine: Array
 
     def error(self, which: Mask, predicted: Array) -> float | None:
-        """The median error of the judged rows that have a prediction."""
+        """The median error of the judged rows that have a prediction; None where none has."""
+        errors = self._errors(which, predicted)
+        return float(np.median(errors)) if len(errors) else None
+
+    def engine_pays(self, which: Mask) -> bool:
+        """Whether an engine's own constants do better by LEAST_GAIN, over all rows and on the mean of the
+        systems.
+        """
+        systems = [which & (self.kernels.system == name) for name in np.unique(self.kernels.system[which])]
+        parts = [self._errors(part, self.of_engine) for part in systems]
+        if not any(map(len, parts)):
+            return False
+        pairs = [
+            (np.median(self._errors(part, self.of_all)), np.median(mine))
+            for part, mine in zip(systems, parts, strict=True)
+            if len(mine)
+        ]
+        gains = (
+            np.median(self._errors(which, self.of_all)) - np.median(np.concatenate(parts)),
+            np.mean([together - apart for together, apart in pairs]),
+        )
+        return bool(min(gains) >= LEAST_GAIN)
+
+    @property
+    def shipped(self) -> Array:
+        """What the catalog's profiles would have predicted without the system: an engine's where they pay."""
+        found = self.of_all.copy()
+        for engine in np.unique(self.kernels.engine):
+            for name in np.unique(self.kernels.format):
+                mine = (self.kernels.engine == engine) & (self.kernels.format == name)
+                if self.engine_pays(mine):
+                    found[mine] = self.of_engine[mine]
+        return found
+
+    def _errors(self, which: Mask, predicted: Array) -> Array:
         which = which & self.kernels.scored & np.isfinite(predicted)
-        if not which.any():
-            return None
-        return float(np.median(np.abs(predicted[which] / self.kernels.measured_s[which] - 1)))
+        errors: Array = np.abs(predicted[which] / self.kernels.measured_s[which] - 1)
+        return errors
+
+
+def judge(kernels: Kernels, form: Form) -> Judged:
+    """Predict each system from the others."""
+    return Judged(
+        kernels, form, left_out_seconds(kernels, form), left_out_seconds(kernels, form, by_engine=True)
+    )
 
 
 def left_out_seconds(kernels: Kernels, form: Form, *, by_engine: bool = False) -> Array:
@@ -140,13 +182,7 @@ def left_out_seconds(kernels: Kernels, form: Form, *, by_engine: bool = False) -
 
 def profiles_of(kernels: Kernels, form: Form) -> tuple[EfficiencyProfile, ...]:
     """All profiles of a class, sorted by id."""
-    nothing = np.full(len(kernels), np.nan)
-    judged = _Judged(
-        kernels,
-        form,
-        left_out_seconds(kernels, form),
-        left_out_seconds(kernels, form, by_engine=True) if form.engines_pay else nothing,
-    )
+    judged = judge(kernels, form)
     everywhere = fit(kernels.take(kernels.pooled), form)
     own = _own_fits(kernels, form, everywhere)
     found = [
@@ -180,7 +216,7 @@ def _often(kernels: Kernels) -> Mask:
     return enough
 
 
-def _of_systems(judged: _Judged, prior: Fitted, own: _Own) -> Iterator[EfficiencyProfile]:
+def _of_systems(judged: Judged, prior: Fitted, own: _Own) -> Iterator[EfficiencyProfile]:
     kernels, form = judged.kernels, judged.form
     latest = kernels.latest()
     for system in map(str, np.unique(kernels.system)):
@@ -195,7 +231,7 @@ def _of_systems(judged: _Judged, prior: Fitted, own: _Own) -> Iterator[Efficienc
                 mine = rows & (kernels.format == name)
                 beside = [found[name] for (of, _), found in own.items() if of == system and name in found]
                 error = _in_sample(kernels.take(mine), form, fitted)
-                elsewhere = judged.error(mine, judged.left_out)
+                elsewhere = judged.error(mine, judged.of_all)
                 how = f"median error {error:.1%} in sample"
                 if elsewhere is not None:
                     how += f"; constants of the other systems are {elsewhere:.1%} off here"
@@ -213,32 +249,32 @@ def _of_systems(judged: _Judged, prior: Fitted, own: _Own) -> Iterator[Efficienc
                 )
 
 
-def _of_engines(judged: _Judged, own: _Own) -> Iterator[EfficiencyProfile]:
+def _of_engines(judged: Judged, own: _Own) -> Iterator[EfficiencyProfile]:
     kernels, form = judged.kernels, judged.form
     for engine in map(str, np.unique(kernels.engine)):
         of_engine = kernels.engine == engine
         for name in map(str, np.unique(kernels.format)):
             mine = of_engine & (kernels.format == name)
-            apart, together = (judged.error(mine, p) for p in (judged.by_engine, judged.left_out))
-            if apart is None or together is None or together - apart < LEAST_GAIN:
+            if not judged.engine_pays(mine):
                 continue
             rows = kernels.take(mine & kernels.fitted)
             fitted = fit(rows, form)
             fits = [found[name] for (_, of), found in own.items() if of == engine and name in found]
             inside = _in_sample(rows, form, fitted)
-            how = f"median error {inside:.1%} in sample, {apart:.1%} on systems left out"
+            how = f"median error {inside:.1%} in sample, "
+            how += f"{judged.error(mine, judged.of_engine):.1%} on systems left out"
             profile = _profile(form, name, fitted[name], fits, rows, how)
             dtype, stored = _dtypes(form, name)
             yield replace(
                 profile,
                 id=f"{ENGINES[engine]}-{_id(form, name)}",
                 engine=ENGINES[engine],
-                dtype=_any_wide(dtype),
-                weight_dtype=_any_wide(stored),
+                dtype=dtype,
+                weight_dtype=stored,
             )
 
 
-def _of_all(judged: _Judged, everywhere: Fitted, own: _Own) -> Iterator[EfficiencyProfile]:
+def _of_all(judged: Judged, everywhere: Fitted, own: _Own) -> Iterator[EfficiencyProfile]:
     kernels, form = judged.kernels, judged.form
     widest = None
     for name in sorted(everywhere, key=lambda name: (name != "bf16/bf16", name)):
@@ -246,7 +282,7 @@ def _of_all(judged: _Judged, everywhere: Fitted, own: _Own) -> Iterator[Efficien
         mine = kernels.format == name
         rows = kernels.take(mine & kernels.pooled)
         fits = [found[name] for found in own.values() if name in found]
-        error = judged.error(mine, judged.left_out)
+        error = judged.error(mine, judged.of_all)
         how = f"median error {_in_sample(rows, form, everywhere):.1%} in sample"
         how += ", on one system alone" if error is None else f", {error:.1%} on systems left out"
         profile = _profile(form, name, constants, fits, rows, how)
