@@ -21,6 +21,10 @@ PULL = 0.1
 """How many rows the constants of all systems weigh in a fit of one: they hold what its rows do not tell."""
 LEAST_GAIN = 0.01
 """Median error by which constants of an engine must do better on systems left out."""
+FEWEST_SYSTEMS = 3
+"""Systems on which an engine must have been timed before its constants stand for any: of two, each is
+predicted from the other alone, and what pays there did not on a third.
+"""
 LEAST_SPREAD = 0.05
 """The least half of a range, of the value."""
 RANGE = (0.1, 0.9)
@@ -122,12 +126,13 @@ class Judged:
         return float(np.median(errors)) if len(errors) else None
 
     def engine_pays(self, which: Mask) -> bool:
-        """Whether an engine's own constants do better by LEAST_GAIN, over all rows and on the mean of the
-        systems.
+        """Whether an engine's own constants do better by LEAST_GAIN, over all rows and on the mean of at
+        least FEWEST_SYSTEMS; of two where no others stand for it.
         """
         systems = [which & (self.kernels.system == name) for name in np.unique(self.kernels.system[which])]
         parts = [self._errors(part, self.of_engine) for part in systems]
-        if not any(map(len, parts)):
+        alone = not (which & self.kernels.pooled).any()
+        if sum(map(bool, map(len, parts))) < (2 if alone else FEWEST_SYSTEMS):
             return False
         pairs = [
             (np.median(self._errors(part, self.of_all)), np.median(mine))
