@@ -27,7 +27,7 @@ from ridgeline_server.domain.measurement import MeasuredMetric, Phase, Tier
 
 Array = NDArray[np.float64]
 
-ROWS_OF_SETTING = 6
+ROWS_OF_SETTING = 40
 """Rows of a setting that a fit looks at, evenly spaced: more of them tell little, and take time."""
 
 
