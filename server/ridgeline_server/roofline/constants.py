@@ -23,6 +23,7 @@ from ridgeline_server.domain.efficiency import (
 )
 from ridgeline_server.domain.errors import MissingProfileError
 from ridgeline_server.domain.hardware import Hardware
+from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.tensors import ModuleClass
 from ridgeline_server.roofline import communication
 from ridgeline_server.roofline.communication import COMMUNICATION_CLASSES
@@ -174,18 +175,24 @@ def _find(
     return UsedProfile(found.profile, operator_class, dtype, found.level)
 
 
-def time_factor(scenario: Scenario, model_id: str, operator_class: OperatorClass) -> UsedProfile | None:
+OF_EXPERTS = {
+    OperatorClass.PREFILL_TIME: OperatorClass.EXPERT_PREFILL_TIME,
+    OperatorClass.DECODE_TIME: OperatorClass.EXPERT_DECODE_TIME,
+    OperatorClass.FIRST_TOKEN_TIME: OperatorClass.EXPERT_FIRST_TOKEN_TIME,
+}
+"""Classes of times of models with experts."""
+
+
+def time_factor(scenario: Scenario, model: Model, operator_class: OperatorClass) -> UsedProfile | None:
     """The profile of what whole times of a class are multiplied by; None where the catalog has none."""
     if scenario.profiles is None:
         return None
-    deployment = scenario.deployment
-    return _maybe(
-        scenario.profiles,
-        setting_of(scenario, model_id),
-        operator_class,
-        deployment.gemm_dtype,
-        deployment.weight_dtype,
-    )
+    deployment, setting = scenario.deployment, setting_of(scenario, model.id)
+    formats = deployment.gemm_dtype, deployment.weight_dtype
+    of_experts = None
+    if model.experts is not None:
+        of_experts = _maybe(scenario.profiles, setting, OF_EXPERTS[operator_class], *formats)
+    return of_experts or _maybe(scenario.profiles, setting, operator_class, *formats)
 
 
 def request_profile(scenario: Scenario) -> UsedProfile | None:

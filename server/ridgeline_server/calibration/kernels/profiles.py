@@ -25,6 +25,11 @@ FEWEST_SYSTEMS = 3
 """Systems on which an engine must have been timed before its constants stand for any: of two, each is
 predicted from the other alone, and what pays there did not on a third.
 """
+POOLED_ALONE = (OperatorClass.MOE,)
+"""Classes whose constants of one system and engine stay out of the catalog: served with experts, settings left
+out are 17% off by constants of all systems, and 18% by a system's own (docs/accuracy.md). What kernel an engine
+picks there changes from release to release.
+"""
 LEAST_SPREAD = 0.05
 """The least half of a range, of the value."""
 RANGE = (0.1, 0.9)
@@ -190,11 +195,9 @@ def profiles_of(kernels: Kernels, form: Form) -> tuple[EfficiencyProfile, ...]:
     judged = judge(kernels, form)
     everywhere = fit(kernels.take(kernels.pooled), form)
     own = _own_fits(kernels, form, everywhere)
-    found = [
-        *_of_systems(judged, everywhere, own),
-        *_of_engines(judged, own),
-        *_of_all(judged, everywhere, own),
-    ]
+    found = [*_of_all(judged, everywhere, own)]
+    if form.operator_class not in POOLED_ALONE:
+        found += [*_of_systems(judged, everywhere, own), *_of_engines(judged, own)]
     return tuple(sorted(found, key=lambda profile: profile.id))
 
 
@@ -227,31 +230,37 @@ def _of_systems(judged: Judged, prior: Fitted, own: _Own) -> Iterator[Efficiency
     for system in map(str, np.unique(kernels.system)):
         here = (kernels.system == system) & latest
         pooled = kernels.take(kernels.pooled & here)
-        pooled = pooled.take(_often(pooled))
-        fits = [(engine, kernels.fitted & here & (kernels.engine == engine), own.get((system, engine), {}))
-                for engine in map(str, np.unique(kernels.engine))]  # fmt: skip
-        fits.append(("", kernels.pooled & here, fit(pooled, form, prior, PULL)))
-        for engine, rows, fitted in fits:
-            for name, constants in fitted.items():
-                mine = rows & (kernels.format == name)
-                beside = [found[name] for (of, _), found in own.items() if of == system and name in found]
-                error = _in_sample(kernels.take(mine), form, fitted)
-                elsewhere = judged.error(mine, judged.of_all)
-                how = f"median error {error:.1%} in sample"
-                if elsewhere is not None:
-                    how += f"; constants of the other systems are {elsewhere:.1%} off here"
-                device = SYSTEMS[system].device_id
-                profile = _profile(form, name, constants, beside or [constants], kernels.take(mine), how)
-                dtype, stored = _dtypes(form, name)
-                yield replace(
-                    profile,
-                    id="-".join(filter(None, (device, ENGINES.get(engine, "")))) + f"-{_id(form, name)}",
-                    hardware_id=device,
-                    engine=ENGINES.get(engine, ""),
-                    relatives=RELATIVES[device],
-                    dtype=dtype,
-                    weight_dtype=stored,
-                )
+        together = fit(pooled.take(_often(pooled)), form, prior, PULL)
+        yield from _of_system(judged, own, system, "", kernels.pooled & here, together)
+        for engine in map(str, np.unique(kernels.engine)):
+            rows = kernels.fitted & here & (kernels.engine == engine)
+            yield from _of_system(judged, own, system, engine, rows, own.get((system, engine), {}))
+
+
+def _of_system(
+    judged: Judged, own: _Own, system: str, engine: str, rows: Mask, fitted: Fitted
+) -> Iterator[EfficiencyProfile]:
+    """The profile of each format of a system, for an engine or, where its name is empty, for any."""
+    form, device = judged.form, SYSTEMS[system].device_id
+    names = (device, ENGINES[engine]) if engine else (device,)
+    for name, constants in fitted.items():
+        mine = rows & (judged.kernels.format == name)
+        kernels = judged.kernels.take(mine)
+        beside = [found[name] for (of, _), found in own.items() if of == system and name in found]
+        how = f"median error {_in_sample(kernels, form, fitted):.1%} in sample"
+        elsewhere = judged.error(mine, judged.of_all)
+        if elsewhere is not None:
+            how += f"; constants of the other systems are {elsewhere:.1%} off here"
+        dtype, stored = _dtypes(form, name)
+        yield replace(
+            _profile(form, name, constants, beside or [constants], kernels, how),
+            id="-".join((*names, _id(form, name))),
+            hardware_id=device,
+            engine=ENGINES[engine] if engine else "",
+            relatives=RELATIVES[device],
+            dtype=dtype,
+            weight_dtype=stored,
+        )
 
 
 def _of_engines(judged: Judged, own: _Own) -> Iterator[EfficiencyProfile]:
