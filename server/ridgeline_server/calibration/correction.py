@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,17 @@ class Spread:
         parts = (self.device**2, self.engine**2, 0.0, self.setting**2)
         return sum(parts[:alike])
 
+    def covariances(self, settings: Sequence[tuple[str, ...]]) -> Array:
+        """What each of N settings shares with each, shape (N, N)."""
+        shared = np.zeros((len(settings), len(settings)))
+        alike = np.ones(shared.shape, dtype=bool)
+        parts = (self.device**2, self.engine**2, 0.0, self.setting**2)
+        for column, part in zip(zip(*settings, strict=True), parts, strict=True):
+            _, codes = np.unique(np.array(column), return_inverse=True)
+            alike &= codes[:, None] == codes[None, :]
+            shared += part * alike
+        return shared
+
 
 SPREADS = {
     OperatorClass.DECODE_TIME: Spread(device=0.06, engine=0.06, setting=0.11, row=0.07),
@@ -95,12 +107,14 @@ class Corrections:
     """Profiles that measured rows make, and the rows' predictions without and with the other rows.
 
     `before` and `after` have one entry for each question: what is predicted without any measured row, and
-    with all rows but the row itself, in the row's own unit.
+    with all rows but the row itself, in the row's own unit. `reach` is the factor on both sides of `after`
+    that holds 80%; NaN where no other row tells about the time of this one.
     """
 
     profiles: tuple[EfficiencyProfile, ...]
     before: Array
     after: Array
+    reach: Array
 
 
 def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corrections:
@@ -112,47 +126,83 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
     drawn to what is known of its neighbours the more, the fewer they are. Profiles of earlier rows do not
     count.
     """
-    bare = ProfileSet(p for p in profiles.profiles if not p.id.startswith(CALIBRATED))
+    bare = without_calibrated(profiles)
     before = predicted(questions, bare)
     residual = np.log(measured(questions) / before)
     # A rate that is too high is a time that is too short.
     sign = np.array([-1.0 if q.measurement.metric in _RATES else 1.0 for q in questions])
-    after = before.copy()
+    after, reach = before.copy(), np.full(len(questions), np.nan)
     made: list[EfficiencyProfile] = []
     for operator_class, spread in SPREADS.items():
         rows = [i for i, q in enumerate(questions) if class_of(q) is operator_class]
         if not rows:
             continue
         mine = [questions[i] for i in rows]
-        keys = [_key(question) for question in mine]
-        factors = sign[rows] * residual[rows]
-        shared = np.array([[spread.covariance(one, other) for other in keys] for one in keys])
-        inverse = np.asarray(np.linalg.inv(shared + spread.row**2 * np.eye(len(keys))), dtype=np.float64)
-        weighed = inverse @ factors
+        learnt = _Learnt.of([_key(question) for question in mine], sign[rows] * residual[rows], spread)
+        after[rows] = before[rows] * np.exp(sign[rows] * learnt.left_out)
+        reach[rows] = np.exp(COVERED_DEVIATIONS * learnt.left_out_deviation)
+        made += _profiles(operator_class, spread, learnt, bare, mine)
+    return Corrections(tuple(made), before, after, reach)
+
+
+def without_calibrated(profiles: ProfileSet) -> ProfileSet:
+    """The profiles that hold without any measured row of the user's."""
+    return ProfileSet(p for p in profiles.profiles if not p.id.startswith(CALIBRATED))
+
+
+Key = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What N rows of G settings say. `inverse` (G, G) and `weighed` (G,) are of the settings' means, which say
+    as much as their rows: with n rows, K + s^2 / n in place of K + s^2. `left_out` (N,) is each row's log
+    factor without itself and `left_out_deviation` its standard deviation, NaN where no other row shares any
+    of it.
+    """
+
+    keys: tuple[Key, ...]
+    counts: NDArray[np.intp]
+    inverse: Array
+    weighed: Array
+    left_out: Array
+    left_out_deviation: Array
+
+    @classmethod
+    def of(cls, keys: Sequence[Key], factors: Array, spread: Spread) -> _Learnt:
+        settings = tuple(dict.fromkeys(keys))
+        places = {key: place for place, key in enumerate(settings)}
+        mine = np.array([places[key] for key in keys])
+        counts, noise = np.bincount(mine), spread.row**2
+        means = np.bincount(mine, factors) / counts
+        shared = spread.covariances(settings)
+        inverse = np.asarray(np.linalg.inv(shared + np.diag(noise / counts)), dtype=np.float64)
+        weighed = inverse @ means
         # Each row's prediction without itself, from the inverse of the whole (Rasmussen and Williams,
-        # Gaussian Processes for Machine Learning, 2006, equation 5.12).
-        left_out = factors - weighed / np.diag(inverse)
-        after[rows] = before[rows] * np.exp(sign[rows] * left_out)
-        made += _profiles(operator_class, spread, keys, inverse, weighed, bare, mine)
-    return Corrections(tuple(made), before, after)
+        # Gaussian Processes for Machine Learning, 2006, equation 5.12), whose diagonal follows from the
+        # settings' by Woodbury's identity.
+        left = np.diag(shared) - np.einsum("ij,jk,ki->i", shared, inverse, shared, optimize=True)
+        diagonal = ((noise - left) / noise**2)[mine]
+        left_out = factors - (factors - (shared @ weighed)[mine]) / noise / diagonal
+        alone = (np.count_nonzero(shared, axis=1) == 1) & (counts == 1)
+        deviation = np.where(alone[mine], np.nan, np.sqrt(1 / diagonal))
+        return cls(settings, counts, inverse, weighed, left_out, deviation)
 
 
-def _key(question: MeasuredQuestion) -> tuple[str, str, str, str]:
+def _key(question: MeasuredQuestion) -> Key:
     """Device, engine, model and formats."""
-    row = question.measurement
     formats = f"{question.deployment.gemm_dtype} {question.deployment.weight_dtype}"
-    return row.hardware_id, row.engine.lower(), question.model.id, formats
+    return question.hardware.id, question.measurement.engine.lower(), question.model.id, formats
 
 
 def _profiles(
     operator_class: OperatorClass,
     spread: Spread,
-    keys: Sequence[tuple[str, str, str, str]],
-    inverse: Array,
-    weighed: Array,
+    learnt: _Learnt,
     bare: ProfileSet,
     questions: Sequence[MeasuredQuestion],
 ) -> Iterator[EfficiencyProfile]:
+    keys, inverse, weighed = learnt.keys, learnt.inverse, learnt.weighed
     levels = {key[:depth] + ("",) * (4 - depth) for key in keys for depth in (1, 2, 4)}
     formats: dict[tuple[str, ...], tuple[Dtype, Dtype]] = {
         _key(q): (q.deployment.gemm_dtype, q.deployment.weight_dtype) for q in questions
@@ -168,7 +218,9 @@ def _profiles(
         open_variance = own - float(toward @ inverse @ toward)
         below = sum((spread.engine**2, spread.setting**2)[0 if depth == 1 else 1 : 2]) if depth < 4 else 0.0
         deviation = float(np.sqrt(max(open_variance, 0.0) + below + spread.row**2))
-        count = sum(key[:depth] == target[:depth] for key in keys)
+        count = sum(
+            int(n) for n, key in zip(learnt.counts, keys, strict=True) if key[:depth] == target[:depth]
+        )
         dtype, weight_dtype = formats[target] if stated else (None, None)
         base = _base(bare, operator_class, hardware_id, engine, dtype, weight_dtype)
         value = base * float(np.exp(mean))
@@ -218,7 +270,7 @@ def _base(
 def _profile_id(operator_class: OperatorClass, target: tuple[str, ...]) -> str:
     """A slug that is the same whenever it is made for the same setting."""
     hardware_id, engine, model_id, stated = target
-    words = [operator_class.replace("_", "-"), hardware_id, engine.replace(".", "-")]
+    words = [operator_class.replace("_", "-"), hardware_id, re.sub("[^a-z0-9]+", "-", engine).strip("-")]
     if stated:
         words.append(sha256(f"{model_id} {stated}".encode()).hexdigest()[:12])
     return CALIBRATED + "-".join(filter(None, words))

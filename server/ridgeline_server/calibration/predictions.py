@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import floor
+from math import floor, inf
 from types import MappingProxyType
 
 from ridgeline_server.calibration.questions import MeasuredQuestion, Names, UnansweredError, question_of
@@ -114,7 +114,11 @@ def _prediction(question: MeasuredQuestion, simulation: Simulation) -> Predictio
         (ideal,) = figures(question, simulation, ideal=True)
     except UnansweredError as error:
         return replace(found, unanswered_reason=str(error))
-    low, high = min(predicted, *ends), max(predicted, *ends)
+    low, high = min((predicted, *ends)), max((predicted, *ends))
+    if not 0 < low <= high < inf:
+        return replace(
+            found, unanswered_reason=f"metric: this load has no {row.metric} over 0, as a single token's"
+        )
     if high > WIDEST_ANSWER * low:
         return replace(
             found,
