@@ -106,7 +106,7 @@ def test_an_update_without_a_mask_replaces_every_field(client: ridgeline.Client,
     before = kind.entry(kind.call(client, "create", kind.sample()))
     changed = kind.sample()
     setattr(changed, kind.changed_field, kind.other_value)
-    changed.ClearField("notes" if kind.field != "efficiency_profile" else "engine")
+    changed.ClearField("notes" if kind.field != "efficiency_profile" else "relatives")
     after = kind.entry(kind.call(client, "update", changed))
     assert settable(after) == settable(changed)
     assert after.etag != before.etag
@@ -120,6 +120,23 @@ def test_a_masked_update_leaves_other_fields_alone(client: ridgeline.Client, kin
     expected = kind.sample()
     setattr(expected, kind.changed_field, kind.other_value)
     assert settable(after) == settable(expected)
+
+
+def test_a_masked_update_replaces_a_profiles_constants_as_a_whole(client: ridgeline.Client) -> None:
+    client.create_efficiency_profile(samples.profile())
+    change = efficiency_profile_pb2.EfficiencyProfile(id=samples.profile().id)
+    change.further_constants["time_factor"].CopyFrom(
+        efficiency_profile_pb2.Estimate(value=1.25, low=1, high=1.5)
+    )
+    after = client.update_efficiency_profile(change, fields=["further_constants"]).efficiency_profile
+    assert dict(after.further_constants) == dict(change.further_constants)
+    assert (after.relatives, after.model_id) == (samples.profile().relatives, samples.profile().model_id)
+    with pytest.raises(errors.InvalidArgumentError, match="give further_constants"):
+        client.update_efficiency_profile(change, fields=["further_constants.time_factor"])
+    after = client.update_efficiency_profile(
+        efficiency_profile_pb2.EfficiencyProfile(id=samples.profile().id), fields=["further_constants"]
+    ).efficiency_profile
+    assert not after.further_constants
 
 
 def test_an_update_names_its_entry(client: ridgeline.Client, kind: Kind) -> None:

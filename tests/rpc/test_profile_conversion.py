@@ -15,7 +15,10 @@ from ridgeline_server.store.builtin import read_builtin_catalog
 from ridgeline_server.store.entries import ProfileEntry
 from tests.rpc import samples
 
-WITHOUT_KERNELS = ("STEP", "EXPERT_STEP", "REQUEST", "PREFILL_TIME", "DECODE_TIME", "FIRST_TOKEN_TIME")
+WITHOUT_KERNELS = (
+    "STEP", "EXPERT_STEP", "REQUEST", "PREFILL_TIME", "DECODE_TIME", "FIRST_TOKEN_TIME",
+    "EXPERT_PREFILL_TIME", "EXPERT_DECODE_TIME", "EXPERT_FIRST_TOKEN_TIME",
+)  # fmt: skip
 
 BOUNDS = {
     "serial_time_us": (0, 1e9),

@@ -23,6 +23,7 @@ from ridgeline_server.domain.efficiency import (
 )
 from ridgeline_server.domain.measurement import MeasuredMetric, Phase
 from ridgeline_server.domain.workload import Load
+from ridgeline_server.roofline.constants import OF_EXPERTS
 
 Array = NDArray[np.float64]
 
@@ -70,6 +71,9 @@ SPREADS = {
     OperatorClass.DECODE_TIME: Spread(device=0.06, engine=0.06, setting=0.11, row=0.07),
     OperatorClass.PREFILL_TIME: Spread(device=0.1, engine=0.1, setting=0.1, row=0.1),
     OperatorClass.FIRST_TOKEN_TIME: Spread(device=0.1, engine=0.15, setting=0.2, row=0.25),
+    OperatorClass.EXPERT_DECODE_TIME: Spread(device=0.1, engine=0.1, setting=0.2, row=0.12),
+    OperatorClass.EXPERT_PREFILL_TIME: Spread(device=0.1, engine=0.1, setting=0.2, row=0.15),
+    OperatorClass.EXPERT_FIRST_TOKEN_TIME: Spread(device=0.1, engine=0.2, setting=0.3, row=0.3),
 }
 
 _LATENCIES = {
@@ -81,9 +85,14 @@ _LATENCIES = {
 
 
 def class_of(question: MeasuredQuestion) -> OperatorClass | None:
-    """The times that a row tells about; None for memory. Of whole requests that is decode, which takes most
-    of them.
+    """The times that a row tells about, those of models with experts apart; None for memory. Of whole
+    requests that is decode, which takes most of them.
     """
+    found = _class_of(question)
+    return found if found is None or question.model.experts is None else OF_EXPERTS[found]
+
+
+def _class_of(question: MeasuredQuestion) -> OperatorClass | None:
     row = question.measurement
     if row.metric is MeasuredMetric.MEMORY_GIB or row.phase is Phase.MEMORY:
         return None

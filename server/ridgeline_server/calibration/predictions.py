@@ -145,7 +145,7 @@ def level_of(model: Model, simulation: Simulation) -> ProfileLevel:
     setting, else the least specific of those of the products with weights.
     """
     scenario = simulation.candidate.scenario
-    factor = time_factor(scenario, model.id, OperatorClass.DECODE_TIME)
+    factor = time_factor(scenario, model, OperatorClass.DECODE_TIME)
     if factor is not None and factor.level is ProfileLevel.SETTING:
         return ProfileLevel.SETTING
     tables = [(stage, operator_table(model, scenario.placement(stage))) for stage in Stage]

@@ -35,6 +35,10 @@ class OperatorClass(StrEnum):
     PREFILL_TIME = "prefill_time"
     DECODE_TIME = "decode_time"
     FIRST_TOKEN_TIME = "first_token_time"
+    EXPERT_PREFILL_TIME = "expert_prefill_time"
+    """Times of models with experts, as those above for the others."""
+    EXPERT_DECODE_TIME = "expert_decode_time"
+    EXPERT_FIRST_TOKEN_TIME = "expert_first_token_time"
 
 
 class ProfileLevel(StrEnum):

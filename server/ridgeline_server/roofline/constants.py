@@ -23,6 +23,7 @@ from ridgeline_server.domain.efficiency import (
 )
 from ridgeline_server.domain.errors import MissingProfileError
 from ridgeline_server.domain.hardware import Hardware
+from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.tensors import ModuleClass
 from ridgeline_server.roofline import communication
 from ridgeline_server.roofline.communication import COMMUNICATION_CLASSES
@@ -174,18 +175,24 @@ def _find(
     return UsedProfile(found.profile, operator_class, dtype, found.level)
 
 
-def time_factor(scenario: Scenario, model_id: str, operator_class: OperatorClass) -> UsedProfile | None:
+OF_EXPERTS = {
+    OperatorClass.PREFILL_TIME: OperatorClass.EXPERT_PREFILL_TIME,
+    OperatorClass.DECODE_TIME: OperatorClass.EXPERT_DECODE_TIME,
+    OperatorClass.FIRST_TOKEN_TIME: OperatorClass.EXPERT_FIRST_TOKEN_TIME,
+}
+"""Classes of times of models with experts."""
+
+
+def time_factor(scenario: Scenario, model: Model, operator_class: OperatorClass) -> UsedProfile | None:
     """The profile of what whole times of a class are multiplied by; None where the catalog has none."""
     if scenario.profiles is None:
         return None
-    deployment = scenario.deployment
-    return _maybe(
-        scenario.profiles,
-        setting_of(scenario, model_id),
-        operator_class,
-        deployment.gemm_dtype,
-        deployment.weight_dtype,
-    )
+    deployment, setting = scenario.deployment, setting_of(scenario, model.id)
+    formats = deployment.gemm_dtype, deployment.weight_dtype
+    of_experts = None
+    if model.experts is not None:
+        of_experts = _maybe(scenario.profiles, setting, OF_EXPERTS[operator_class], *formats)
+    return of_experts or _maybe(scenario.profiles, setting, operator_class, *formats)
 
 
 def request_profile(scenario: Scenario) -> UsedProfile | None:
@@ -299,9 +306,13 @@ def _constants_of(
     row = table.cost_class
     launch, compute, memory = (by_class[name][:, row] for name in ("launch", "compute", "memory"))
     own = launch * 1e-6 / rates.clock
+    experts = table.is_work(Work.EXPERTS)
+    timed_apart = np.ones(len(table.rows))
     if stage is Stage.DECODE:
         captured = np.array([_captured(step, index) for index in range(len(CLASSES))])[row]
         own = np.where(np.isnan(captured), own, captured * 1e-6)
+        # Experts' kernels sort tokens and set up tiles while others run: a captured launch stands for it.
+        timed_apart[experts & ~np.isnan(captured)] = 0.0
     factor = step.constant(
         FurtherConstant.PREFILL_FACTOR if stage is Stage.PREFILL else FurtherConstant.DECODE_FACTOR
     ).value
@@ -312,7 +323,7 @@ def _constants_of(
     serial += by_class["item"][:, row, None] * np.where(
         tiles[:, None], coefficients[Quantity.TILES], coefficients[Quantity.ITEMS]
     )
-    experts = table.is_work(Work.EXPERTS)
+    serial *= timed_apart[:, None]
     slow = np.sqrt(rates.bandwidth_bytes_per_s * PASS_BANDWIDTH_BYTES_PER_S)
     pass_s = factor * PASSED_BYTES / np.where(experts, slow, rates.bandwidth_bytes_per_s)
     passed = by_class["passes"][:, row, None] * coefficients[Quantity.PASSED]

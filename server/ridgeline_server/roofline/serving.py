@@ -144,7 +144,7 @@ def _factors(
 
 
 def _factor(model: Model, scenario: Scenario, operator_class: OperatorClass) -> Estimate:
-    used = time_factor(scenario, model.id, operator_class)
+    used = time_factor(scenario, model, operator_class)
     return ONE if used is None else used.profile.constant(FurtherConstant.TIME_FACTOR)
 
 

@@ -114,6 +114,9 @@ WITHOUT_KERNELS = frozenset(
         OperatorClass.PREFILL_TIME,
         OperatorClass.DECODE_TIME,
         OperatorClass.FIRST_TOKEN_TIME,
+        OperatorClass.EXPERT_PREFILL_TIME,
+        OperatorClass.EXPERT_DECODE_TIME,
+        OperatorClass.EXPERT_FIRST_TOKEN_TIME,
     }
 )
 """Operator classes that stand for no kernel; what a kernel's profile must state may be left out of theirs."""

@@ -1,24 +1,15 @@
-"""Which experts tokens reach and how unevenly they load ranks: by hand, by drawing, and against timings."""
+"""Which experts tokens reach and how unevenly they load ranks: by hand and by drawing."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ridgeline_server.domain.dtypes import Dtype, weight_bits
-from ridgeline_server.domain.efficiency import OperatorClass
 from ridgeline_server.roofline.experts import busiest_rank_share, distinct_experts
-from tests.unit.questions import PROFILES
-from tests.unit.questions import device as catalog_device
-
-TIMINGS = Path(__file__).parents[2] / "data" / "expert_timings.csv.gz"
 
 
 def draw(
@@ -117,54 +108,3 @@ class TestBusiestRank:
         )
         assert 1 <= more <= found * (1 + 1e-9)
         assert found <= ranks * (1 + 1e-9)
-
-
-class TestMeasured:
-    """A sample of the timings that the constants of `moe` were fitted on."""
-
-    @pytest.mark.parametrize(
-        ("compute", "weights", "error"),
-        [
-            ("bf16", "bf16", 0.31),
-            ("fp8", "fp8", 0.27),
-            ("bf16", "int4", 0.47),
-            ("bf16", "mxfp4", 0.45),
-        ],
-    )
-    def test_the_fitted_constants(self, compute: str, weights: str, error: float) -> None:
-        profile = PROFILES.find("", OperatorClass.MOE, Dtype(compute), Dtype(weights))
-        assert profile is not None
-        with gzip.open(TIMINGS, "rt", encoding="utf-8") as file:
-            rows = [
-                row
-                for row in csv.DictReader(file)
-                if (row["compute_dtype"], row["weight_dtype"]) == (compute, weights)
-            ]
-
-        def column(name: str) -> np.ndarray:
-            return np.array([float(row[name]) for row in rows])
-
-        tokens, experts, chosen = column("tokens"), column("expert_count"), column("experts_per_token")
-        hidden, inner, ranks = column("hidden_size"), column("intermediate_size") / column("tp"), column("ep")
-        spread = np.select(
-            [[row["distribution"] == name for row in rows] for name in ("power_law_1.01", "power_law_1.2")],
-            [1.4, 1.6],
-        )
-        uneven = np.where(
-            [row["distribution"] == "balanced" for row in rows],
-            1,
-            busiest_rank_share(tokens, experts, chosen, ranks, spread),
-        )
-        pairs = tokens * chosen / ranks * uneven
-        matrices, activation = column("matrices"), 1 if compute == "fp8" else 2
-        elements = matrices * hidden * inner
-        moved = elements * distinct_experts(tokens, experts, chosen) / ranks * (
-            weight_bits(Dtype(weights), 128, 16) / 8
-        ) + pairs * (hidden * (activation + 4) + inner * (4 * (matrices - 1) + 2 * activation))
-        hardware = [catalog_device(row["hardware_id"]) for row in rows]
-        compute_s = 2 * pairs * elements / [each.peak_flops_per_s[Dtype(compute)] for each in hardware]
-        memory_s = moved / [each.bandwidth_bytes_per_s for each in hardware]
-        expected = profile.launch_time_us.value * 1e-6 + np.hypot(
-            compute_s / profile.compute_efficiency.value, memory_s / profile.memory_efficiency.value
-        )
-        assert np.median(np.abs(expected / (column("measured_us") * 1e-6) - 1)) < error

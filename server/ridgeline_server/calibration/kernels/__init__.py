@@ -1,0 +1,1 @@
+"""Kernel timings fitted: what each operator class counts, its constants, and the profiles made of them."""

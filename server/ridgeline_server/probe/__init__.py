@@ -1,0 +1,1 @@
+"""Measures this machine: attainable rates, bandwidth, launch costs. NumPy always, torch where it is there."""

@@ -1,0 +1,26 @@
+"""Probes this machine and prints what it found as JSON: python -m ridgeline_server.probe."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ridgeline_server.probe.encoding import to_json
+from ridgeline_server.probe.run import probe_machine
+
+
+def main() -> None:
+    """Read the options, probe, print."""
+    parser = argparse.ArgumentParser(prog="python -m ridgeline_server.probe", description=__doc__)
+    parser.add_argument("--threads", type=int, help="threads to compute on; all cores unless stated")
+    parser.add_argument("--thorough", action="store_true", help="more shapes and rounds: minutes, not one")
+    parser.add_argument(
+        "--no-gpu", action="store_true", help="probe the processor even where torch sees a GPU"
+    )
+    options = parser.parse_args()
+    probe = probe_machine(options.threads, options.thorough, gpu=not options.no_gpu)
+    sys.stdout.write(to_json(probe) + "\n")
+
+
+if __name__ == "__main__":
+    main()
