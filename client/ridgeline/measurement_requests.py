@@ -1,10 +1,14 @@
-"""Turns Python arguments into the requests that import, list and remove measurements."""
+"""Turns Python arguments into the requests that import, list and remove measurements, and compare
+predictions with them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeAlias, TypedDict, Unpack
 
+from ridgeline import jsonform
 from ridgeline.catalog_requests import CHUNK_BYTES, read_limit
 from ridgeline.errors import FieldViolation, InvalidArgumentError
 from ridgeline.requests import Checks
@@ -91,6 +95,105 @@ def chunks(sources: Iterable[MeasurementSource]) -> Iterator[list[service.Measur
         size += added
     if chunk:
         yield chunk
+
+
+def row_chunks(measurements: Iterable[Measurement]) -> Iterator[list[Measurement]]:
+    """Rows in lists that one request can carry, read as they are needed."""
+    for chunk in chunks(measurements):
+        yield [given.measurement for given in chunk]
+
+
+def validation(
+    measurements: Iterable[Measurement], catalog_revision: int
+) -> service.ValidateMeasurementsRequest:
+    """The request that predicts rows. Raises InvalidArgumentError."""
+    checks = Checks()
+    request = service.ValidateMeasurementsRequest(
+        measurements=(to_import(row).measurement for row in measurements),
+        catalog_revision=checks.whole("catalog_revision", catalog_revision),
+    )
+    checks.raise_if_any()
+    return request
+
+
+def stored_validation(
+    catalog_revision: int, choice: MeasurementChoice
+) -> service.ValidateMeasurementsRequest:
+    """The request that predicts stored rows. Raises InvalidArgumentError."""
+    checks = Checks()
+    request = service.ValidateMeasurementsRequest(
+        filter=_filter(checks, choice) or service.MeasurementFilter(),
+        page_size=MAX_IMPORT_MEASUREMENTS,
+        catalog_revision=checks.whole("catalog_revision", catalog_revision),
+    )
+    checks.raise_if_any()
+    return request
+
+
+def _enum_word(field: str) -> Callable[[service.MeasurementPrediction], str]:
+    enum = service.MeasurementPrediction.DESCRIPTOR.fields_by_name[field].enum_type
+
+    def word(prediction: service.MeasurementPrediction) -> str:
+        number: int = getattr(prediction, field)
+        return str(jsonform.enum_name(enum, number)).lower() if number else ""
+
+    return word
+
+
+GROUPINGS: Mapping[str, Callable[[service.MeasurementPrediction], str]] = MappingProxyType(
+    {
+        "metric": _enum_word("metric"),
+        "phase": _enum_word("phase"),
+        "hardware": lambda prediction: prediction.hardware_id,
+        "model": lambda prediction: prediction.model_id,
+        "model_class": lambda prediction: prediction.model_class,
+        "engine": lambda prediction: prediction.engine,
+        "level": _enum_word("profile_level"),
+    }
+)
+"""What errors may be told apart by."""
+
+
+def error_summary(
+    predictions: Iterable[service.MeasurementPrediction], by: Sequence[str]
+) -> service.SummarizeErrorsRequest:
+    """The columns of predictions, for their summary. Raises InvalidArgumentError for a grouping that there is
+    not.
+    """
+    wrong = [name for name in by if name not in GROUPINGS]
+    if wrong:
+        raise InvalidArgumentError(
+            "The groupings are wrong.",
+            "INVALID_FIELD",
+            [FieldViolation("by", f"has {name!r}; give {', '.join(GROUPINGS)}") for name in wrong],
+        )
+    request = service.SummarizeErrorsRequest(groupings=[service.GroupColumn(name=name) for name in by])
+    places: list[dict[str, int]] = [{} for _ in by]
+    for prediction in predictions:
+        # A figure that is no number over 0 is of a row that was refused.
+        request.measured.append(prediction.measured if prediction.measured > 0 else 1.0)
+        for name in ("predicted", "low", "high", "ideal"):
+            getattr(request, name).append(getattr(prediction, name))
+        for column, known in zip(request.groupings, places, strict=True):
+            group = GROUPINGS[column.name](prediction)
+            column.group_indices.append(known.setdefault(group, len(known)))
+    for column, known in zip(request.groupings, places, strict=True):
+        column.groups.extend(known)
+    return request
+
+
+def calibration(
+    measurements: Iterable[Measurement], *, save: bool, choice: MeasurementChoice
+) -> service.CalibrateRequest:
+    """The request that calibrates. Raises InvalidArgumentError."""
+    checks = Checks()
+    request = service.CalibrateRequest(
+        measurements=(to_import(row).measurement for row in measurements),
+        filter=_filter(checks, choice),
+        save=save,
+    )
+    checks.raise_if_any()
+    return request
 
 
 def _filter(checks: Checks, choice: MeasurementChoice) -> service.MeasurementFilter | None:

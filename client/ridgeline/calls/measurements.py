@@ -1,9 +1,9 @@
-"""What was measured, by users and by others."""
+"""What was measured, by users and by others, beside what is predicted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 from ridgeline import measurement_requests
 from ridgeline.calls.base import Calls, merged, text
@@ -14,8 +14,17 @@ from ridgeline.v1.measurement_pb2 import Measurement
 MEASUREMENTS = "ridgeline.v1.MeasurementService"
 
 
+class Validation(NamedTuple):
+    """Measured rows with their predictions, and how far off these are."""
+
+    predictions: list[service.MeasurementPrediction]
+    errors: service.SummarizeErrorsResponse
+
+
 class MeasurementCalls(Calls):
-    """Imports, reads and removes measurements. `ridgeline.files.read_measurements` reads them from a file."""
+    """Imports, reads and removes measurements, predicts and calibrates by them.
+    `ridgeline.files.read_measurements` reads them from a file.
+    """
 
     def import_measurements(
         self,
@@ -85,6 +94,88 @@ class MeasurementCalls(Calls):
         """
         request = measurement_requests.measurement_removal(ids, validate_only=validate_only, **choice)
         return self._call(f"{MEASUREMENTS}/DeleteMeasurements", request, service.DeleteMeasurementsResponse)
+
+    def validate_measurements(
+        self, measurements: Iterable[Measurement], *, catalog_revision: int = 0
+    ) -> service.ValidateMeasurementsResponse:
+        """Predict what up to 1,000 rows measured. The answer has a prediction for each, in their order.
+
+        A row that cannot be predicted is told with its `unanswered_reason`, and so is a wrong one. Raises
+        InvalidArgumentError for no rows or too many (`iter_predictions` takes any number), and
+        OutOfRangeError for a revision that cannot be read.
+        """
+        request = measurement_requests.validation(measurements, catalog_revision)
+        method = f"{MEASUREMENTS}/ValidateMeasurements"
+        return self._call(method, request, service.ValidateMeasurementsResponse)
+
+    def iter_predictions(
+        self,
+        measurements: Iterable[Measurement] | None = None,
+        *,
+        catalog_revision: int = 0,
+        **choice: Unpack[MeasurementChoice],
+    ) -> Iterator[service.MeasurementPrediction]:
+        """The predictions of any number of rows, in their order; without `measurements`, of the stored ones
+        that match a MeasurementChoice, by id. Rows are read and asked about as their predictions are needed,
+        all on the revision of the first.
+        """
+        revision = catalog_revision
+        if measurements is not None:
+            for chunk in measurement_requests.row_chunks(measurements):
+                answer = self.validate_measurements(chunk, catalog_revision=revision)
+                revision = answer.catalog_revision
+                yield from answer.predictions
+            return
+        request = measurement_requests.stored_validation(catalog_revision, choice)
+        while True:
+            page = self._call(
+                f"{MEASUREMENTS}/ValidateMeasurements", request, service.ValidateMeasurementsResponse
+            )
+            yield from page.predictions
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def summarize_errors(
+        self, predictions: Iterable[service.MeasurementPrediction], *, by: Sequence[str] = ()
+    ) -> service.SummarizeErrorsResponse:
+        """How far off predictions are, over all and by groups: metric, phase, hardware, model, model_class,
+        engine, level. Takes up to a million. Raises InvalidArgumentError for none, and for other groupings.
+        """
+        request = measurement_requests.error_summary(predictions, by)
+        return self._call(f"{MEASUREMENTS}/SummarizeErrors", request, service.SummarizeErrorsResponse)
+
+    def validate(
+        self,
+        measurements: Iterable[Measurement] | None = None,
+        *,
+        by: Sequence[str] = (),
+        catalog_revision: int = 0,
+        **choice: Unpack[MeasurementChoice],
+    ) -> Validation:
+        """The predictions of rows, or of stored ones, and the summaries of their errors: `iter_predictions`,
+        then `summarize_errors`.
+        """
+        predictions = list(self.iter_predictions(measurements, catalog_revision=catalog_revision, **choice))
+        return Validation(predictions, self.summarize_errors(predictions, by=by))
+
+    def calibrate(
+        self,
+        measurements: Iterable[Measurement] = (),
+        *,
+        save: bool = False,
+        **choice: Unpack[MeasurementChoice],
+    ) -> service.CalibrateResponse:
+        """Correct predictions by up to 1,000 rows, by stored ones that match a MeasurementChoice, or by both;
+        all stored rows of the same devices count too. The answer has the rows before and now, errors of rows
+        that are predicted from the others, and the profiles.
+
+        With `save` the rows are stored as measurements and the profiles written, as a new revision of the
+        catalog; without it nothing is written. Raises InvalidArgumentError for wrong rows and where none can
+        be predicted.
+        """
+        request = measurement_requests.calibration(measurements, save=save, choice=choice)
+        return self._call(f"{MEASUREMENTS}/Calibrate", request, service.CalibrateResponse)
 
     def _measurement_pages(self, query: MeasurementQuery) -> Iterator[service.ListMeasurementsResponse]:
         request, limit = measurement_requests.measurement_list(**query)

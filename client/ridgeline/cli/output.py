@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -37,11 +38,17 @@ def console() -> Console:
     return Screen(file=sys.stdout, highlight=False, markup=False, emoji=False)
 
 
-def write_json(message: Message) -> None:
-    """The message as JSON, alone on stdout."""
+def write_json(*messages: Message) -> None:
+    """The message as JSON, alone on stdout; several as one object with the fields of all."""
     from ridgeline import jsonform
 
-    click.echo(printable.json_text(jsonform.to_json(message)))
+    if len(messages) == 1:
+        click.echo(printable.json_text(jsonform.to_json(messages[0])))
+        return
+    fields: dict[str, object] = {}
+    for message in messages:
+        fields |= jsonform.to_dict(message)
+    click.echo(printable.json_text(json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

@@ -22,6 +22,8 @@ COMMANDS = {
     "recommend": ("ridgeline.cli.recommend:recommend", "Say what to change, why, and by how much."),
     "analyze": ("ridgeline.cli.analyze:analyze", "Show what limits a model on a device."),
     "plot": ("ridgeline.cli.plot:plot", "Draw what limits a model on a device."),
+    "validate": ("ridgeline.cli.validate:validate", "Compare predictions with what was measured."),
+    "calibrate": ("ridgeline.cli.calibrate:calibrate", "Correct predictions by what you measured."),
     "models": ("ridgeline.cli.models:models", "Look after the catalog's models."),
     "hardware": ("ridgeline.cli.hardware:hardware", "Look after the catalog's devices."),
     "measurements": (

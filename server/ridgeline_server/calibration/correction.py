@@ -164,10 +164,11 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class _Learnt:
-    """What N rows of G settings say. `inverse` (G, G) and `weighed` (G,) are of the settings' means, which
-    say as much as their rows: with n rows, K + s^2 / n in place of K + s^2. `left_out` (N,) is each row's log
-    factor without itself and `left_out_deviation` its standard deviation, NaN where no other row shares any
-    of it.
+    """What N rows of G settings say.
+
+    `inverse` (G, G) and `weighed` (G,) are of the settings' means, which say as much as their rows: with n
+    rows, K + s^2 / n in place of K + s^2. `left_out` (N,) is each row's log factor without itself and
+    `left_out_deviation` its standard deviation, NaN where no other row shares any of it.
     """
 
     keys: tuple[Key, ...]

@@ -57,9 +57,16 @@ class Prediction:
 
 
 def predict(
-    measurements: Sequence[Measurement], names: Names, engines: EngineSet, profiles: ProfileSet
+    measurements: Sequence[Measurement],
+    names: Names,
+    engines: EngineSet,
+    profiles: ProfileSet,
+    *,
+    widest: float = WIDEST_ANSWER,
 ) -> Iterator[Prediction]:
-    """The prediction of each measurement, in their order. All rows of a model are simulated together."""
+    """The prediction of each measurement, in their order. All rows of a model are simulated together. A row
+    whose interval is wider than `widest`, high over low, is not answered.
+    """
     answers: dict[int, Prediction] = {}
     asked: list[tuple[int, MeasuredQuestion]] = []
     for index, measurement in enumerate(measurements):
@@ -69,7 +76,7 @@ def predict(
             answers[index] = Prediction(measurement, unanswered_reason=str(error))
     questions = [question for _, question in asked]
     for (index, question), simulation in zip(asked, simulated(questions, profiles), strict=True):
-        answers[index] = _prediction(question, simulation)
+        answers[index] = _prediction(question, simulation, widest)
     for index in range(len(measurements)):
         yield answers[index]
 
@@ -102,7 +109,7 @@ def _candidate(question: MeasuredQuestion, profiles: ProfileSet) -> Candidate:
     return Candidate(scenario, workload)
 
 
-def _prediction(question: MeasuredQuestion, simulation: Simulation) -> Prediction:
+def _prediction(question: MeasuredQuestion, simulation: Simulation, widest: float) -> Prediction:
     row = question.measurement
     found = Prediction(
         row,
@@ -119,10 +126,10 @@ def _prediction(question: MeasuredQuestion, simulation: Simulation) -> Predictio
         return replace(
             found, unanswered_reason=f"metric: this load has no {row.metric} over 0, as a single token's"
         )
-    if high > WIDEST_ANSWER * low:
+    if high > widest * low:
         return replace(
             found,
-            unanswered_reason=f"the interval from {low:.4g} to {high:.4g} is wider than {WIDEST_ANSWER:g} "
+            unanswered_reason=f"the interval from {low:.4g} to {high:.4g} is wider than {widest:g} "
             "times: it would say too little",
         )
     level = level_of(question.model, simulation)

@@ -78,7 +78,7 @@ def service_methods(store: CatalogStore) -> dict[str, Method]:
             "ridgeline.v1.CatalogService": CatalogServicer(store),
             "ridgeline.v1.AnalysisService": AnalysisServicer(cache),
             "ridgeline.v1.RecommendationService": RecommendationServicer(cache),
-            "ridgeline.v1.MeasurementService": MeasurementServicer(store),
+            "ridgeline.v1.MeasurementService": MeasurementServicer(store, cache),
         }
     )
 

@@ -9,6 +9,7 @@ from ridgeline.v1 import catalog_service_pb2 as catalog
 from ridgeline.v1 import measurement_pb2
 from ridgeline.v1 import measurement_service_pb2 as pb
 from ridgeline_server.domain.measurement import FORMATS, Measurement
+from ridgeline_server.rpc.calibration import calibrate
 from ridgeline_server.rpc.checks import MAX_TEXT_LENGTH, Checks
 from ridgeline_server.rpc.convert.changes import field_changes
 from ridgeline_server.rpc.convert.measurements import (
@@ -19,7 +20,9 @@ from ridgeline_server.rpc.convert.measurements import (
 )
 from ridgeline_server.rpc.imports import ACTIONS, entry_error
 from ridgeline_server.rpc.pages import MAX_PAGE_BYTES, PageToken, page_token, query_digest, read_page
+from ridgeline_server.rpc.validation import summarize, validate
 from ridgeline_server.store.batch import WriteAction
+from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import Cursor
 from ridgeline_server.store.measurements import MeasurementFilter, MeasurementOutcome, StoredMeasurement
@@ -41,10 +44,11 @@ class _Item:
 
 
 class MeasurementServicer:
-    """Reads and writes the stored measurements."""
+    """Reads and writes the stored measurements, and compares predictions with measured rows."""
 
-    def __init__(self, store: CatalogStore) -> None:
+    def __init__(self, store: CatalogStore, cache: CatalogCache) -> None:
         self._store = store
+        self._cache = cache
         self._measurements = store.measurements
 
     def import_measurements(self, request: pb.ImportMeasurementsRequest) -> pb.ImportMeasurementsResponse:
@@ -120,6 +124,20 @@ class MeasurementServicer:
         else:
             count = self._measurements.delete_matching(wanted, dry_run=request.validate_only)
         return pb.DeleteMeasurementsResponse(deleted_count=count)
+
+    def validate_measurements(
+        self, request: pb.ValidateMeasurementsRequest
+    ) -> pb.ValidateMeasurementsResponse:
+        """Rows with their predictions."""
+        return validate(request, self._measurements, self._cache)
+
+    def summarize_errors(self, request: pb.SummarizeErrorsRequest) -> pb.SummarizeErrorsResponse:
+        """How far predictions are from measured figures."""
+        return summarize(request)
+
+    def calibrate(self, request: pb.CalibrateRequest) -> pb.CalibrateResponse:
+        """Corrects predictions by measured rows."""
+        return calibrate(request, self._store, self._cache)
 
 
 class _Catalog:

@@ -112,6 +112,19 @@ class MeasurementRepository:
                 taken.append(found)
         return MeasurementPage(tuple(taken), None)
 
+    def hardware_ids(self, wanted: MeasurementFilter | None = None) -> list[str]:
+        """The devices of measurements that a filter picks, as they have them, each once."""
+        conditions = (wanted or MeasurementFilter()).conditions()
+        query = select(table.c.hardware_id).where(*conditions).distinct().order_by(table.c.hardware_id)
+        with self._database.reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def of_hardware(self, hardware_ids: Sequence[str], *, limit: int) -> list[Measurement]:
+        """The first `limit` measurements of devices, as they have them, by their ids."""
+        query = select(table).where(table.c.hardware_id.in_(hardware_ids)).order_by(table.c.id).limit(limit)
+        with self._database.reading() as connection:
+            return [_from_row(row).measurement for row in connection.execute(query)]
+
     def write(
         self, measurements: Sequence[Measurement], *, allow_replace: bool = False, dry_run: bool = False
     ) -> list[MeasurementOutcome]:

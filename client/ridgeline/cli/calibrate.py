@@ -1,0 +1,269 @@
+"""`ridgeline calibrate`: corrects predictions by what was measured, a single figure or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ridgeline.cli import options, output, session
+from ridgeline.cli.catalog import writing
+from ridgeline.cli.commands import SectionCommand, SectionOption
+from ridgeline.cli.measurements import METRICS, PHASES
+
+if TYPE_CHECKING:
+    from ridgeline.client import Client
+    from ridgeline.errors import RidgelineError
+    from ridgeline.measurement_requests import MeasurementChoice
+    from ridgeline.v1.measurement_pb2 import Measurement
+    from ridgeline.v1.measurement_service_pb2 import CalibrateResponse
+
+_rows = partial(click.option, cls=SectionOption, section="Rows")
+_measured = partial(click.option, cls=SectionOption, section="One measured figure")
+
+MOST_ROWS = 1000
+"""Rows of a table that one calibration takes."""
+
+LOADS = {"batch": "static_batch", "concurrency": "closed_loop", "request_rate": "open_loop"}
+"""The phase that is meant by a load, where --phase does not say."""
+FIELDS = {
+    "model_id": "model",
+    "hardware_id": "hardware",
+    "isl": "input_len",
+    "osl": "output_len",
+    "weight_dtype": "weights",
+    "act_dtype": "activations",
+    "kv_dtype": "kv",
+    "value": "measured",
+    **{
+        name: name
+        for name in (
+            "phase", "batch", "concurrency", "request_rate", "past_tokens", "weight_format", "tp", "pp",
+            "ep", "attention_dp", "n_devices", "metric", "notes",
+        )
+    },
+}  # fmt: skip
+"""Columns of a row, and the options that state them."""
+ONE_ROW = tuple(option for option in FIELDS.values() if option != "hardware")
+SOURCE = "ridgeline calibrate"
+
+
+def _one_figure(function: Any) -> Any:
+    """The options that state one measured figure."""
+    return options.together(
+        _measured("--model", metavar="ID", help="The model, by its id or alias in the catalog."),
+        _measured("--metric", type=click.Choice(METRICS), metavar="METRIC", help="What: tpot_ms, ttft_ms..."),
+        _measured("--measured", type=float, metavar="VALUE", help="The figure, in the metric's unit."),
+        _measured("--concurrency", type=int, metavar="N", help="Closed loop of N requests in flight."),
+        _measured("--batch", type=int, metavar="N", help="Static batch of N requests."),
+        _measured("--request-rate", type=float, metavar="R", help="Open loop of R requests per second."),
+        _measured("--input-len", type=int, metavar="N", help="Prompt length, tokens."),
+        _measured("--output-len", type=int, metavar="N", help="Generated tokens per request."),
+        _measured("--past-tokens", type=int, metavar="N", help="Tokens in the cache before the step."),
+        _measured(
+            "--phase",
+            type=click.Choice(PHASES),
+            metavar="PHASE",
+            help="What was run [default: closed_loop, static_batch or open_loop, by the load].",
+        ),
+        _measured("--weights", metavar="DTYPE", help="Format of the weights: bf16, fp8, int4..."),
+        _measured("--weight-format", metavar="NAME", help="How they are stored: awq-g128, gguf-q4_k_m..."),
+        _measured("--activations", metavar="DTYPE", help="Format of the inputs of the weight GEMMs."),
+        _measured("--kv", metavar="DTYPE", help="Format of the KV cache."),
+        _measured("--tp", type=int, metavar="N", help="Tensor parallelism."),
+        _measured("--pp", type=int, metavar="N", help="Pipeline parallelism."),
+        _measured("--ep", type=int, metavar="N", help="Expert parallelism."),
+        _measured("--attention-dp", type=int, metavar="N", help="Data parallelism of attention."),
+        _measured("--n-devices", type=int, metavar="N", help="Devices [default: one replica]."),
+        _measured("--notes", metavar="TEXT", help="Anything else; kept with the row."),
+    )(function)
+
+
+@click.command(cls=SectionCommand)
+@click.argument("path", metavar="[MEASURED.csv|-]", required=False)
+@_rows(
+    "--hardware",
+    metavar="ID",
+    help="The device: of the one figure; of a table, its rows of this device alone; else of stored rows.",
+)
+@_rows(
+    "--engine",
+    metavar="NAME[@VERSION]",
+    help="What served, in the same way; a version counts for the one figure alone.",
+)
+@_one_figure
+@writing.dry_run("Rows")
+@options.output
+@options.connection
+def calibrate(**given: Any) -> None:
+    r"""Correct predictions by what you measured.
+
+    About half of what a prediction is off by is the same for all loads of a setting: a model in its formats
+    on a device with an engine. One measured figure tells most of it. Three ways to give figures:
+
+    \b
+      one figure   what `ridgeline analyze` is asked, with --metric, --measured
+      a table      MEASURED.csv, as `ridgeline measurements import` takes it, up
+                   to 1,000 rows; with --hardware or --engine some of its rows
+      stored rows  --hardware or --engine alone: what was imported before
+
+    The rows are stored as measurements. All stored rows of the same devices count together, however they
+    came, and make efficiency profiles for each setting, for its engine on the device, and for the device:
+    the more of what is asked was measured, the nearer. A setting's prediction moves most of the way to its
+    rows, not all of it: the same run on another day differs by 8% (time per token) or 15% (time to first
+    token). Other models on the device and engine move a little, other devices not at all. Earlier answers
+    stay readable with --catalog-revision.
+
+    Peak and latency of single kernels, and an engine's memory, are not refitted by this.
+
+    \b
+    Examples:
+      ridgeline calibrate --model meta-llama/Llama-3.1-8B --hardware h100-sxm \
+          --engine vllm@0.19.0 --concurrency 64 --input-len 1024 \
+          --output-len 1024 --weights fp8 --kv fp8 --tp 2 \
+          --metric tpot_ms --measured 12.4
+      ridgeline calibrate --dry-run ours.csv
+      ridgeline calibrate ours.csv --hardware h100-sxm
+      ridgeline calibrate --hardware h100-sxm --engine vllm -o json
+    """
+    from ridgeline.errors import RidgelineError
+
+    one = [name for name in ONE_ROW if given[name] is not None]
+    if one and given["path"]:
+        raise click.UsageError(f"Give a table or one figure, not both: {_option(one[0])} is of one figure.")
+    with session.client(given["server"], given["timeout"]) as client:
+        places: list[str] = []
+        try:
+            if one:
+                response = client.calibrate([_row(given)], save=not given["dry_run"])
+            elif given["path"]:
+                response = _of_table(client, given, places)
+            else:
+                response = client.calibrate((), save=not given["dry_run"], **_choice(given))
+        except RidgelineError as error:
+            raise session.failure(_placed(error, places)) from error
+    if given["output"] == "json":
+        output.write_json(response)
+    elif given["output"] == "csv":
+        output.write_csv(CSV_COLUMNS, map(_cells, response.rows))
+    else:
+        from ridgeline.cli import calibrate_screen
+
+        calibrate_screen.show(response, output.console(), dry_run=given["dry_run"])
+
+
+CSV_COLUMNS = ("id", "metric", "measured", "before", "now", "low", "high", "unanswered_reason")
+
+
+def _cells(row: Any) -> dict[str, object]:
+    """A given row of the CSV: predicted before, and now with its interval."""
+    from ridgeline import jsonform
+
+    before, now = jsonform.to_dict(row.before), jsonform.to_dict(row.now)
+    return {
+        "id": before["id"],
+        "metric": str(before["metric"]).lower(),
+        "measured": before["measured"],
+        "before": before.get("predicted", ""),
+        "now": now.get("predicted", ""),
+        "low": now.get("low", ""),
+        "high": now.get("high", ""),
+        "unanswered_reason": before["unanswered_reason"],
+    }
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _row(given: Mapping[str, Any]) -> Measurement:
+    """The one figure as a row. Raises click.UsageError with all that is missing, and InvalidArgumentError for
+    what no field can hold.
+    """
+    from ridgeline import jsonform
+    from ridgeline.v1.measurement_pb2 import Measurement
+
+    loads = [name for name in LOADS if given[name] is not None]
+    if len(loads) > 1:
+        raise click.UsageError(f"Give {' or '.join(map(_option, loads))}: a load is one of them.")
+    phase = given["phase"] or (LOADS[loads[0]] if loads else None)
+    needed = ["model", "hardware", "engine", "metric", "measured"]
+    missing = [_option(name) for name in needed if given[name] is None]
+    if phase is None:
+        missing.append("a load (--concurrency, --batch or --request-rate)")
+    if missing:
+        raise click.UsageError(f"One figure needs {', '.join(missing)} too.")
+    engine, _, version = given["engine"].partition("@")
+    stated = {field: given[option] for field, option in FIELDS.items() if given[option] is not None}
+    stated |= {field: text.lower() for field, text in stated.items() if field.endswith("_dtype")}
+    stated |= {"engine": engine.lower(), "engine_version": version, "phase": phase, "source": SOURCE}
+    return jsonform.from_dict(Measurement, stated, "measurements[0]")
+
+
+def _choice(given: Mapping[str, Any]) -> MeasurementChoice:
+    """Which stored rows are meant. Raises click.UsageError when nothing says."""
+    chosen: MeasurementChoice = {}
+    if given["hardware"]:
+        chosen["hardware_id"] = given["hardware"]
+    if given["engine"]:
+        chosen["engine"] = given["engine"].partition("@")[0]
+    if not chosen:
+        raise click.UsageError(
+            "Give a table, one figure (--model, --metric, --measured and its load), or --hardware or "
+            "--engine for stored rows."
+        )
+    return chosen
+
+
+def _of_table(client: Client, given: Mapping[str, Any], places: list[str]) -> CalibrateResponse:
+    """Calibrate by the rows of a table; `places` gets where each row stands. Raises InvalidArgumentError with
+    every cell that cannot be read.
+    """
+    from ridgeline.errors import FieldViolation, InvalidArgumentError
+    from ridgeline.files import MeasurementTable
+
+    engine = (given["engine"] or "").partition("@")[0]
+    rows: list[Measurement] = []
+    wrong: list[FieldViolation] = []
+    with MeasurementTable(given["path"]) as table:
+        for row in table:
+            known = row.measurement
+            if given["hardware"] not in (None, known.hardware_id) or engine not in ("", known.engine):
+                continue
+            wrong += [
+                FieldViolation(f"line {row.line}, {w.field}".removesuffix(", "), w.description)
+                for w in row.violations
+            ]
+            rows.append(known)
+            places.append(f"line {row.line}")
+            if len(rows) > MOST_ROWS:
+                raise click.UsageError(
+                    f"{table.name} has more than {MOST_ROWS:,} rows; import it with `ridgeline measurements "
+                    "import`, then calibrate by the stored rows: `ridgeline calibrate --hardware ID`."
+                )
+        if not rows:
+            raise click.UsageError(f"{table.name} has no row that the options choose.")
+    if wrong:
+        raise InvalidArgumentError(f"The file {given['path']} has wrong cells.", "INVALID_FIELD", wrong)
+    return client.calibrate(rows, save=not given["dry_run"])
+
+
+def _placed(error: RidgelineError, places: Sequence[str]) -> RidgelineError:
+    """The error with fields as the command line has them: a table's lines, or the options of one figure."""
+    from ridgeline.errors import FieldViolation
+
+    told = []
+    for violation in error.violations:
+        row, _, field = violation.field.partition(".")
+        if row.startswith("measurements["):
+            place = int(row.removeprefix("measurements[").removesuffix("]"))
+            if places:
+                row = ", ".join(filter(None, (places[place], field)))
+            else:
+                row = _option(FIELDS.get(field, field)) if field else ""
+            violation = FieldViolation(row, violation.description)
+        told.append(violation)
+    error.violations = tuple(told)
+    return error

@@ -1,0 +1,158 @@
+"""`ridgeline validate`: measured rows beside what is predicted, and how far off it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ridgeline.cli import options, output, session
+from ridgeline.cli.commands import SectionCommand, SectionOption
+
+if TYPE_CHECKING:
+    from ridgeline.client import Client
+    from ridgeline.files.measurements import MeasurementRow, MeasurementTable
+    from ridgeline.v1.measurement_service_pb2 import MeasurementPrediction, ValidateMeasurementsResponse
+
+CSV_COLUMNS = ("id", "metric", "measured", "predicted", "low", "high", "profile_level", "unanswered_reason")
+GROUPINGS = ("metric", "phase", "hardware", "model", "model_class", "engine", "level")
+LONG_BYTES = 2**15
+"""Bytes of a file from which a progress bar is worth its line."""
+
+
+def _read_groupings(_ctx: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    """The names that are given, each once. Raises click.BadParameter."""
+    names = tuple(dict.fromkeys(name.strip().replace("-", "_") for name in value.split(",")))
+    wrong = [name for name in names if name not in GROUPINGS]
+    if wrong:
+        raise click.BadParameter(f"{', '.join(map(repr, wrong))} is none of {', '.join(GROUPINGS)}.")
+    return names
+
+
+@click.command(cls=SectionCommand)
+@click.argument("path", metavar="FILE|-")
+@click.option(
+    "--by",
+    cls=SectionOption,
+    section="Answer",
+    callback=_read_groupings,
+    default="metric,hardware,engine",
+    show_default=True,
+    metavar="NAME,...",
+    help=f"What errors are told apart by: {', '.join(GROUPINGS)}.",
+)
+@options.catalog_revision
+@options.output
+@options.connection
+def validate(**given: Any) -> None:
+    r"""Compare predictions with what was measured.
+
+    FILE is a CSV table of measurements, plain or compressed by gzip, as `ridgeline measurements import`
+    takes it (`ridgeline measurements import --help` has the columns); nothing is stored. Each row is
+    predicted as `ridgeline analyze` would. Errors are |predicted / measured - 1|.
+
+    \b
+    Words:
+      median, mean, p90  errors of half, of all on average, and that 90% keep to
+      ideal              the median error of the datasheet roofline
+      inside             rows whose figure lies within the predicted low and
+                         high; 80% are meant to
+      width              high over low, the median
+
+    A row that cannot be predicted, or read, is told with the reason and stops nothing.
+
+    \b
+    Examples:
+      ridgeline validate measured.csv.gz
+      ridgeline validate ours.csv --by hardware,engine,phase
+      ridgeline validate ours.csv -o csv > predicted.csv
+      ridgeline measurements list --engine vllm -o csv | ridgeline validate -
+    """
+    from ridgeline.files import MeasurementTable
+    from ridgeline.v1.measurement_service_pb2 import SummarizeErrorsResponse
+
+    with session.client(given["server"], given["timeout"]) as client, MeasurementTable(given["path"]) as rows:
+        answer = _predictions(client, rows, given["catalog_revision"] or 0)
+        errors = SummarizeErrorsResponse()
+        if answer.predictions and given["output"] != "csv":
+            errors = client.summarize_errors(answer.predictions, by=given["by"])
+    if given["output"] == "csv":
+        output.write_csv(CSV_COLUMNS, map(_cells, answer.predictions))
+    elif given["output"] == "json":
+        output.write_json(answer, errors)
+    else:
+        from ridgeline.cli import validate_screen
+
+        validate_screen.show(answer, errors, output.console())
+
+
+def _predictions(client: Client, table: MeasurementTable, revision: int) -> ValidateMeasurementsResponse:
+    """The predictions of all rows, behind a progress bar where that is long work at a terminal."""
+    from ridgeline.v1.measurement_service_pb2 import ValidateMeasurementsResponse
+
+    whole = ValidateMeasurementsResponse(catalog_revision=revision)
+    hidden = not sys.stderr.isatty() or table.size_bytes < LONG_BYTES
+    with click.progressbar(
+        length=table.size_bytes, label="Predicting", file=sys.stderr, hidden=hidden
+    ) as bar:
+        for chunk in _chunks(table):
+            asked = [row.measurement for row in chunk if not row.violations]
+            found: Iterator[MeasurementPrediction] = iter(())
+            if asked:
+                answer = client.validate_measurements(asked, catalog_revision=whole.catalog_revision)
+                whole.catalog_revision = answer.catalog_revision
+                found = iter(answer.predictions)
+            for row in chunk:
+                whole.predictions.append(_unread(row) if row.violations else next(found))
+            bar.update(table.read_bytes - bar.pos)
+    return whole
+
+
+def _chunks(table: MeasurementTable) -> Iterator[list[MeasurementRow]]:
+    """Rows in lists that one request can carry, those that cannot be read among them."""
+    from ridgeline.measurement_requests import row_chunks
+
+    waiting: list[MeasurementRow] = []
+
+    def read() -> Iterator[Any]:
+        for row in table:
+            waiting.append(row)
+            yield row.measurement
+
+    for chunk in row_chunks(read()):
+        yield waiting[: len(chunk)]
+        # The row after the chunk's last may have been read: it opens the next.
+        del waiting[: len(chunk)]
+
+
+def _unread(row: MeasurementRow) -> MeasurementPrediction:
+    """A row with cells that no field can hold, told by its line where it has no id."""
+    from ridgeline.v1.measurement_service_pb2 import MeasurementPrediction
+
+    known = row.measurement
+    return MeasurementPrediction(
+        id=known.id or f"line-{row.line}",
+        metric=known.metric,
+        measured=known.value,
+        hardware_id=known.hardware_id,
+        model_id=known.model_id,
+        engine=" ".join(filter(None, (known.engine, known.engine_version))),
+        phase=known.phase,
+        unanswered_reason="; ".join(
+            f"{wrong.field}: {wrong.description}" if wrong.field else f"the row {wrong.description}"
+            for wrong in row.violations
+        ),
+    )
+
+
+def _cells(prediction: MeasurementPrediction) -> dict[str, object]:
+    """A row of the CSV; what is not told is empty."""
+    from ridgeline import jsonform
+
+    told = jsonform.to_dict(prediction)
+    cells = {column: told.get(column, "") for column in CSV_COLUMNS}
+    for column in ("metric", "profile_level"):
+        cells[column] = "" if cells[column] == "UNSPECIFIED" else str(cells[column]).lower()
+    return cells

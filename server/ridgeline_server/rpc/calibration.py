@@ -1,0 +1,296 @@
+"""Corrects predictions by measured rows, and writes the efficiency profiles that they make.
+
+The rows that count are the given ones and all stored ones of their devices. What a row says depends on what
+all others say, so profiles are made anew each time: calibrating row by row ends where calibrating at once
+does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+
+from ridgeline.v1 import measurement_service_pb2 as pb
+from ridgeline_server.calibration.correction import correct, without_calibrated
+from ridgeline_server.calibration.errors import ALL, GROUPINGS, NOT_STATED, Columns, summarise_columns
+from ridgeline_server.calibration.predictions import Prediction, predict
+from ridgeline_server.calibration.questions import MeasuredQuestion, question_of
+from ridgeline_server.domain.efficiency import EfficiencyProfile, FurtherConstant, ProfileSet
+from ridgeline_server.domain.errors import UnsupportedConfigError
+from ridgeline_server.domain.measurement import Measurement
+from ridgeline_server.rpc.checks import Checks
+from ridgeline_server.rpc.convert.measurements import read_measurement, read_measurement_filter
+from ridgeline_server.rpc.convert.predictions import prediction_message, summary_message
+from ridgeline_server.rpc.convert.profiles import entry_message
+from ridgeline_server.rpc.imports import ACTIONS
+from ridgeline_server.rpc.measured_names import MeasuredNames
+from ridgeline_server.rpc.validation import as_fields_of, check_row_count
+from ridgeline_server.store.batch import Write, WriteAction, WriteOutcome, write_entries
+from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
+from ridgeline_server.store.catalog_store import CatalogStore
+from ridgeline_server.store.engines import builtin_engines
+from ridgeline_server.store.entries import ProfileEntry
+from ridgeline_server.store.measurements import MeasurementFilter
+
+MAX_EVIDENCE = 10_000
+"""Rows of the devices of one calibration."""
+MOST_OFF = 30.0
+"""Times that a figure may be off before it is taken for one in another unit or of another load."""
+GROUPINGS_TOLD = ("hardware", "engine", "metric")
+ROUNDS = 5
+"""How often profiles are made again because somebody else stored rows of the devices meanwhile."""
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """All rows of the devices of a calibration with their predictions from no measured row; those that have
+    one; the columns of these, each predicted from all others; and the profiles that they make.
+    """
+
+    bare: tuple[Prediction, ...]
+    answered: tuple[Prediction, ...]
+    after: Columns
+    profiles: tuple[EfficiencyProfile, ...]
+
+
+def calibrate(request: pb.CalibrateRequest, store: CatalogStore, cache: CatalogCache) -> pb.CalibrateResponse:
+    """What rows say of predictions; with `save` the rows are stored and the profiles written."""
+    checks = Checks()
+    check_row_count(checks, request.measurements)
+    wanted = read_measurement_filter(checks, request.filter)
+    if request.HasField("filter") and wanted == MeasurementFilter():
+        checks.add("filter", "picks all stored measurements; set something in it, such as hardware_id")
+    elif not request.measurements and not request.HasField("filter"):
+        checks.add("measurements", "is empty, and filter is not set; give rows, or a filter of stored ones")
+    checks.raise_if_any()
+    snapshot = cache.snapshot()
+    names = MeasuredNames(snapshot)
+    given = _read_rows(checks, request, names)
+    checks.raise_if_any()
+    devices = set(_canonical((row.hardware_id for row in given), names).values())
+    if request.HasField("filter"):
+        devices |= set(_canonical(store.measurements.hardware_ids(wanted), names).values())
+    rows = _rows_of(checks, store, devices, given, names)
+    evidence = _learn(rows, names, snapshot)
+    _refuse_unpredicted(checks, given, evidence)
+    new = _store(checks, store, given, save=request.save)
+    outcomes, revision = _write(store, evidence.profiles, save=request.save)
+    for _ in range(ROUNDS):
+        if not request.save or (again := _rows_of(checks, store, devices, given, names)) == rows:
+            break
+        # Somebody stored or removed rows between the read and the write; theirs and these count together.
+        rows, evidence = again, _learn(again, names, snapshot)
+        outcomes, revision = _write(store, evidence.profiles, save=True)
+    response = pb.CalibrateResponse(
+        profiles=_profile_messages(evidence.profiles, outcomes, snapshot.profiles),
+        unused=_unused(evidence.bare),
+        stored_count=new,
+        catalog_revision=revision,
+    )
+    _tell_rows(response, given, names, snapshot.profiles, evidence.profiles)
+    _tell_errors(response, evidence)
+    return response
+
+
+def _read_rows(checks: Checks, request: pb.CalibrateRequest, names: MeasuredNames) -> list[Measurement]:
+    """The rows of a request with the catalog's ids in place of aliases, which stored rows share."""
+    rows = []
+    for place, message in enumerate(request.measurements):
+        of_row = Checks()
+        canonical = type(message)()
+        canonical.CopyFrom(message)
+        canonical.hardware_id = _canonical([message.hardware_id], names).get(
+            message.hardware_id, message.hardware_id
+        )
+        with suppress(LookupError, UnsupportedConfigError):
+            canonical.model_id = names.model(message.model_id).id
+        row = read_measurement(of_row, canonical)
+        if of_row.violations:
+            checks.violations += as_fields_of(of_row.error(), place)
+        else:
+            rows.append(row)
+    return rows
+
+
+def _canonical(hardware_ids: Iterable[str], names: MeasuredNames) -> dict[str, str]:
+    """The catalog's id of each of the devices that it has."""
+    found = {}
+    for hardware_id in hardware_ids:
+        try:
+            found[hardware_id] = names.hardware(hardware_id).id
+        except LookupError:
+            continue
+    return found
+
+
+def _refuse_unpredicted(checks: Checks, given: Sequence[Measurement], evidence: _Evidence) -> None:
+    """Raise InvalidFieldsError when there is nothing to calibrate by: no given row can be predicted, or no
+    stored one when none is given.
+    """
+    reasons = {p.measurement.id: p.unanswered_reason for p in evidence.bare}
+    if given and not any(reasons[row.id] == "" for row in given):
+        for place, row in enumerate(given):
+            checks.add(f"measurements[{place}]", f"cannot be predicted: {reasons[row.id]}")
+    elif not evidence.bare:
+        checks.add(
+            "filter",
+            "matches no stored measurement of a device of the catalog; import some, or give another filter",
+        )
+    elif not evidence.answered:
+        row_id, reason = next(iter(reasons.items()))
+        checks.add(
+            "filter",
+            f"leads to {len(reasons):,} stored rows of which none can be predicted, {row_id} among them: "
+            f"{reason}",
+        )
+    checks.raise_if_any()
+
+
+def _store(checks: Checks, store: CatalogStore, given: Sequence[Measurement], *, save: bool) -> int:
+    """Store rows; how many are new, or would be. Raises InvalidFieldsError for one whose id is another's."""
+    outcomes = store.measurements.write(given, dry_run=True)
+    for place, outcome in enumerate(outcomes):
+        if outcome.action is WriteAction.REFUSED:
+            checks.add(
+                f"measurements[{place}].id",
+                f"{outcome.error}; leave the id out, or import the row with allow_replace first",
+            )
+    checks.raise_if_any()
+    if save:
+        outcomes = store.measurements.write(given)
+    return sum(outcome.action is WriteAction.CREATED for outcome in outcomes)
+
+
+def _rows_of(
+    checks: Checks,
+    store: CatalogStore,
+    devices: set[str],
+    given: Sequence[Measurement],
+    names: MeasuredNames,
+) -> list[Measurement]:
+    """All rows of devices, stored and given, in the order of their ids."""
+    spelled = _canonical(store.measurements.hardware_ids(), names)
+    stored = store.measurements.of_hardware(
+        [name for name, hardware_id in spelled.items() if hardware_id in devices], limit=MAX_EVIDENCE + 1
+    )
+    if len(stored) > MAX_EVIDENCE:
+        checks.add(
+            "measurements",
+            f"are of devices with more than {MAX_EVIDENCE:,} stored rows; calibrate fewer devices at once, "
+            "or remove rows that have served",
+        )
+        checks.raise_if_any()
+    rows = {row.id: row for row in stored} | {row.id: row for row in given}
+    return [rows[row_id] for row_id in sorted(rows)]
+
+
+def _learn(rows: Sequence[Measurement], names: MeasuredNames, snapshot: CatalogSnapshot) -> _Evidence:
+    """What rows say, device by device: they share nothing."""
+    engines = builtin_engines()
+    known = without_calibrated(snapshot.profiles)
+    bare = tuple(map(_plausible, predict(rows, names, engines, known, widest=inf)))
+    answered = [p for p in bare if p.predicted is not None]
+    by_device: dict[str, list[tuple[int, MeasuredQuestion]]] = {}
+    for place, prediction in enumerate(answered):
+        question = question_of(prediction.measurement, names, engines)
+        by_device.setdefault(question.hardware.id, []).append((place, question))
+    after, reach = np.zeros(len(answered)), np.full(len(answered), np.nan)
+    profiles: list[EfficiencyProfile] = []
+    for found in by_device.values():
+        corrections = correct([question for _, question in found], snapshot.profiles)
+        places = [place for place, _ in found]
+        after[places], reach[places] = corrections.after, corrections.reach
+        profiles += corrections.profiles
+    alone = np.isnan(reach)
+    predicted = np.where(alone, 0.0, after)
+    columns = replace(
+        Columns.of(answered), predicted=predicted, low=predicted / reach, high=predicted * reach
+    )
+    return _Evidence(bare, tuple(answered), columns, tuple(sorted(profiles, key=_specificity)))
+
+
+def _plausible(prediction: Prediction) -> Prediction:
+    """The prediction; without an answer where the measured figure cannot be meant."""
+    ratio = prediction.ratio
+    if ratio is None or 1 / MOST_OFF <= ratio <= MOST_OFF:
+        return prediction
+    row = prediction.measurement
+    reason = (
+        f"value: is {row.value:.4g}, and {prediction.predicted:.4g} is predicted; a {row.metric} over "
+        f"{MOST_OFF:g} times off is of another unit or load, so correct the row"
+    )
+    return Prediction(row, model_class=prediction.model_class, unanswered_reason=reason)
+
+
+def _specificity(profile: EfficiencyProfile) -> tuple[bool, bool, str]:
+    return bool(profile.model_id), bool(profile.engine), profile.id
+
+
+def _write(
+    store: CatalogStore, profiles: Sequence[EfficiencyProfile], *, save: bool
+) -> tuple[list[WriteOutcome[ProfileEntry]], int]:
+    """Write profiles over those of the same settings in one transaction; others stay as they are."""
+    return write_entries(
+        store.database,
+        [Write(store.profiles, ProfileEntry(profile=profile)) for profile in profiles],
+        allow_existing=True,
+        all_or_nothing=True,
+        dry_run=not save,
+    )
+
+
+def _profile_messages(
+    profiles: Sequence[EfficiencyProfile], outcomes: Sequence[WriteOutcome[ProfileEntry]], before: ProfileSet
+) -> Iterator[pb.CalibratedProfile]:
+    for profile, outcome in zip(profiles, outcomes, strict=True):
+        setting = before.setting(profile.hardware_id, profile.engine, "", profile.model_id)
+        held = before.find(setting, profile.operator_class, profile.dtype, profile.weight_dtype)
+        yield pb.CalibratedProfile(
+            profile=entry_message(outcome.after or ProfileEntry(profile=profile)),
+            action=ACTIONS[outcome.action],
+            factor_before=1.0 if held is None else held.profile.constant(FurtherConstant.TIME_FACTOR).value,
+        )
+
+
+def _unused(predictions: Sequence[Prediction]) -> Iterator[pb.UnusedRows]:
+    """The rows that could not be used, the commonest reason first."""
+    reasons = Counter(p.unanswered_reason for p in predictions if p.predicted is None)
+    examples = {p.unanswered_reason: p.measurement.id for p in reversed(predictions)}
+    for reason, count in reasons.most_common():
+        yield pb.UnusedRows(reason=reason, count=count, example_id=examples[reason])
+
+
+def _tell_rows(
+    response: pb.CalibrateResponse,
+    rows: Sequence[Measurement],
+    names: MeasuredNames,
+    profiles: ProfileSet,
+    made: Sequence[EfficiencyProfile],
+) -> None:
+    """What the catalog predicts of given rows, and what it predicts with the profiles that were made."""
+    ids = {profile.id for profile in made}
+    corrected = ProfileSet((*(p for p in profiles.profiles if p.id not in ids), *made))
+    before, now = (predict(rows, names, builtin_engines(), known) for known in (profiles, corrected))
+    for old, new in zip(before, now, strict=True):
+        row = response.rows.add(before=prediction_message(old))
+        if new.predicted is not None:
+            row.now.CopyFrom(prediction_message(new))
+
+
+def _tell_errors(response: pb.CalibrateResponse, evidence: _Evidence) -> None:
+    """The errors of all rows that were used, before and after, in all and by groups."""
+    before = Columns.of(evidence.answered)
+    for grouping in (None, *GROUPINGS_TOLD):
+        key = GROUPINGS[grouping] if grouping else lambda _: ALL
+        groups = [key(prediction) or NOT_STATED for prediction in evidence.answered]
+        told = zip(summarise_columns(before, groups), summarise_columns(evidence.after, groups), strict=True)
+        for old, new in told:
+            target = response.comparisons.add(grouping=grouping) if grouping else response
+            target.before.CopyFrom(summary_message(old))
+            if new.answered:
+                target.after.CopyFrom(summary_message(new))
