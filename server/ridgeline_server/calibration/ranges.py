@@ -38,8 +38,8 @@ Array = NDArray[np.float64]
 COVERED = (0.1, 0.9)
 """Quantiles of measured over predicted that make a range of 80%."""
 WIDEST = 2.95
-"""High over low of the widest range. Where the quantiles lie further apart, it is so wide around their middle,
-and holds less than 80%: docs/accuracy.md tells how much. What is wider would say nothing.
+"""High over low of the widest range. Where the quantiles lie further apart, it is so wide around their
+middle, and holds less than 80%: docs/accuracy.md tells how much. What is wider would say nothing.
 """
 FEWEST_ROWS = 20
 """Left-out rows from which a range of their own is made."""
