@@ -13,7 +13,7 @@ from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.domain.workload import Load, Workload
-from ridgeline_server.roofline.constants import used_profiles
+from ridgeline_server.roofline.constants import time_profiles, used_profiles
 from ridgeline_server.roofline.flips import find_flips
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.metrics import metrics_of
@@ -68,8 +68,11 @@ def describe(model: Model, simulated: SimulatedGrid, index: int, basis: CostBasi
         stages=describe_stages(simulated, index),
         metrics=metrics,
         memory=simulation.memory,
-        profiles=used_profiles(
-            scenario, [(stage, operator_table(model, scenario.placement(stage))) for stage in Stage]
+        profiles=(
+            *used_profiles(
+                scenario, [(stage, operator_table(model, scenario.placement(stage))) for stage in Stage]
+            ),
+            *time_profiles(scenario, model, under_load=workload.load is not Load.STATIC_BATCH),
         ),
     )
 
