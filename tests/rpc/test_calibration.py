@@ -219,7 +219,8 @@ def test_row_by_row_ends_where_all_at_once_does(service: EmbeddedService, ask: A
     found = factors(service)
     assert found.keys() == wanted.keys()
     for name, (value, count) in wanted.items():
-        assert found[name] == (pytest.approx(value, rel=1e-9), count)
+        assert found[name][0] == pytest.approx(value, rel=1e-9)
+        assert found[name][1] == count
 
 
 def test_rows_that_come_at_the_same_time_all_count(service: EmbeddedService, ask: Ask) -> None:
