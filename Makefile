@@ -17,7 +17,7 @@ PACKAGE_INPUTS := pyproject.toml hatch_build.py $(wildcard proto/ridgeline/v1/*.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo dev test soak lint format proto bench lock clean
+.PHONY: help demo dev test soak accuracy lint format proto bench lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ test: dev ## run the tests, on a PostgreSQL of their own too, a worker for each 
 
 soak: dev ## hammer, kill and fuzz the catalog for the better part of an hour, on both databases
 	@$(BIN)/python -m tests.soak
+
+accuracy: dev ## judge predictions by published measurements on rows left out, and write docs/accuracy.md
+	@$(BIN)/python -m tests.accuracy
 
 lint: dev ## ruff, mypy --strict, import contracts, buf
 	$(BIN)/ruff check .

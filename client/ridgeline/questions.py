@@ -78,14 +78,16 @@ class DeploymentOptions(TypedDict, total=False):
 
 
 class QuestionOptions(DeploymentOptions, total=False):
-    """A question's load, deployment and circumstances. Lengths are tokens; a load is a static batch or a
-    closed loop, and a static batch of 1 when neither is given.
+    """A question's load, deployment and circumstances. Lengths are tokens; a load is a static batch, a closed
+    loop or an open loop, and a static batch of 1 when none is given.
     """
 
     batch: int | None
     """Static batch: so many requests start together and run in step."""
     concurrency: int | None
     """Closed loop: so many requests are in flight at any time. Not together with `batch`."""
+    request_rate: float | None
+    """Open loop: so many requests arrive each second, at random. Not together with the others."""
     input_len: Required[int]
     """Prompt length of each request."""
     output_len: int
@@ -145,9 +147,13 @@ def question(
 
 
 def _workload(options: QuestionOptions, checks: Checks) -> common_pb2.Workload:
-    batch, concurrency = options.get("batch"), options.get("concurrency")
+    batch, concurrency, rate = (options.get(name) for name in ("batch", "concurrency", "request_rate"))
     message = common_pb2.Workload()
-    if concurrency is None:
+    if rate is not None:
+        message.request_rate = checks.number("workload.request_rate", rate)
+        if batch is not None or concurrency is not None:
+            checks.add("workload.request_rate", "is given together with another load; give one of them")
+    elif concurrency is None:
         message.batch = checks.whole("workload.batch", 1 if batch is None else batch)
     else:
         message.concurrency = checks.whole("workload.concurrency", concurrency)

@@ -14,7 +14,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import ridgeline_catalog
-from ridgeline_server.domain.engine import EngineLevel, version_key
+from ridgeline_server.domain.efficiency import version_key
+from ridgeline_server.domain.engine import EngineLevel
 from ridgeline_server.store.engines import builtin_engines, engine_profile
 
 ENGINES = dict(ridgeline_catalog.engine_documents())

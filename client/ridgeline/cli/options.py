@@ -70,6 +70,12 @@ def load(*, input_len_required: bool) -> Callable[[F], F]:
             help="Closed loop instead: N requests are in flight at any time; one that ends is replaced.",
         ),
         _load(
+            "--request-rate",
+            type=float,
+            metavar="R",
+            help="Open loop instead: R requests a second arrive at random; not for advice.",
+        ),
+        _load(
             "--input-len", type=int, required=input_len_required, metavar="N", help="Prompt length, tokens."
         ),
         _load(

@@ -161,10 +161,10 @@ def curve(**given: Any) -> None:
     load = question.load(given)
     if variable.argument in ("batch", "concurrency"):
         # It replaces what the load has by default; what was stated cannot vary.
-        if given["batch"] is not None or given["concurrency"] is not None:
+        if any(given[name] is not None for name in ("batch", "concurrency", "request_rate")):
             raise click.UsageError(
-                f"--over {given['over']} varies the load: leave out --batch and --concurrency; use --points, "
-                "or --from and --to."
+                f"--over {given['over']} varies the load: leave out --batch, --concurrency and "
+                "--request-rate; use --points, or --from and --to."
             )
         del load["batch"]
     if variable.argument == "input_len" and load["input_len"] is not None:

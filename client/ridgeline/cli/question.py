@@ -15,13 +15,13 @@ LOAD = ("input_len", "output_len", "decode_keys", "slo_ttft_ms", "slo_tpot_ms")
 
 def load(options: Mapping[str, Any]) -> dict[str, Any]:
     """The load as keyword arguments of `Client.analyze`. Raises click.UsageError for two loads at once."""
-    batch, concurrency = options["batch"], options["concurrency"]
-    if concurrency is None:
-        requests = {"batch": 1 if batch is None else batch}
-    elif batch is None:
-        requests = {"concurrency": concurrency}
-    else:
-        raise click.UsageError("Give --batch or --concurrency: a load is a static batch or a closed loop.")
+    kinds = ("batch", "concurrency", "request_rate")
+    requests = {name: options[name] for name in kinds if options[name] is not None} or {"batch": 1}
+    if len(requests) > 1:
+        raise click.UsageError(
+            "Give one of --batch, --concurrency and --request-rate: a load is a static batch, a closed loop "
+            "or an open loop."
+        )
     return requests | {name: options[name] for name in LOAD}
 
 

@@ -37,6 +37,7 @@ _SPELLINGS = {
     "hardware.id": "HARDWARE",
     "workload.batch": "--batch",
     "workload.concurrency": "--concurrency",
+    "workload.request_rate": "--request-rate",
     "workload.input_len": "--input-len",
     "workload.output_len": "--output-len",
     "workload.decode_keys": "--decode-keys",

@@ -163,7 +163,7 @@ def _drafts(speculation: common_pb2.Speculation) -> str:
 
 
 def load_kind(workload: common_pb2.Workload) -> str:
-    """`batch` or `concurrency`."""
+    """`batch`, `concurrency` or `request_rate`."""
     return workload.WhichOneof("load") or "batch"
 
 
@@ -171,6 +171,8 @@ def requests(workload: common_pb2.Workload) -> str:
     """How many requests there are: `batch 8`, or `8 requests in flight`."""
     if load_kind(workload) == "batch":
         return f"batch {workload.batch:,}"
+    if load_kind(workload) == "request_rate":
+        return f"{workload.request_rate:,g} requests a second"
     in_flight = workload.concurrency
     return "1 request in flight" if in_flight == 1 else f"{in_flight:,} requests in flight"
 

@@ -1,4 +1,4 @@
-"""How far predictions are off on what a fit has not seen: left-out rows, and the ranges of times they make."""
+"""How far predictions are off on what a fit has not seen: rows left out, and ranges of times made of them."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def without_engine(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) 
 def time_profiles(
     by_device: Sequence[LeftOut], by_family: Sequence[LeftOut], by_engine: Sequence[LeftOut]
 ) -> tuple[EfficiencyProfile, ...]:
-    """The ranges of times: for an engine whose steps are known, from devices left out; on a device where it was
-    measured, from families of models left out; and for any other engine, as if none were known.
+    """The ranges of times: for an engine whose steps are known, from devices left out; on a device where it
+    was measured, from families of models left out; and for any other engine, as if none were known.
     """
     found = [
         *_of_class(by_engine, lambda _: (ANY, "")),
@@ -148,7 +148,7 @@ def _of_class(
 
 
 def covered_by_others(rows: Sequence[LeftOut]) -> tuple[float, float]:
-    """Of rows whose range is that of the other groups: the share that lies within it, and its median width."""
+    """Of rows whose range is that of the other groups: the share that lies within it, its median width."""
     groups = np.array([row.group for row in rows])
     factors = np.array([row.log_time_factor for row in rows])
     inside, widths = np.zeros(len(rows), dtype=bool), np.zeros(len(rows))

@@ -7,13 +7,18 @@ from dataclasses import replace
 
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.dtypes import Dtype
-from ridgeline_server.domain.efficiency import ProfileSet
+from ridgeline_server.domain.efficiency import OperatorClass, ProfileSet
 from ridgeline_server.domain.gates import check_parallelism
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.domain.workload import Load, Workload
-from ridgeline_server.roofline.constants import time_profiles, used_profiles
+from ridgeline_server.roofline.constants import (
+    UsedProfile,
+    request_profile,
+    time_factor,
+    used_profiles,
+)
 from ridgeline_server.roofline.flips import find_flips
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.metrics import metrics_of
@@ -72,9 +77,18 @@ def describe(model: Model, simulated: SimulatedGrid, index: int, basis: CostBasi
             *used_profiles(
                 scenario, [(stage, operator_table(model, scenario.placement(stage))) for stage in Stage]
             ),
-            *time_profiles(scenario, model, under_load=workload.load is not Load.STATIC_BATCH),
+            *_of_requests(model, scenario, workload),
         ),
     )
+
+
+def _of_requests(model: Model, scenario: Scenario, workload: Workload) -> Iterator[UsedProfile]:
+    """The profiles of whole times, and of requests beside others, where the catalog has them."""
+    found = [time_factor(scenario, model, c) for c in (OperatorClass.PREFILL_TIME, OperatorClass.DECODE_TIME)]
+    if workload.load is not Load.STATIC_BATCH:
+        first_token = time_factor(scenario, model, OperatorClass.FIRST_TOKEN_TIME)
+        found += [request_profile(scenario), first_token]
+    yield from (used for used in found if used is not None)
 
 
 _FLOAT_UNITS = {

@@ -195,15 +195,6 @@ def time_factor(scenario: Scenario, model: Model, operator_class: OperatorClass)
     return of_experts or _maybe(scenario.profiles, setting, operator_class, *formats)
 
 
-def time_profiles(scenario: Scenario, model: Model, *, under_load: bool) -> tuple[UsedProfile, ...]:
-    """The profiles of what the times of a load are multiplied by; those of its first tokens `under_load`."""
-    classes = [OperatorClass.PREFILL_TIME, OperatorClass.DECODE_TIME]
-    if under_load:
-        classes.append(OperatorClass.FIRST_TOKEN_TIME)
-    found = (time_factor(scenario, model, operator_class) for operator_class in classes)
-    return tuple(used for used in found if used is not None)
-
-
 def request_profile(scenario: Scenario) -> UsedProfile | None:
     """The profile of what an engine adds to the steps of a request; None where the catalog has none."""
     if scenario.profiles is None:

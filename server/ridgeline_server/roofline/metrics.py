@@ -126,6 +126,7 @@ def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
         output_cost_usd_per_million_tokens=found.get("output_cost_usd_per_million_tokens"),
         joules_per_output_token=_energy(simulation, found),
         prefill_time_share=_requests(simulation, ideal=basis is CostBasis.IDEAL)[0].prefill_share,
+        requests_in_flight=simulation.in_flight,
     )
 
 

@@ -173,7 +173,8 @@ class Metrics:
     `output_tokens_per_s` counts generated tokens, `total_tokens_per_s` the prompts' too. Costs are None
     without a price: `cost_usd_per_million_output_tokens` puts all of it on the output, the other two divide
     it by the time that prefill and decode take. `prefill_time_share` is the share of the devices' time that
-    prompts take. `joules_per_output_token` is None without a board power.
+    prompts take, `requests_in_flight` how many there are at any time. `joules_per_output_token` is None
+    without a board power.
     """
 
     ttft_ms: Metric
@@ -187,6 +188,7 @@ class Metrics:
     output_cost_usd_per_million_tokens: Metric | None
     joules_per_output_token: Metric | None
     prefill_time_share: float
+    requests_in_flight: float
 
 
 @dataclass(frozen=True, slots=True)

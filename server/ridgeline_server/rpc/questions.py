@@ -20,6 +20,7 @@ from ridgeline_server.rpc.entry_kinds import read_revision
 from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
 from ridgeline_server.store.errors import NotFoundError
 
+REQUEST_RATE = Range(1e-6, 1e9, "requests per second from 1e-6 to 1e9")
 SLO_MS = Range(1e-6, 1e9, "milliseconds from 1e-6 to 1e9")
 
 
@@ -136,8 +137,13 @@ def _is_name(checks: Checks, field: str, name: str) -> bool:
 
 
 def _workload(message: common_pb2.Workload, checks: Checks) -> Workload:
+    request_rate = None
     if message.WhichOneof("load") == "concurrency":
         load, field, batch = Load.CLOSED_LOOP, "workload.concurrency", message.concurrency
+    elif message.WhichOneof("load") == "request_rate":
+        load, field, batch = Load.OPEN_LOOP, "workload.request_rate", 1
+        request_rate = message.request_rate
+        checks.number(field, request_rate, REQUEST_RATE)
     else:
         load, field, batch = Load.STATIC_BATCH, "workload.batch", message.batch
         if not message.HasField("batch"):
@@ -149,7 +155,7 @@ def _workload(message: common_pb2.Workload, checks: Checks) -> Workload:
     if decode_keys is not None:
         checks.whole("workload.decode_keys", decode_keys, 1, MAX_LEN)
     slo = _slo(message.slo, checks)
-    return Workload(batch, message.input_len, message.output_len, decode_keys, slo, load)
+    return Workload(batch, message.input_len, message.output_len, decode_keys, slo, load, request_rate)
 
 
 def _slo(message: common_pb2.ServiceLevelObjective, checks: Checks) -> Slo:

@@ -22,6 +22,12 @@ class RecommendationServicer:
         """Judges every technique against one deployment, and combines the best into plans."""
         checks = Checks()
         snapshot = read_snapshot(request, self._cache, checks)
+        if request.workload.WhichOneof("load") == "request_rate":
+            checks.add(
+                "workload.request_rate",
+                "is an open loop, for which no advice is given; ask for the concurrency that its analysis "
+                "tells as requests_in_flight",
+            )
         goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
         question = read_question(request, snapshot, checks)
         advice = recommend(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ridgeline_server.domain.efficiency import Estimate
+from ridgeline_server.domain.efficiency import Estimate, version_key
 from ridgeline_server.domain.engine import (
     GENERIC_ENGINE,
     BatchLimits,
@@ -15,7 +15,6 @@ from ridgeline_server.domain.engine import (
     EngineRelease,
     EngineSet,
     NonTorchMemory,
-    version_key,
 )
 
 LARGE = BatchLimits(70e9, 8192, 1024, ("a100",))

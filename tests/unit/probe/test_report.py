@@ -90,11 +90,13 @@ def test_doubtful_timings_are_left_out_where_half_remain() -> None:
 def test_profiles_are_found_for_the_device_and_give_times_above_the_ideal() -> None:
     timings = [timing(20 + 100 * n, flops=1e6 * n, dtype=Dtype.BF16) for n in range(1, 9)]
     found = profiles_of(probe(*timings), "mine")
-    profile = ProfileSet(found).find("mine", OperatorClass.GEMM, Dtype.BF16, Dtype.BF16)
-    assert profile is not None
+    profiles = ProfileSet(found)
+    here = profiles.find(profiles.setting("mine"), OperatorClass.GEMM, Dtype.BF16, Dtype.BF16)
+    assert here is not None
+    profile = here.profile
     assert profile.id == "mine-gemm-bf16"
     for estimate in (profile.compute_efficiency, profile.memory_efficiency):
         assert 0 < estimate.low <= estimate.value <= estimate.high <= 1
     launch = profile.launch_time_us
     assert 0 <= launch.low <= launch.value <= launch.high
-    assert ProfileSet(found).find("other", OperatorClass.GEMM, Dtype.BF16, Dtype.BF16) is None
+    assert profiles.find(profiles.setting("other"), OperatorClass.GEMM, Dtype.BF16, Dtype.BF16) is None

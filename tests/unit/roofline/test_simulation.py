@@ -135,7 +135,8 @@ class TestProfiles:
     def test_ids_that_callers_make_up_are_not_kept(self) -> None:
         profiles, before = self.of_this_device(), len(gc.get_objects())
         for number in range(10_000):
-            profiles.find(f"device-{number}", OperatorClass.GEMM, Dtype.BF16, Dtype.BF16)
+            setting = profiles.setting(f"device-{number}", f"engine-{number}", "1.0", f"model-{number}")
+            profiles.find(setting, OperatorClass.GEMM, Dtype.BF16, Dtype.BF16)
         assert len(gc.get_objects()) - before < 1000
 
     @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import ridgeline_catalog
+from ridgeline_server.calibration.documents import file_of
 from ridgeline_server.calibration.kernels.classes import FORMS
 from ridgeline_server.calibration.kernels.counts import SYSTEMS, Device, Kernels
-from ridgeline_server.calibration.kernels.documents import file_of
 from ridgeline_server.calibration.kernels.profiles import profiles_of
 from ridgeline_server.calibration.kernels.rows import read_timings
 

@@ -26,9 +26,9 @@ FEWEST_SYSTEMS = 3
 predicted from the other alone, and what pays there did not on a third.
 """
 POOLED_ALONE = (OperatorClass.MOE,)
-"""Classes whose constants of one system and engine stay out of the catalog: served with experts, settings left
-out are 17% off by constants of all systems, and 18% by a system's own (docs/accuracy.md). What kernel an engine
-picks there changes from release to release.
+"""Classes whose constants of one system and engine stay out of the catalog: served with experts, devices left
+out are 17% off by constants of all systems, and 18% by a system's own (docs/accuracy.md). What kernel an
+engine picks there changes from release to release.
 """
 LEAST_SPREAD = 0.05
 """The least half of a range, of the value."""

@@ -84,9 +84,13 @@ def _analysis(analysis: Analysis, catalog_revision: int) -> Fields:
 def _workload(workload: Workload) -> Fields:
     slo = workload.slo
     stated = slo.ttft_ms is not None or slo.tpot_ms is not None
-    load = "concurrency" if workload.load is Load.CLOSED_LOOP else "batch"
+    stated_load: dict[Load, Fields] = {
+        Load.STATIC_BATCH: {"batch": workload.batch},
+        Load.CLOSED_LOOP: {"concurrency": workload.batch},
+        Load.OPEN_LOOP: {"request_rate": workload.request_rate},
+    }
     return {
-        load: workload.batch,
+        **stated_load[workload.load],
         "input_len": workload.input_len,
         "output_len": workload.output_len,
         "decode_keys": workload.shown_decode_keys,
@@ -271,6 +275,7 @@ def _metrics(metrics: Metrics) -> Fields:
         "output_cost_usd_per_million_tokens": _metric(metrics.output_cost_usd_per_million_tokens),
         "joules_per_output_token": _metric(metrics.joules_per_output_token),
         "prefill_time_share": metrics.prefill_time_share,
+        "requests_in_flight": metrics.requests_in_flight,
     }
 
 

@@ -9,9 +9,9 @@ from importlib.resources import files
 import pytest
 
 import ridgeline_catalog
+from ridgeline_server.calibration.documents import file_of
 from ridgeline_server.calibration.kernels.classes import DECODE_ATTENTION, GEMM
 from ridgeline_server.calibration.kernels.counts import ENGINES
-from ridgeline_server.calibration.kernels.documents import file_of
 from ridgeline_server.calibration.kernels.profiles import RELATIVES, left_out_seconds, profiles_of
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import (

@@ -29,6 +29,9 @@ def _document(profile: EfficiencyProfile) -> dict[str, Any]:
         "evidence_count": profile.evidence_count,
         "source": profile.source,
     }
+    for name in ("model_id", "since_version", "since_date"):
+        if getattr(profile, name):
+            document[name] = getattr(profile, name)
     if profile.relatives:
         document["relatives"] = list(profile.relatives)
     if profile.further:
