@@ -23,7 +23,7 @@ GRAPHS = "INFO 03-23 18:12:39 [gpu_model_runner.py:3118] Graph capturing finishe
 PARTS = (
     "DEBUG 03-23 [gpu_worker.py:391] Free memory on device (78.66/79.19 GiB) on startup. Desired GPU memory "
     "utilization is (0.95, 75.23 GiB). Actual usage is 27.52 GiB for weight, 2.23 GiB for peak activation, "
-    "0.25 GiB for non-torch memory, and 0.7 GiB for CUDAGraph memory. Replace gpu_memory_utilization config with ..."
+    "0.25 GiB for non-torch memory, and 0.7 GiB for CUDAGraph memory. Replace ..."
 )
 CONSUMED = (
     "INFO 08-17 [gpu_worker.py:804] Free memory on device (79.99/80.0 GiB) on startup. Desired GPU memory "
@@ -32,7 +32,8 @@ CONSUMED = (
 )
 PROFILE = (
     "DEBUG [gpu_worker.py:278] Memory profiling takes 7.26 seconds. Total non KV cache memory: 2.78GiB; "
-    "torch peak memory increase: 0.45GiB; non-torch forward increase memory: 0.02GiB; weights memory: 2.32GiB."
+    "torch peak memory increase: 0.45GiB; non-torch forward increase memory: 0.02GiB; "
+    "weights memory: 2.32GiB."
 )
 
 
