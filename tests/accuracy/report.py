@@ -130,7 +130,7 @@ def _one_row(rows: Sequence[LeftOut]) -> Iterator[str]:
 
 def _answered(profiles: ProfileSet) -> Iterator[str]:
     found = list(predict(published(), ShippedNames(), builtin_engines(), profiles))
-    stated = [p for p in found if _is_stated(p)]
+    stated = [p for p in found if is_stated(p)]
     answered = [p for p in stated if p.predicted is not None]
     yield (
         f"{len(answered):,} of {len(stated):,} rows that state model, device, formats and load are answered "
@@ -146,7 +146,7 @@ def _answered(profiles: ProfileSet) -> Iterator[str]:
         yield f"- {number}: {reason}"
 
 
-def _is_stated(prediction: Prediction) -> bool:
+def is_stated(prediction: Prediction) -> bool:
     """Whether a row says what was run: the model, the device, the formats and the load."""
     row = prediction.measurement
     load = row.batch or row.concurrency or row.request_rate or row.phase in (Phase.OFFLINE_MAX, Phase.PREFILL)

@@ -30,6 +30,7 @@ from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.results import Analysis, OperatorAnalysis, StageAnalysis
 from ridgeline_server.store.builtin import hardware_entry, profile_entry
+from ridgeline_server.store.engines import builtin_engines
 
 CONFIGS: Mapping[str, Mapping[str, Any]] = {
     document["id"]: document["config"] for _, document in ridgeline_catalog.model_documents()
@@ -58,6 +59,7 @@ W8A8: Stated = {"weight_dtype": Dtype.INT8, "activation_dtype": Dtype.INT8}
 KV4: Stated = {"kv_dtype": Dtype.INT4}
 KV8: Stated = {"kv_dtype": Dtype.INT8}
 UNFUSED: Stated = {"attention": AttentionKernel.UNFUSED}
+SGLANG: Stated = {"engine": builtin_engines().find("sglang", "0.5.6")}
 
 
 @cache

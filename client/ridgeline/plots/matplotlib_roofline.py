@@ -28,7 +28,7 @@ MARKERS = {"prefill": "o", "decode": "D"}
 SMALLEST_AREA = {"prefill": 48.0, "decode": 18.0}
 LARGEST_AREA = 320.0
 """Marker areas, square points, of a time share of 0 and of 1. On one spot a circle shows around a diamond."""
-LABEL_POINTS = 8.5
+LABEL_POINTS = 8.2
 LABEL_COLUMNS = 48
 SUBTITLE_COLUMNS = 150
 LABEL_GAP = 6.0

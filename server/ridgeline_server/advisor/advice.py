@@ -20,7 +20,7 @@ from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.analysis import describe
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.results import Analysis
-from ridgeline_server.roofline.scenario import Scenario, Variant
+from ridgeline_server.roofline.scenario import CHANGES, Scenario
 from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
 from ridgeline_server.roofline.wording import gib
 
@@ -64,7 +64,7 @@ def recommend(
         facts.candidate(),
         *(facts.candidate(p.workload, p.deployment) for p in to_simulate.values()),
     ]
-    today, *after = simulate(model, candidates, tuple(Variant)).simulations
+    today, *after = simulate(model, candidates, CHANGES).simulations
     simulated = dict(zip(to_simulate, after, strict=True))
     recommendations = [
         _refused(technique, proposal)

@@ -11,8 +11,8 @@ MEMORY_METRIC = "total_memory_bytes"
 
 
 def compare(before: Simulation, after: Simulation, basis: CostBasis) -> tuple[Effect, ...]:
-    """How every metric changes. Both sides share the errors of the calibrated constants: the interval spans
-    the speedups over the variants of the constants, each taken on both sides at once.
+    """How every metric changes. Both sides, simulated with CHANGES, share the errors of the calibrated
+    constants: the interval spans the speedups over the variants, each taken on both sides at once.
     """
     effects = []
     ideal_before = metric_values(before, ideal=True)

@@ -10,7 +10,7 @@ from ridgeline_server.advisor.results import Effect, Goal, Plan, PlanStep
 from ridgeline_server.advisor.technique import GAIN, Facts, Proposal, Technique, facts_of
 from ridgeline_server.advisor.verdict import OBJECTIVE
 from ridgeline_server.roofline.metrics import meets_slo
-from ridgeline_server.roofline.scenario import Variant
+from ridgeline_server.roofline.scenario import CHANGES
 from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
 
 PLANS = 3
@@ -47,7 +47,7 @@ def search_plans(
     usable = [technique for technique in techniques if allow_load_change or not technique.changes_load]
     usable.sort(key=lambda technique: technique.changes_load)
     combinations_ = list(_combinations(facts, usable))
-    simulated = simulate(facts.model, [c.candidate for c in combinations_], tuple(Variant)).simulations
+    simulated = simulate(facts.model, [c.candidate for c in combinations_], CHANGES).simulations
     found = dict(zip((frozenset(c.ids) for c in combinations_), simulated, strict=True))
     today = found[frozenset()]
     basis, ideal = facts.basis, facts.scenario.profiles is None

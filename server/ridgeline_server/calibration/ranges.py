@@ -38,8 +38,8 @@ Array = NDArray[np.float64]
 COVERED = (0.1, 0.9)
 """Quantiles of measured over predicted that make a range of 80%."""
 WIDEST = 2.95
-"""High over low of the widest range. Where the quantiles lie further apart, it is so wide around their
-middle, and holds less than 80%: docs/accuracy.md tells how much. What is wider would say nothing.
+"""High over low of the widest range. Where the quantiles lie further apart, both ends are drawn towards 1,
+and the range holds less than 80%: docs/accuracy.md tells how much. What is wider would say nothing.
 """
 FEWEST_ROWS = 20
 """Left-out rows from which a range of their own is made."""
@@ -147,14 +147,15 @@ def _of_class(
             engine=era.engine,
             since_version=era.since_version,
             since_date=era.since_date,
-            further={FurtherConstant.TIME_FACTOR: Estimate(1.0, min(low, 1.0), max(high, 1.0))},
+            further={FurtherConstant.TIME_FACTOR: Estimate(1.0, low, high)},
         )
 
 
 def _capped(low: float, high: float) -> tuple[float, float]:
-    """The ends of a range from those of its logarithm."""
-    middle, reach = (low + high) / 2, min(high - low, float(np.log(WIDEST))) / 2
-    return float(np.exp(middle - reach)), float(np.exp(middle + reach))
+    """The ends of a range that holds 1, from quantiles of its logarithm."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    share = min(1.0, float(np.log(WIDEST)) / max(high - low, 1e-9))
+    return float(np.exp(share * low)), float(np.exp(share * high))
 
 
 def covered_by_others(rows: Sequence[LeftOut]) -> tuple[float, float]:

@@ -47,4 +47,10 @@ class UnsupportedDtypeError(ValueError):
 
 
 class MissingProfileError(LookupError):
-    """The catalog has no efficiency profile for what a question needs."""
+    """The catalog has no efficiency profile of a class that a question needs."""
+
+    def __init__(self, operator_class: str) -> None:
+        super().__init__(
+            f"the catalog has no efficiency profile for {operator_class}, so nothing can be predicted; seed "
+            "it again, or ask for the ideal roofline"
+        )

@@ -103,7 +103,7 @@ def _notices(model: Model, candidate: Candidate, metrics: Metrics, memory: Memor
     scenario, workload = candidate.scenario, candidate.workload
     hardware, deployment = scenario.hardware, scenario.deployment
     if not memory.fits:
-        yield Notice(NoticeCode.DOES_NOT_FIT, _does_not_fit(model, candidate, memory))
+        yield Notice(NoticeCode.DOES_NOT_FIT, _does_not_fit(model, candidate, metrics, memory))
     context = model.max_context_len
     if context is not None and workload.total_len > context:
         yield Notice(
@@ -149,7 +149,7 @@ MOST_DEVICES = 64
 """Devices of a replica up to which a tensor-parallel way out is looked for: eight boards of eight."""
 
 
-def _does_not_fit(model: Model, candidate: Candidate, memory: Memory) -> str:
+def _does_not_fit(model: Model, candidate: Candidate, metrics: Metrics, memory: Memory) -> str:
     workload, hardware = candidate.workload, candidate.scenario.hardware
     load = "batch" if workload.load is Load.STATIC_BATCH else "concurrency"
     degree = _fitting_tp(model, candidate)
@@ -174,7 +174,17 @@ def _does_not_fit(model: Model, candidate: Candidate, memory: Memory) -> str:
         where = f"each of {candidate.scenario.deployment.parallel.devices} x {hardware.name}"
     return (
         f"{load} {workload.batch:,} does not fit on {where} by {missing:,.1f} GiB: {parts} GiB need "
-        f"{memory.total_bytes / GIB:,.1f} of {memory.usable_bytes / GIB:,.1f} GiB. {way_out}"
+        f"{memory.total_bytes / GIB:,.1f} of {memory.usable_bytes / GIB:,.1f} GiB. {_queue(metrics)}{way_out}"
+    )
+
+
+def _queue(metrics: Metrics) -> str:
+    if not metrics.requests_waiting:
+        return ""
+    running = metrics.requests_in_flight - metrics.requests_waiting
+    return (
+        f"At any time {running:,.3g} requests run and {metrics.requests_waiting:,.3g} wait for memory, "
+        "which is in their TTFT. "
     )
 
 

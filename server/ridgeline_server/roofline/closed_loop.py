@@ -7,7 +7,7 @@ anyway: its prefill alone, less what a step costs that computes next to nothing,
 already. So
 
     TPOT = t_d + i (n - 1) t_p / L
-    TTFT = t_1 + s_1 TPOT + c g t_d + t_p + (together - 1 + met) t_p
+    TTFT = t_1 + s_1 g TPOT + c g t_d + t_p + (together - 1 + met) t_p
 
 since a request waits for the steps of its own prompt, for its prefill, for the prompts that share a step with
 it (n over the steps of a request, where it has fewer steps than there are requests), and for those that it
@@ -129,7 +129,7 @@ def beside_others(
     tpot_s = decode_s + constants.interference * (sequences - 1) * added_prefill_s / output_len
     return Beside(
         ttft_s=constants.first_token_s
-        + constants.first_token_steps * tpot_s
+        + constants.first_token_steps * given * tpot_s
         + prompt_steps * given * decode_s
         + own_s
         + waited_s,

@@ -168,10 +168,7 @@ def _find(
 ) -> UsedProfile:
     found = profiles.find(setting, operator_class, dtype, stored)
     if found is None:
-        raise MissingProfileError(
-            f"the catalog has no efficiency profile for {operator_class} operators, so nothing can be "
-            "predicted; seed it again, or ask for the ideal roofline"
-        )
+        raise MissingProfileError(operator_class)
     return UsedProfile(found.profile, operator_class, dtype, found.level)
 
 
@@ -196,11 +193,13 @@ def time_factor(scenario: Scenario, model: Model, operator_class: OperatorClass)
 
 
 def request_profile(scenario: Scenario) -> UsedProfile | None:
-    """The profile of what an engine adds to the steps of a request; None where the catalog has none."""
+    """The profile of what an engine adds to the steps of a request; None on the ideal roofline. Raises
+    MissingProfileError.
+    """
     if scenario.profiles is None:
         return None
     wide = scenario.deployment.compute_dtype
-    return _maybe(scenario.profiles, setting_of(scenario), OperatorClass.REQUEST, wide, wide)
+    return _find(scenario.profiles, setting_of(scenario), OperatorClass.REQUEST, wide, wide)
 
 
 def _maybe(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.roofline.closed_loop import IDEAL_REQUEST
-from ridgeline_server.roofline.requests import Request, request_of
+from ridgeline_server.roofline.requests import NO_FACTORS, Request, request_of
 from ridgeline_server.roofline.results import Metric, Metrics
 from ridgeline_server.roofline.serving import Simulation
 
@@ -79,19 +79,23 @@ def _requests(simulation: Simulation, *, ideal: bool) -> list[Request]:
         )
     )
     constants = IDEAL_REQUEST if ideal else simulation.request
-    factors = (1.0,) if ideal else times.first_token_factors
+    factors = (NO_FACTORS,) if ideal else times.factors
+    waiting = simulation.waiting[:1] if ideal else simulation.waiting
+    least = None if ideal else _requests(simulation, ideal=True)[0]
     deployment = candidate.scenario.deployment
     return [
         request_of(
             candidate.workload,
             deployment,
-            simulation.in_flight,
+            simulation.running,
             times.prompt_steps,
             *request,
             constants,
             factor,
+            behind,
+            least,
         )
-        for request, factor in zip(figures, factors, strict=True)
+        for request, factor, behind in zip(figures, factors, waiting, strict=True)
     ]
 
 
@@ -111,7 +115,7 @@ def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
         found = {name: Metric(value) for name, (value,) in ideal.items()}
     else:
         found = {
-            name: Metric(ideal[name][0], values[0], min(values), max(values))
+            name: _metric(ideal[name][0], values, more_is_better=name in RATE_METRICS)
             for name, values in metric_values(simulation, ideal=False).items()
         }
     return Metrics(
@@ -127,7 +131,14 @@ def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
         joules_per_output_token=_energy(simulation, found),
         prefill_time_share=_requests(simulation, ideal=basis is CostBasis.IDEAL)[0].prefill_share,
         requests_in_flight=simulation.in_flight,
+        requests_waiting=simulation.in_flight - simulation.running,
     )
+
+
+def _metric(ideal: float, values: tuple[float, ...], *, more_is_better: bool) -> Metric:
+    worst = min if more_is_better else max
+    found = [worst(value, ideal) for value in values]
+    return Metric(ideal, found[0], min(found), max(found))
 
 
 def _energy(simulation: Simulation, found: Mapping[str, Metric]) -> Metric | None:

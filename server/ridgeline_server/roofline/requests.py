@@ -9,7 +9,20 @@ import numpy as np
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.closed_loop import RequestConstants, beside_others
-from ridgeline_server.roofline.steps import attended
+from ridgeline_server.roofline.steps import attended, tokens_of_steps
+
+
+class TimeFactors(NamedTuple):
+    """What whole times are multiplied by, without units: the prefill of a batch, the time of an output token,
+    and the first token of a request beside others.
+    """
+
+    prefill: float = 1.0
+    decode: float = 1.0
+    first_token: float = 1.0
+
+
+NO_FACTORS = TimeFactors()
 
 
 class Request(NamedTuple):
@@ -24,32 +37,41 @@ class Request(NamedTuple):
 def request_of(
     workload: Workload,
     deployment: Deployment,
-    in_flight: float,
+    running: float,
     prompt_steps: float,
     prefill_s: float,
     added_prefill_s: float,
     decode_s: float,
     constants: RequestConstants,
-    first_token_factor: float,
+    factors: TimeFactors = NO_FACTORS,
+    waiting: float = 0.0,
+    ideal: Request | None = None,
 ) -> Request:
-    """A request under its load. Of a static batch all prompts are prefilled together, which is the TTFT; each
-    further token adds a mean decode step. A closed loop of one request on a device is a batch of one, asked
-    through the engine's front.
+    """A request under its load of `running` ones; for each of these `waiting` others wait for their turn.
+
+    Of a static batch all prompts are prefilled together, which is the TTFT; each further token adds a mean
+    decode step. A closed loop of one request on a device is a batch of one, asked through the engine's front.
+    No factor makes a time shorter than that of the `ideal` request.
     """
-    further = workload.output_len - 1
-    if workload.load is not Load.STATIC_BATCH:
-        sequences = float(attended(deployment, np.array(in_flight), closed_loop=True).sequences)
+    sequences = 1.0
+    if workload.load is Load.STATIC_BATCH:
+        ttft_s, tpot_s = prefill_s, decode_s
+    else:
+        sequences = float(attended(deployment, np.array(running), closed_loop=True).sequences)
+        (given,) = tokens_of_steps([deployment], np.array([[float(workload.output_len)]])).ravel().tolist()
+        waited = constants.first_token_s + constants.first_token_steps * given * decode_s
+        ttft_s, tpot_s = prefill_s + waited, decode_s
         if sequences > 1:
-            beside = beside_others(
+            ttft_s, tpot_s = beside_others(
                 deployment, workload, sequences, prompt_steps, added_prefill_s, decode_s, constants
             )
-            ttft_s = beside.ttft_s * first_token_factor
-            latency = ttft_s + further * beside.tpot_s
-            share = sequences * added_prefill_s / latency
-            return Request(ttft_s, beside.tpot_s if further else 0.0, latency, share)
-        waited = constants.first_token_s + constants.first_token_steps * decode_s
-        ttft_s = (prefill_s + waited) * first_token_factor
-    else:
-        ttft_s = prefill_s
-    latency = ttft_s + further * decode_s
-    return Request(ttft_s, decode_s if further else 0.0, latency, prefill_s / latency)
+    further = workload.output_len - 1
+    occupied_s = prefill_s if sequences <= 1 else sequences * added_prefill_s
+    ttft_s *= factors.prefill if workload.load is Load.STATIC_BATCH else factors.first_token
+    tpot_s *= factors.decode
+    share = occupied_s * factors.prefill / (ttft_s + further * tpot_s)
+    # Each of those that run is followed by those that wait, one after the other.
+    ttft_s += waiting * (ttft_s + further * tpot_s)
+    if ideal is not None:
+        ttft_s, tpot_s = max(ttft_s, ideal.ttft_s), max(tpot_s, ideal.tpot_s)
+    return Request(ttft_s, tpot_s if further else 0.0, ttft_s + further * tpot_s, min(share, 1.0))

@@ -173,8 +173,8 @@ class Metrics:
     `output_tokens_per_s` counts generated tokens, `total_tokens_per_s` the prompts' too. Costs are None
     without a price: `cost_usd_per_million_output_tokens` puts all of it on the output, the other two divide
     it by the time that prefill and decode take. `prefill_time_share` is the share of the devices' time that
-    prompts take, `requests_in_flight` how many there are at any time. `joules_per_output_token` is None
-    without a board power.
+    prompts take, `requests_in_flight` how many there are at any time, of which `requests_waiting` wait for
+    memory. `joules_per_output_token` is None without a board power.
     """
 
     ttft_ms: Metric
@@ -189,6 +189,7 @@ class Metrics:
     joules_per_output_token: Metric | None
     prefill_time_share: float
     requests_in_flight: float
+    requests_waiting: float
 
 
 @dataclass(frozen=True, slots=True)

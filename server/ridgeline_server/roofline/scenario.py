@@ -28,6 +28,10 @@ class Variant(IntEnum):
 
 LEVELS = (Variant.BEST, Variant.ALL_FAST, Variant.ALL_SLOW)
 """Variants that bound a level, such as a time."""
+CHANGES = tuple(variant for variant in Variant if variant not in LEVELS[1:])
+"""Variants that bound a change: what is not known of kernels. Both sides share what is not known of whole
+times.
+"""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.efficiency import Estimate, FurtherConstant, OperatorClass
+from ridgeline_server.domain.errors import MissingProfileError
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.closed_loop import IDEAL_REQUEST, RequestConstants, added_prefill
@@ -27,7 +28,7 @@ from ridgeline_server.roofline.open_loop import others_in_flight
 from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.operators.variables import Steps
-from ridgeline_server.roofline.requests import request_of
+from ridgeline_server.roofline.requests import TimeFactors, request_of
 from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
 from ridgeline_server.roofline.steps import Attended, Loads, attended, decode, prefill, tokens_of_steps
 
@@ -61,13 +62,15 @@ class Times:
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """N loads under S scenarios whose operators are the same: costs of one prefill step, and of decode steps:
-    the N mean ones, then as many that were asked to be shown.
+    the N mean ones, then as many that were asked to be shown. `factors` has those of each scenario at each
+    variant, which `times` leave out. Costs are those of the variants that differ in more than these.
     """
 
     prefill: Cost
     decode: Cost
     prefill_count: Array
     times: Times
+    factors: Sequence[Sequence[TimeFactors]]
 
 
 def evaluate(
@@ -92,60 +95,67 @@ def evaluate(
     )
     input_len = _rows(loads.input_len, shape)
     tables = {stage: operator_table(model, scenarios[0].placement(stage)) for stage in Stage}
+    # Ranges of whole times cost nothing: factors alone tell these variants from the best one.
+    costed = tuple(variant for variant in variants if variant not in FACTOR_ENDS)
+    at = [costed.index(variant) if variant in costed else 0 for variant in variants]
     # In a closed loop prompts come one by one.
     prompts = prefill(deployments, np.ones(shape) if closed_loop else sequences, input_len, groups)
-    cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, prompts.steps, variants)
+    cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, prompts.steps, costed)
     span = _rows(np.maximum(loads.output_len - 2, 0.0), shape)
     steps = decode(deployments, sequences, input_len + 1, span, groups)
     if shown_keys is not None:
         keys = _rows(shown_keys, shape)
         steps = _joined(steps, decode(deployments, sequences, keys, np.zeros(shape), groups))
-    decode_cost = cost_steps(tables[Stage.DECODE], scenarios, Stage.DECODE, steps, variants)
+    decode_cost = cost_steps(tables[Stage.DECODE], scenarios, Stage.DECODE, steps, costed)
     width = shape[1]
     step_s, ideal_step_s = decode_cost.expected_step_s[..., :width], decode_cost.ideal_step_s[:, :width]
     if any(d.speculation is not None for d in deployments):
         drafted_s, ideal_drafted_s = _drafting(
-            model, scenarios, Attended(sequences, groups), input_len, span, variants
+            model, scenarios, Attended(sequences, groups), input_len, span, costed
         )
         step_s, ideal_step_s = step_s + drafted_s, ideal_step_s + ideal_drafted_s
     added: tuple[Array | None, Array | None, Array | None] = (None, None, None)
     if closed_loop:
         running = Loads(sequences, input_len, _rows(loads.output_len, shape))
         added = added_prefill(
-            tables[Stage.PREFILL], scenarios, running, groups, variants, (step_s, ideal_step_s)
+            tables[Stage.PREFILL], scenarios, running, groups, costed, (step_s, ideal_step_s)
         )
     given = tokens_of_steps(deployments, loads.output_len)
-    prefills, decodes = (
-        _factors(model, scenarios, variants, c)
-        for c in (OperatorClass.PREFILL_TIME, OperatorClass.DECODE_TIME)
-    )
-    prefill_s = np.maximum(cost.expected_step_s * prefills, cost.ideal_step_s[:, None])
-    decode_s = np.maximum(step_s * decodes, ideal_step_s[:, None])
     times = Times(
-        prefill_s=prefill_s * prompts.count[:, None],
-        added_prefill_s=None if added[0] is None else added[0] * prefills,
-        decode_s=decode_s / given[:, None],
+        prefill_s=(cost.expected_step_s * prompts.count[:, None])[:, at],
+        added_prefill_s=None if added[0] is None else added[0][:, at],
+        decode_s=(step_s / given[:, None])[:, at],
         ideal_prefill_s=cost.ideal_step_s * prompts.count,
         ideal_added_prefill_s=added[1],
         ideal_decode_s=ideal_step_s / given,
         prompt_steps=added[2],
     )
-    return Evaluation(cost, decode_cost, prompts.count, times)
+    factors = [_time_factors(model, scenario, variants, closed_loop=closed_loop) for scenario in scenarios]
+    return Evaluation(cost, decode_cost, prompts.count, times, factors)
 
 
-def _factors(
-    model: Model, scenarios: Sequence[Scenario], variants: Sequence[Variant], operator_class: OperatorClass
-) -> Array:
-    """What times of a class are multiplied by, shape (S, V, 1), or 1 without profiles."""
-    if scenarios[0].profiles is None:
-        return np.ones((1, 1, 1))
-    found = [_factor(model, scenario, operator_class) for scenario in scenarios]
-    return np.array([[end_of(each, FACTOR_ENDS, v) for v in variants] for each in found])[..., None]
+def _time_factors(
+    model: Model, scenario: Scenario, variants: Sequence[Variant], *, closed_loop: bool
+) -> list[TimeFactors]:
+    """What whole times are multiplied by at each variant."""
+    if scenario.profiles is None:
+        return [TimeFactors()]
+    first_token = OperatorClass.FIRST_TOKEN_TIME if closed_loop else OperatorClass.PREFILL_TIME
+    classes = (OperatorClass.PREFILL_TIME, OperatorClass.DECODE_TIME, first_token)
+    found = [_factor(model, scenario, operator_class, variants) for operator_class in classes]
+    return [TimeFactors(*(end_of(each, FACTOR_ENDS, variant) for each in found)) for variant in variants]
 
 
-def _factor(model: Model, scenario: Scenario, operator_class: OperatorClass) -> Estimate:
+def _factor(
+    model: Model, scenario: Scenario, operator_class: OperatorClass, variants: Sequence[Variant]
+) -> Estimate:
+    """Raises MissingProfileError where a range is asked for and the catalog has none."""
     used = time_factor(scenario, model, operator_class)
-    return ONE if used is None else used.profile.constant(FurtherConstant.TIME_FACTOR)
+    if used is not None:
+        return used.profile.constant(FurtherConstant.TIME_FACTOR)
+    if not FACTOR_ENDS.keys().isdisjoint(variants):
+        raise MissingProfileError(operator_class)
+    return ONE
 
 
 ONE = Estimate(1.0, 1.0, 1.0)
@@ -203,13 +213,14 @@ class RequestTimes(NamedTuple):
     ideal_added_prefill_s: float
     ideal_decode_s: float
     prompt_steps: float = 1.0
-    first_token_factors: tuple[float, ...] = (1.0,)
+    factors: Sequence[TimeFactors] = (TimeFactors(),)
 
 
 @dataclass(frozen=True)
 class Simulation:
     """One simulated candidate: its request times at each of `variants`, its memory, the requests that are in
-    flight at any time, and what its engine adds to the steps of a request.
+    flight at any time and those of them that run, and what its engine adds to the steps of a request.
+    `waiting` has, for each variant, the requests that wait for each that runs.
     """
 
     candidate: Candidate
@@ -217,6 +228,8 @@ class Simulation:
     times: RequestTimes
     memory: Memory
     in_flight: float
+    running: float
+    waiting: Sequence[float]
     request: RequestConstants = IDEAL_REQUEST
 
 
@@ -257,35 +270,62 @@ def simulate(
             _in_flight(model, scenario, workload)
             for scenario, workload in zip(scenarios, workloads, strict=True)
         ]
-        figures = np.array(
-            [
-                (n, w.input_len, w.output_len, w.shown_decode_keys)
-                for n, w in zip(in_flight, workloads, strict=True)
-            ],
-            dtype=np.float64,
-        ).T[..., None]
         held = [
             replace(w, batch=ceil(n)) if w.load is Load.OPEN_LOOP else w
             for n, w in zip(in_flight, workloads, strict=True)
         ]
+        live = _live(model, scenarios, held)
+        memories = [estimate_memory(model, *each) for each in zip(scenarios, held, live, strict=True)]
+        running = [
+            _running(n, w, memory.max_concurrency.value)
+            for n, w, memory in zip(in_flight, workloads, memories, strict=True)
+        ]
+        figures = np.array(
+            [
+                (n, w.input_len, w.output_len, w.shown_decode_keys)
+                for n, w in zip(running, workloads, strict=True)
+            ],
+            dtype=np.float64,
+        ).T[..., None]
         found = evaluate(
             model, scenarios, Loads(*figures[:3]), variants, shown_keys=figures[3], closed_loop=closed
         )
-        live = _live(model, scenarios, held)
         for place, i in enumerate(members):
             where[i] = (len(evaluations), place)
             simulations[i] = Simulation(
                 candidates[i],
                 variants,
-                _request_times(found.times, place, _first_token_factors(model, scenarios[place], variants)),
-                estimate_memory(model, scenarios[place], held[place], live[place]),
+                _request_times(found, place),
+                memories[place],
                 in_flight[place],
+                running[place],
+                _waiting(in_flight[place], workloads[place], memories[place].max_concurrency, variants),
                 _request_constants(scenarios[place]),
             )
         evaluations.append(found)
     return SimulatedGrid(
         tuple(evaluations), tuple(where), tuple(simulations[i] for i in range(len(candidates)))
     )
+
+
+def _running(in_flight: float, workload: Workload, fit: float) -> float:
+    """Requests of a closed loop that run at any time: as many as fit. Where not even one fits, or all were to
+    start together, the answer is that of a device with the memory that it lacks.
+    """
+    return min(in_flight, fit) if workload.load is Load.CLOSED_LOOP and fit >= 1 else in_flight
+
+
+def _waiting(
+    in_flight: float, workload: Workload, fit: Estimate, variants: Sequence[Variant]
+) -> tuple[float, ...]:
+    """Requests that wait for each that runs, at each variant: the more fit, the fewer."""
+    if fit.value < 1:
+        return (0.0,) * len(variants)
+    running = [_running(in_flight, workload, max(1.0, end_of(fit, _FIT_ENDS, v))) for v in variants]
+    return tuple(in_flight / n - 1 for n in running)
+
+
+_FIT_ENDS = {Variant.ALL_FAST: "high", Variant.ALL_SLOW: "low"}
 
 
 def _in_flight(model: Model, scenario: Scenario, workload: Workload) -> float:
@@ -312,20 +352,10 @@ def _in_flight(model: Model, scenario: Scenario, workload: Workload) -> float:
             strict=True,
         )
         return np.array(
-            [
-                request_of(arriving, scenario.deployment, *column, constants, 1.0).latency_s
-                for column in columns
-            ]
+            [request_of(arriving, scenario.deployment, *column, constants).latency_s for column in columns]
         )
 
     return others_in_flight(latency_s, workload.request_rate) + groups
-
-
-def _first_token_factors(model: Model, scenario: Scenario, variants: Sequence[Variant]) -> tuple[float, ...]:
-    if scenario.profiles is None:
-        return (1.0,)
-    factor = _factor(model, scenario, OperatorClass.FIRST_TOKEN_TIME)
-    return tuple(end_of(factor, FACTOR_ENDS, variant) for variant in variants)
 
 
 def _request_constants(scenario: Scenario) -> RequestConstants:
@@ -344,7 +374,8 @@ def _request_constants(scenario: Scenario) -> RequestConstants:
     return RequestConstants(profile.launch_time_us.value * 1e-6, steps, lockstep, interference)
 
 
-def _request_times(times: Times, place: int, first_token_factors: tuple[float, ...]) -> RequestTimes:
+def _request_times(found: Evaluation, place: int) -> RequestTimes:
+    times = found.times
     added, ideal_added = times.added_prefill_s, times.ideal_added_prefill_s
     return RequestTimes(
         prefill_s=tuple(times.prefill_s[place, :, 0].tolist()),
@@ -354,7 +385,7 @@ def _request_times(times: Times, place: int, first_token_factors: tuple[float, .
         ideal_added_prefill_s=0.0 if ideal_added is None else float(ideal_added[place, 0]),
         ideal_decode_s=float(times.ideal_decode_s[place, 0]),
         prompt_steps=1.0 if times.prompt_steps is None else float(times.prompt_steps[place, 0]),
-        first_token_factors=first_token_factors,
+        factors=found.factors[place],
     )
 
 

@@ -24,7 +24,7 @@ from ridgeline_server.roofline.results import (
     StageAnalysis,
 )
 from ridgeline_server.roofline.ridge import ridge_batch
-from ridgeline_server.roofline.serving import SimulatedGrid
+from ridgeline_server.roofline.serving import Evaluation, SimulatedGrid
 
 
 def describe_stages(
@@ -36,16 +36,17 @@ def describe_stages(
     """
     evaluation, place = simulated.evaluation(index)
     return (
-        _stage(simulated, index, Stage.PREFILL, evaluation.prefill, place, 0),
-        _stage(simulated, index, Stage.DECODE, evaluation.decode, place, 0 if mean_step else 1),
+        _stage(simulated, index, Stage.PREFILL, evaluation, place, 0),
+        _stage(simulated, index, Stage.DECODE, evaluation, place, 0 if mean_step else 1),
     )
 
 
 def _stage(
-    simulated: SimulatedGrid, index: int, stage: Stage, cost: Cost, place: int, column: int
+    simulated: SimulatedGrid, index: int, stage: Stage, evaluation: Evaluation, place: int, column: int
 ) -> StageAnalysis:
     """One step, a column of the costs of one scenario, with the figures of each operator."""
     deployment = simulated.simulations[index].candidate.scenario.deployment
+    cost = evaluation.prefill if stage is Stage.PREFILL else evaluation.decode
     table, folded = cost.table, cost.folded
     cell = (place, slice(None), column)
     runs, predicted = folded.runs[place], cost.expected_s is not None
@@ -102,14 +103,19 @@ def _stage(
     )
     shares = _bound_shares(bound, spent, overhead, total)
     steps = _at(cost, place, column)
-    times = cost.expected_step_s[place, :, column]
+    ideal_s, expected_s = (
+        float(cost.ideal_step_s[place, column]),
+        float(cost.expected_step_s[place, 0, column]),
+    )
+    factors = [getattr(each, stage) for each in evaluation.factors[place]]
+    times_ms = [max(expected_s * factor, ideal_s) * 1e3 for factor in factors]
     return StageAnalysis(
         stage=stage,
         bound=shares[0].bound,
-        ideal_time_ms=float(cost.ideal_step_s[place, column]) * 1e3,
-        expected_time_ms=float(times[0]) * 1e3 if predicted else None,
-        low_time_ms=float(times.min()) * 1e3 if predicted else None,
-        high_time_ms=float(times.max()) * 1e3 if predicted else None,
+        ideal_time_ms=ideal_s * 1e3,
+        expected_time_ms=times_ms[0] if predicted else None,
+        low_time_ms=min(times_ms) if predicted else None,
+        high_time_ms=max(times_ms) if predicted else None,
         step_overhead_ms=overhead * 1e3 if predicted else None,
         flops=stage_flops,
         bytes=stage_bytes,

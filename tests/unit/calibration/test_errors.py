@@ -8,11 +8,12 @@ from ridgeline_server.calibration.errors import ALL, NOT_STATED, summarise
 from ridgeline_server.calibration.predictions import Prediction
 from tests.unit.calibration.rows import row
 
+UNKNOWN = {"engine": "", "engine_version": "", "value": 20.0}
 ROWS = (
     Prediction(row(value=10.0), predicted=11.0, low=9.0, high=13.5, ideal=5.0),
     Prediction(row(value=10.0), predicted=8.0, low=7.0, high=9.1, ideal=4.0),
-    Prediction(row(value=20.0, engine="", engine_version=""), predicted=20.0, low=16.0, high=32.0, ideal=14.0),
-    Prediction(row(value=20.0, engine="", engine_version=""), unanswered_reason="nobody knows"),
+    Prediction(row(**UNKNOWN), predicted=20.0, low=16.0, high=32.0, ideal=14.0),
+    Prediction(row(**UNKNOWN), unanswered_reason="nobody knows"),
 )
 
 

@@ -74,7 +74,7 @@ def test_an_answer_has_an_interval_an_ideal_and_its_level() -> None:
     assert found.ideal is not None
     assert found.low < found.predicted < found.high
     assert found.ideal < found.predicted
-    assert found.level in ProfileLevel
+    assert found.level is ProfileLevel.ENGINE
     assert found.ratio == found.predicted / 10.0
     assert found.holds == (found.low <= 10.0 <= found.high)
 

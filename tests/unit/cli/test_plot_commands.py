@@ -146,7 +146,7 @@ def test_a_curve_over_concurrency_asks_for_requests_in_flight(run: Run, fake: Fa
 def test_a_load_that_varies_cannot_be_stated(run: Run, fake: FakeClient, over: str, stated: str) -> None:
     result = run(*CURVE, over, stated, "4")
     assert result.exit_code == 2
-    assert "leave out --batch and --concurrency" in result.stderr
+    assert "leave out --batch, --concurrency and --request-rate" in result.stderr
     assert fake.questions == []
 
 

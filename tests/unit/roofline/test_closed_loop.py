@@ -29,10 +29,15 @@ def loop(requests: int, input_len: int, output_len: int, **stated: Any) -> Quest
 
 
 @given(served())
-def test_a_closed_loop_of_one_request_is_a_batch_of_one(question: Question) -> None:
-    """Nobody decodes while it is prefilled."""
-    alone = question.at(batch=1)
-    assert metrics(alone) == metrics(alone, STATIC)
+def test_a_closed_loop_of_one_request_is_a_batch_of_one_that_waits_for_its_first_token(
+    question: Question,
+) -> None:
+    """Nobody decodes while it is prefilled; ideally nothing stands between the engine and its user."""
+    ideal = replace(question.at(batch=1), basis=IDEAL)
+    assert metrics(ideal) == metrics(ideal, STATIC)
+    served, batch = (metrics(replace(ideal, basis=EXPECTED), load) for load in (CLOSED, STATIC))
+    assert served.tpot_ms == batch.tpot_ms
+    assert served.ttft_ms.value > batch.ttft_ms.value
 
 
 @given(served())
@@ -108,3 +113,46 @@ def test_the_prompts_of_others_occupy_one_stage_of_a_pipeline_at_a_time() -> Non
         return metrics(question).tpot_ms.value - metrics(question, STATIC).tpot_ms.value
 
     assert interference_ms(two) == pytest.approx(interference_ms(one) / 2, rel=0.05)
+
+
+class TestMoreThanMemoryHolds:
+    """Llama-3-8B on an L4 of 24 GB: some 45,000 tokens of KV cache, beside 16 GB of weights."""
+
+    @staticmethod
+    def on_l4(requests: int, **stated: Any) -> Question:
+        return ask(LLAMA_3_8B, "l4", Workload(requests, 2048, 256), EXPECTED, **stated)
+
+    def test_those_that_fit_run_and_the_others_wait(self) -> None:
+        found = self.on_l4(64).at(load=CLOSED).analysis()
+        fit = found.memory.max_concurrency.value
+        assert 1 < fit < 64
+        assert found.metrics.requests_in_flight == 64
+        assert found.metrics.requests_waiting == pytest.approx(64 - fit)
+
+    def test_waiting_is_in_the_first_token_and_not_in_the_others(self) -> None:
+        """By Little's law the rate of those that run is that of all: latencies are as 64 to those that fit."""
+        found = self.on_l4(64).at(load=CLOSED).analysis()
+        fit = int(found.memory.max_concurrency.value)
+        alone, beside = metrics(self.on_l4(fit)), found.metrics
+        assert beside.tpot_ms.value == pytest.approx(alone.tpot_ms.value, rel=0.1)
+        assert beside.output_tokens_per_s.value == pytest.approx(alone.output_tokens_per_s.value, rel=0.1)
+        assert beside.e2e_latency_ms.value == pytest.approx(alone.e2e_latency_ms.value * 64 / fit, rel=0.15)
+
+    def test_the_interval_of_a_wait_has_that_of_memory(self) -> None:
+        found = self.on_l4(64).at(load=CLOSED).analysis()
+        fit, ttft = found.memory.max_concurrency, found.metrics.ttft_ms
+        assert fit.low < fit.value
+        assert ttft.high is not None
+        assert ttft.high / ttft.value > (64 / fit.low - 1) / (64 / fit.value - 1)
+
+    def test_the_answer_says_so(self) -> None:
+        notices = self.on_l4(64).at(load=CLOSED).analysis().notices
+        assert any("wait for memory, which is in their TTFT" in notice.text for notice in notices)
+
+    def test_where_not_even_one_fits_nobody_waits(self) -> None:
+        found = ask(LLAMA_3_8B, "t4", Workload(4, 2048, 256, load=CLOSED), EXPECTED).analysis()
+        assert found.memory.max_concurrency.value < 1
+        assert found.metrics.requests_waiting == 0
+
+    def test_a_static_batch_does_not_wait(self) -> None:
+        assert metrics(self.on_l4(64), STATIC).requests_waiting == 0

@@ -15,6 +15,7 @@ from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import (
     EfficiencyProfile,
     Estimate,
+    FurtherConstant,
     OperatorClass,
     ProfileLevel,
     ProfileSet,
@@ -121,6 +122,8 @@ class TestProfiles:
             OperatorClass.DECODE_ATTENTION,
             OperatorClass.ELEMENTWISE,
             OperatorClass.STEP,
+            OperatorClass.PREFILL_TIME,
+            OperatorClass.DECODE_TIME,
         }
         assert {u.level for u in used} == {ProfileLevel.GENERIC}
 
@@ -129,7 +132,7 @@ class TestProfiles:
         (gemm,) = [u for u in found.profiles if u.operator_class is OperatorClass.GEMM]
         assert gemm.profile.id == "measured-here"
         assert gemm.level is ProfileLevel.HARDWARE
-        gate = next(o for o in found.decode.operators if o.name == "gate_proj")
+        gate = next(o for o in found.prefill.operators if o.name == "gate_proj")
         assert gate.expected_time_us == pytest.approx(2 * gate.ideal_time_us)
 
     def test_ids_that_callers_make_up_are_not_kept(self) -> None:
@@ -151,29 +154,26 @@ class TestProfiles:
     def test_a_profile_for_something_else_changes_nothing(self, changes: dict[str, Any]) -> None:
         assert self.with_profiles(self.of_this_device(**changes)) == self.with_profiles(PROFILES)
 
-    @pytest.mark.parametrize("fast", [True, False], ids=["low from fast", "high from slow"])
-    def test_an_interval_ends_where_all_constants_take_one_end_of_their_ranges(self, fast: bool) -> None:
-        def end(estimate: Estimate, *, upper: bool) -> Estimate:
-            found = estimate.high if upper else estimate.low
-            return Estimate(found, found, found)
-
-        extreme = ProfileSet(
-            replace(
-                profile,
-                launch_time_us=end(profile.launch_time_us, upper=not fast),
-                compute_efficiency=end(profile.compute_efficiency, upper=fast),
-                memory_efficiency=end(profile.memory_efficiency, upper=fast),
-            )
+    def test_an_interval_ends_where_the_catalogs_ranges_of_whole_times_do(self) -> None:
+        ranged = ProfileSet(
+            replace(profile, further={FurtherConstant.TIME_FACTOR: Estimate(1.0, 0.9, 1.5)})
+            if FurtherConstant.TIME_FACTOR in profile.further
+            else profile
             for profile in PROFILES.profiles
         )
-        whole, one_end = self.with_profiles(PROFILES), self.with_profiles(extreme)
-        for stage, at_end in zip(whole.stages, one_end.stages, strict=True):
-            assert (stage.low_time_ms if fast else stage.high_time_ms) == at_end.expected_time_ms
-        for name in ("ttft_ms", "tpot_ms", "e2e_latency_ms"):
-            metric, at_end = getattr(whole.metrics, name), getattr(one_end.metrics, name)
-            assert (metric.low if fast else metric.high) == at_end.expected
-        rate, at_end = whole.metrics.output_tokens_per_s, one_end.metrics.output_tokens_per_s
-        assert (rate.high if fast else rate.low) == at_end.expected
+        found = self.with_profiles(ranged).metrics
+        for metric in (found.ttft_ms, found.tpot_ms, found.e2e_latency_ms):
+            assert (metric.low, metric.high) == pytest.approx((0.9 * metric.value, 1.5 * metric.value))
+        rate = found.output_tokens_per_s
+        assert (rate.low, rate.high) == pytest.approx((rate.value / 1.5, rate.value / 0.9))
+
+    def test_without_a_range_nothing_can_be_predicted(self) -> None:
+        """An interval without a width would be a promise."""
+        unranged = ProfileSet(
+            p for p in PROFILES.profiles if p.operator_class is not OperatorClass.DECODE_TIME
+        )
+        with pytest.raises(LookupError, match="no efficiency profile for decode_time"):
+            self.with_profiles(unranged)
 
     def test_without_profiles_nothing_can_be_predicted(self) -> None:
         with pytest.raises(LookupError, match="no efficiency profile for gemm"):

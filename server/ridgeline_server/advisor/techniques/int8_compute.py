@@ -56,6 +56,13 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     )
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         both = f"{change(effect)}; {change(effect_on(outcome.effects, 'tpot_ms'))}"
+        if faster <= 1:
+            return Explanation(
+                ReasonCode.WEIGHT_BYTES_CUT,
+                f"the device does no more than {rates}, so INT8 speeds no arithmetic up, but it cuts the "
+                f"bytes of weights: {both}.",
+                "",
+            )
         if prefill.share(Bound.COMPUTE) < HALF:
             if bits(facts.deployment) <= bits(outcome.proposal.deployment):
                 return Explanation(

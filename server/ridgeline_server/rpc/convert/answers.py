@@ -276,6 +276,7 @@ def _metrics(metrics: Metrics) -> Fields:
         "joules_per_output_token": _metric(metrics.joules_per_output_token),
         "prefill_time_share": metrics.prefill_time_share,
         "requests_in_flight": metrics.requests_in_flight,
+        "requests_waiting": metrics.requests_waiting,
     }
 
 
