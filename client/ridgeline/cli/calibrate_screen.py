@@ -112,7 +112,7 @@ def _show_factors(response: CalibrateResponse, console: Console) -> None:
         moved = abs(factor.value - made.factor_before) > LEAST_OFF
         table.add_row(
             printable.line(_setting(made)),
-            TIMES[operator_class],
+            TIMES[operator_class.removeprefix("expert ")],
             units.times(made.factor_before),
             Text(units.times(factor.value), styles.HEADING if moved else ""),
             f"{units.factor(factor.low)} - {units.factor(factor.high)}",

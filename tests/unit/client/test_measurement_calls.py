@@ -138,3 +138,59 @@ def test_one_measurement_is_asked_for_by_its_id() -> None:
     transport = Answering(lambda request: service.GetMeasurementResponse(measurement=Measurement(id="m1")))
     assert Client(transport).get_measurement("m1").measurement.id == "m1"
     assert transport.sent == [service.GetMeasurementRequest(id="m1")]
+
+
+def predicted(request: service.ValidateMeasurementsRequest) -> service.ValidateMeasurementsResponse:
+    rows = request.measurements or [Measurement(id=f"stored{request.page_token}")]
+    return service.ValidateMeasurementsResponse(
+        predictions=[service.MeasurementPrediction(id=row.id) for row in rows],
+        next_page_token="2" if not request.measurements and not request.page_token else "",
+        catalog_revision=request.catalog_revision or 7,
+    )
+
+
+def test_predictions_are_asked_for_in_chunks_on_the_revision_of_the_first() -> None:
+    transport = Answering(predicted)
+    rows = (Measurement(id=f"m{number}") for number in range(1500))
+    found = list(Client(transport).iter_predictions(rows))
+    assert [prediction.id for prediction in found] == [f"m{number}" for number in range(1500)]
+    assert [(len(sent.measurements), sent.catalog_revision) for sent in transport.sent] == [
+        (1000, 0),
+        (500, 7),
+    ]
+
+
+def test_predictions_of_stored_rows_come_page_by_page() -> None:
+    transport = Answering(predicted)
+    found = Client(transport).iter_predictions(engine="vllm", metric="tpot_ms")
+    assert not transport.sent
+    assert [prediction.id for prediction in found] == ["stored", "stored2"]
+    assert [(sent.filter.engine, sent.page_size) for sent in transport.sent] == [("vllm", 1000)] * 2
+
+
+def test_a_summary_sends_columns_and_each_group_by_its_place() -> None:
+    transport = Answering(lambda _: service.SummarizeErrorsResponse())
+    predictions = [
+        service.MeasurementPrediction(measured=2, predicted=3, low=1, high=4, ideal=1, engine="b"),
+        service.MeasurementPrediction(measured=-1, engine="a", unanswered_reason="value: is -1"),
+        service.MeasurementPrediction(measured=5, predicted=6, low=5, high=7, ideal=2, engine="b"),
+    ]
+    Client(transport).summarize_errors(iter(predictions), by=["engine", "level"])
+    (request,) = transport.sent
+    # A figure that is none, of a row without an answer, must not spoil the others' summary.
+    assert list(request.measured) == [2, 1, 5]
+    assert list(request.predicted) == [3, 0, 6]
+    engine, level = request.groupings
+    assert (list(engine.groups), list(engine.group_indices)) == (["b", "a"], [0, 1, 0])
+    assert (list(level.groups), list(level.group_indices)) == ([""], [0, 0, 0])
+
+
+def test_a_calibration_sends_rows_or_a_choice() -> None:
+    transport = Answering(lambda _: service.CalibrateResponse())
+    client = Client(transport)
+    client.calibrate([Measurement(id="m1")])
+    client.calibrate(save=True, hardware_id="h100-sxm")
+    first, second = transport.sent
+    assert ([row.id for row in first.measurements], first.save) == (["m1"], False)
+    assert not first.HasField("filter")
+    assert (second.filter.hardware_id, second.save) == ("h100-sxm", True)

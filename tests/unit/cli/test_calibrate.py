@@ -1,0 +1,141 @@
+"""`ridgeline calibrate`: one figure, a table, stored rows; what is shown, what is refused in which words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.test_validate import HEADER
+
+SETTING = (
+    "--hardware", "h100-sxm", "--engine", "vllm@0.19.0", "--concurrency", "64",
+    "--input-len", "1024", "--output-len", "1024", "--weights", "fp8", "--kv", "fp8", "--tp", "2",
+)  # fmt: skip
+MODEL = "meta-llama/Llama-3.1-8B"
+
+
+def tpot_ms(run: Run) -> float:
+    told = json.loads(run("analyze", MODEL, SETTING[1], *SETTING[2:], "-o", "json").stdout)
+    expected: float = told["metrics"]["tpot_ms"]["expected"]
+    return expected
+
+
+def figure(value: float, *more: str) -> tuple[str, ...]:
+    return ("calibrate", "--model", MODEL, *SETTING, "--metric", "tpot_ms", "--measured", str(value), *more)
+
+
+def squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_one_figure_moves_the_analysis_of_its_setting(ridgeline_command: Run) -> None:
+    before = tpot_ms(ridgeline_command)
+    result = ridgeline_command(*figure(before * 1.4))
+    assert result.exit_code == 0
+    screen = squeezed(result.stdout)
+    assert f"{MODEL} on h100-sxm, vllm 0.19.0: tpot_ms" in screen
+    assert "29% under what was measured" in screen
+    for neighbour in ("other models on h100-sxm, vllm", "other engines on h100-sxm"):
+        assert neighbour in screen
+    assert "Stored 1 new measurement; 3 efficiency profiles in catalog revision 2." in screen
+    after = tpot_ms(ridgeline_command)
+    assert before * 1.2 < after < before * 1.4
+    listed = json.loads(ridgeline_command("measurements", "list", "-o", "json").stdout)["measurements"]
+    assert [(row["source"], row["engine_version"], row["concurrency"]) for row in listed] == [
+        ("ridgeline calibrate", "0.19.0", 64)
+    ]
+
+
+def test_a_dry_run_tells_and_writes_nothing(ridgeline_command: Run) -> None:
+    screen = ridgeline_command(*figure(9.0, "--dry-run")).stdout
+    assert "Dry run, nothing was written; it would be 1 new measurement and 3 efficiency" in squeezed(screen)
+    assert json.loads(ridgeline_command("measurements", "list", "-o", "json").stdout)["measurements"] == []
+
+
+def table(folder: Path, *rows: str) -> str:
+    path = folder / "measured.csv"
+    path.write_text("\n".join([HEADER, *rows, ""]))
+    return str(path)
+
+
+def rows(count: int) -> list[str]:
+    """Closed loops on an H100, then one on an A100."""
+    made = [
+        f"r{n},vllm,0.19.0,{MODEL},h100-sxm,1,bf16,closed_loop,1024,128,{n},tpot_ms,{8 + n / 50}"
+        for n in range(1, count + 1)
+    ]
+    return [*made, f"last,sglang,,{MODEL},a100-sxm-80gb,1,bf16,closed_loop,1024,128,8,tpot_ms,15"]
+
+
+def test_a_table_is_calibrated_by_in_all_or_in_part(ridgeline_command: Run, tmp_path: Path) -> None:
+    path = table(tmp_path, *rows(3))
+    told = json.loads(ridgeline_command("calibrate", path, "--dry-run", "-o", "json").stdout)
+    assert [row["before"]["id"] for row in told["rows"]] == ["r1", "r2", "r3", "last"]
+    assert (told["before"]["rows"], told["after"]["rows"], told["after"]["answered"]) == (4, 4, 3)
+    part = json.loads(ridgeline_command("calibrate", path, "--hardware", "h100-sxm", "-o", "json").stdout)
+    assert [row["before"]["id"] for row in part["rows"]] == ["r1", "r2", "r3"]
+    assert (part["stored_count"], part["catalog_revision"]) == (3, 2)
+    screen = squeezed(ridgeline_command("calibrate", path).stdout)
+    assert "Error of the 4 rows of 2 devices:" in screen
+    assert "Stored 1 new measurement" in screen
+
+
+def test_csv_has_a_line_for_each_given_row(ridgeline_command: Run, tmp_path: Path) -> None:
+    written = ridgeline_command("calibrate", table(tmp_path, *rows(1)), "--dry-run", "-o", "csv").stdout
+    lines = written.splitlines()
+    assert lines[0] == "id,metric,measured,before,now,low,high,unanswered_reason"
+    assert [line.split(",")[0] for line in lines[1:]] == ["r1", "last"]
+
+
+def test_stored_rows_are_calibrated_by_without_a_table(ridgeline_command: Run, tmp_path: Path) -> None:
+    ridgeline_command("measurements", "import", table(tmp_path, *rows(2)))
+    told = json.loads(ridgeline_command("calibrate", "--engine", "vllm", "-o", "json").stdout)
+    assert (told["rows"], told["before"]["rows"], told["stored_count"]) == ([], 2, 0)
+
+
+REFUSED = [
+    (("calibrate",), "Give a table, one figure (--model, --metric, --measured and its load), or --hardware"),
+    (
+        ("calibrate", "--model", MODEL),
+        "needs --hardware, --engine, --metric, --measured, a load (--concurrency",
+    ),
+    (figure(9.0, "--batch", "4"), "Give --batch or --concurrency: a load is one of them."),
+    (("calibrate", "x.csv", "--tp", "2"), "Give a table or one figure, not both: --tp is of one figure."),
+    (("calibrate", "none.csv"), "none.csv cannot be read"),
+    (("calibrate", "--hardware", "x100"), "matches no stored measurement"),
+    (figure(9.0, "--weights", "q7!"), '--weights: is "q7!"; give its name in lower case'),
+    (figure(9.0, "--tp", "99999999999"), "--tp: is 99999999999; give a whole number"),
+    (figure(-9.0), "--measured: is -9"),
+    (figure(9e6), "over 30 times off is of another unit or load"),
+    (figure(9.0, "--model", "no-such-model"), "model_id: no model is named 'no-such-model'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "told"), REFUSED)
+def test_what_is_wrong_is_told_as_it_was_typed(
+    ridgeline_command: Run, arguments: tuple[str, ...], told: str
+) -> None:
+    result = ridgeline_command(*arguments)
+    assert result.exit_code == 2
+    assert told in squeezed(result.stderr)
+
+
+def test_wrong_rows_of_a_table_are_told_by_line(ridgeline_command: Run, tmp_path: Path) -> None:
+    good, last = rows(1)
+    path = table(tmp_path, good, last.replace(",1024,", ",many,"), last.replace(",15", ",-1"))
+    unread = ridgeline_command("calibrate", path)
+    assert unread.exit_code == 2
+    assert 'line 3, isl: is "many"' in squeezed(unread.stderr)
+    path = table(tmp_path, good, last.replace(",15", ",-1"))
+    assert "line 3, value: is -1" in squeezed(ridgeline_command("calibrate", path).stderr)
+    none = ridgeline_command("calibrate", path, "--hardware", "l40s")
+    assert "has no row that the options choose" in squeezed(none.stderr)
+
+
+def test_a_table_that_is_too_long_is_told_the_way(ridgeline_command: Run, tmp_path: Path) -> None:
+    result = ridgeline_command("calibrate", table(tmp_path, *rows(1000)))
+    assert result.exit_code == 2
+    assert "import it with `ridgeline measurements import`" in squeezed(result.stderr)
