@@ -39,11 +39,13 @@ Array = NDArray[np.float64]
 
 LEAST_ROWS = 6
 """Rows of prefills and decode steps, decode steps among them, from which constants are fitted."""
-ROWS_OF_SETTING = 8
+ROWS_OF_SETTING = 6
 """Rows of a setting that a fit looks at."""
-MOST_ROWS = 96
+MOST_ROWS = 64
 """Rows in all that a fit looks at: with more it takes longer than a caller waits."""
 ROUNDS = 6
+SCOUTING_ROUNDS = 3
+"""Rounds after which the start is chosen that has come nearest."""
 FOLDS = 4
 """Parts that rows are left out by, at most."""
 
@@ -62,6 +64,9 @@ STARTS = tuple(Start(exponent, launches) for exponent in (None, 1.0) for launche
 as without overlap; engines that call each operation from Python pay tens of microseconds for it. A fit moves
 towards neither by small steps.
 """
+
+NOT_WORSE = 1.1
+"""Loss of a regime's rows over that with factors alone up to which it is not worse."""
 
 LEAST_EFFICIENCY = 1e-4
 DECODES = frozenset({OperatorClass.DECODE_TIME, OperatorClass.EXPERT_DECODE_TIME})
@@ -142,23 +147,17 @@ def _refit(
     group: Group, places: Sequence[int], questions: Sequence[MeasuredQuestion], profiles: ProfileSet
 ) -> Refit:
     parts, split = _parts(questions)
-    fitted: tuple[EfficiencyProfile, ...] = ()
-    loss = inf
-    chosen = STARTS[0]
-    for start in STARTS:
-        tried = _fitted(_copies(group, questions, profiles, start), questions, profiles)
-        tried_loss = _loss(questions, predicted(questions, _with(profiles, tried)))
-        if tried_loss < loss:
-            fitted, loss, chosen = tried, tried_loss, start
+    copies = _copies(group, questions, profiles, _start(group, questions, parts, profiles))
     factors, refitted = np.zeros(len(questions)), np.zeros(len(questions))
     for part in np.unique(parts):
         outside = np.flatnonzero(parts == part).tolist()
         inside = [q for q, p in zip(questions, parts, strict=True) if p != part]
         unseen = [questions[place] for place in outside]
         factors[outside] = _corrected(inside, unseen, profiles)
-        own = _fitted(_copies(group, questions, profiles, chosen), inside, profiles)
+        own = _fitted(copies, inside, profiles)
         refitted[outside] = _corrected(inside, unseen, _with(profiles, own))
     is_kept = _is_nowhere_worse(questions, factors, refitted)
+    fitted = _fitted(copies, questions, profiles) if is_kept else ()
     return Refit(
         group,
         tuple(places),
@@ -166,9 +165,25 @@ def _refit(
         _median_error(questions, factors),
         _median_error(questions, refitted),
         is_kept,
-        tuple(_ranged(p, questions, refitted) for p in fitted) if is_kept else (),
+        tuple(_ranged(p, questions, refitted) for p in fitted),
         refitted if is_kept else factors,
     )
+
+
+def _start(
+    group: Group, questions: Sequence[MeasuredQuestion], parts: NDArray[np.str_], profiles: ProfileSet
+) -> Start:
+    """The start from which rows that are left out are met best."""
+    losses = []
+    for start in STARTS:
+        copies, values = _copies(group, questions, profiles, start), np.zeros(len(questions))
+        for part in np.unique(parts):
+            inside = [q for q, p in zip(questions, parts, strict=True) if p != part]
+            own = _fitted(copies, inside, profiles, SCOUTING_ROUNDS)
+            outside = np.flatnonzero(parts == part).tolist()
+            values[outside] = predicted([questions[place] for place in outside], _with(profiles, own))
+        losses.append(_loss(questions, values))
+    return STARTS[int(np.argmin(losses))]
 
 
 def _parts(questions: Sequence[MeasuredQuestion]) -> tuple[NDArray[np.str_], str]:
@@ -204,16 +219,24 @@ def _median_error(questions: Sequence[MeasuredQuestion], values: Array) -> float
     return float(np.median(np.abs(values / measured(questions) - 1)))
 
 
+def _regime(question: MeasuredQuestion) -> str:
+    if class_of(question) in PREFILLS:
+        return "prefill"
+    return "step of one sequence" if question.workload.batch == 1 else "step of several"
+
+
 def _is_nowhere_worse(questions: Sequence[MeasuredQuestion], factors: Array, refitted: Array) -> bool:
     """Whether left-out rows are predicted better, in the median and in the mean loss, and neither prefills
-    nor decode steps worse.
+    nor steps of one nor of several sequences worse by more than the same run differs on another day.
     """
     one, other = _losses(questions, factors), _losses(questions, refitted)
-    stages = [np.array([class_of(q) in stage for q in questions]) for stage in (DECODES, PREFILLS)]
+    regimes = np.array([_regime(question) for question in questions])
     return (
         bool(other.mean() < one.mean())
         and _median_error(questions, refitted) <= _median_error(questions, factors)
-        and all(other[stage].mean() <= one[stage].mean() for stage in stages if stage.any())
+        and all(
+            other[regimes == r].mean() <= NOT_WORSE * one[regimes == r].mean() for r in np.unique(regimes)
+        )
     )
 
 
@@ -299,15 +322,13 @@ def _profile_id(group: Group, kind: _Kind) -> str:
     return CALIBRATED + "-".join(filter(None, (re.sub("[^a-z0-9]+", "-", w).strip("-") for w in words)))
 
 
-_EFFICIENCIES: Mapping[OperatorClass, tuple[tuple[str, float], ...]] = {
-    OperatorClass.GEMM: (("compute_efficiency", 1.0), ("memory_efficiency", 1.0)),
-    OperatorClass.MOE: (("compute_efficiency", 1.0), ("memory_efficiency", 1.0)),
-    OperatorClass.PREFILL_ATTENTION: (("compute_efficiency", 0.7),),
-    OperatorClass.DECODE_ATTENTION: (("memory_efficiency", 0.7),),
+_EFFICIENCIES: Mapping[OperatorClass, tuple[str, ...]] = {
+    OperatorClass.GEMM: ("compute_efficiency", "memory_efficiency"),
+    OperatorClass.MOE: ("compute_efficiency", "memory_efficiency"),
+    OperatorClass.PREFILL_ATTENTION: ("compute_efficiency",),
+    OperatorClass.DECODE_ATTENTION: ("memory_efficiency",),
 }
-"""Constants of a class that are fitted, and how far their logarithms lie from today's (one standard
-deviation).
-"""
+"""Constants of a class that are fitted."""
 _OF_STEPS: tuple[tuple[str, float], ...] = (
     ("launch_time_us", 1.0),
     (FurtherConstant.GEMM_LAUNCH_TIME_US, 3.0),
@@ -316,12 +337,13 @@ _OF_STEPS: tuple[tuple[str, float], ...] = (
     (FurtherConstant.DECODE_FACTOR, 0.2),
     (FurtherConstant.PREFILL_FACTOR, 0.2),
 )
+"""Constants of a step that are fitted, and the spread of their logarithms: launches differ most."""
 
 
 def _knobs(copies: Sequence[EfficiencyProfile]) -> Iterator[Knob]:
     for profile in copies:
-        for constant, spread in _EFFICIENCIES.get(profile.operator_class, ()):
-            yield Knob((profile.id,), constant, spread, LEAST_EFFICIENCY, 1.0)
+        for constant in _EFFICIENCIES.get(profile.operator_class, ()):
+            yield Knob((profile.id,), constant, 1.0, LEAST_EFFICIENCY, 1.0)
     # A step costs what it costs in all formats: one value for all, from the first one's.
     steps = tuple(profile.id for profile in copies if profile.operator_class in STEPS)
     for constant, spread in _OF_STEPS:
@@ -330,19 +352,22 @@ def _knobs(copies: Sequence[EfficiencyProfile]) -> Iterator[Knob]:
 
 
 def _fitted(
-    copies: Sequence[EfficiencyProfile], questions: Sequence[MeasuredQuestion], profiles: ProfileSet
+    copies: Sequence[EfficiencyProfile],
+    questions: Sequence[MeasuredQuestion],
+    profiles: ProfileSet,
+    rounds: int = ROUNDS,
 ) -> tuple[EfficiencyProfile, ...]:
     """Copies with the constants that come nearest to rows."""
     rows = thinned(questions, ROWS_OF_SETTING)
     rows = [rows[place] for place in np.unique(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(int))]
-    ids = {profile.id for profile in copies}
+    ids = {copy.id for copy in copies}
     knobs = list(_knobs(copies))
     kinds = [set(_kinds(question)) for question in rows]
     uses = {
         profile.id: np.array([_kind_of(profile) in used for used in kinds], dtype=bool) for profile in copies
     }
     touched = [np.flatnonzero(np.any([uses[name] for name in knob.profile_ids], axis=0)) for knob in knobs]
-    found = fit(rows, _with(profiles, copies), knobs, rounds=ROUNDS, touched=touched)
+    found = fit(rows, _with(profiles, copies), knobs, rounds=rounds, touched=touched)
     return tuple(profile for profile in found.profiles.profiles if profile.id in ids)
 
 
