@@ -43,8 +43,8 @@ ROWS_OF_SETTING = 6
 """Rows of a setting that a fit looks at."""
 MOST_ROWS = 64
 """Rows in all that a fit looks at: with more it takes longer than a caller waits."""
-ROUNDS = 6
-SCOUTING_ROUNDS = 3
+ROUNDS = 5
+SCOUTING_ROUNDS = 2
 """Rounds after which the start is chosen that has come nearest."""
 FOLDS = 4
 """Parts that rows are left out by, at most."""
