@@ -154,12 +154,8 @@ GROUPINGS: Mapping[str, Callable[[service.MeasurementPrediction], str]] = Mappin
 """What errors may be told apart by."""
 
 
-def error_summary(
-    predictions: Iterable[service.MeasurementPrediction], by: Sequence[str]
-) -> service.SummarizeErrorsRequest:
-    """The columns of predictions, for their summary. Raises InvalidArgumentError for a grouping that there is
-    not.
-    """
+def check_groupings(by: Sequence[str]) -> None:
+    """Raises InvalidArgumentError for a grouping that there is not."""
     wrong = [name for name in by if name not in GROUPINGS]
     if wrong:
         raise InvalidArgumentError(
@@ -167,6 +163,15 @@ def error_summary(
             "INVALID_FIELD",
             [FieldViolation("by", f"has {name!r}; give {', '.join(GROUPINGS)}") for name in wrong],
         )
+
+
+def error_summary(
+    predictions: Iterable[service.MeasurementPrediction], by: Sequence[str]
+) -> service.SummarizeErrorsRequest:
+    """The columns of predictions, for their summary. Raises InvalidArgumentError for a grouping that there is
+    not.
+    """
+    check_groupings(by)
     request = service.SummarizeErrorsRequest(groupings=[service.GroupColumn(name=name) for name in by])
     places: list[dict[str, int]] = [{} for _ in by]
     for prediction in predictions:

@@ -220,3 +220,15 @@ def test_imports_at_once_store_each_row_once_and_lose_none(store: CatalogStore) 
     assert sum(outcomes.count(CREATED) for outcomes in told) == 40
     assert all(set(outcomes) <= {CREATED, UNCHANGED} for outcomes in told)
     assert ids(store) == [row.id for row in given]
+
+
+def test_measurements_of_devices_are_found_as_the_rows_name_them(store: CatalogStore) -> None:
+    given = {"a": "x100", "b": "y200", "c": "x100", "d": "X100"}
+    actions(store, *(measurement(row_id, hardware_id=device) for row_id, device in given.items()))
+    assert store.measurements.hardware_ids() == ["X100", "x100", "y200"]
+    actions(store, measurement("e", hardware_id="z300", engine="other"))
+    assert store.measurements.hardware_ids(MeasurementFilter(engine="other")) == ["z300"]
+    found = store.measurements.of_hardware(["x100", "X100"], limit=10)
+    assert [row.id for row in found] == ["a", "c", "d"]
+    assert [row.id for row in store.measurements.of_hardware(["x100", "X100"], limit=2)] == ["a", "c"]
+    assert store.measurements.of_hardware([], limit=2) == []

@@ -156,6 +156,7 @@ class MeasurementCalls(Calls):
         """The predictions of rows, or of stored ones, and the summaries of their errors: `iter_predictions`,
         then `summarize_errors`.
         """
+        measurement_requests.check_groupings(by)
         predictions = list(self.iter_predictions(measurements, catalog_revision=catalog_revision, **choice))
         return Validation(predictions, self.summarize_errors(predictions, by=by))
 

@@ -95,6 +95,14 @@ def _one_figure(function: Any) -> Any:
 )
 @_one_figure
 @this_machine.machine_options
+@click.option(
+    "--vllm-log",
+    cls=SectionOption,
+    section="A start-up log of vLLM (with --model, --hardware)",
+    metavar="FILE|-",
+    help="Show the memory parts that vLLM logged beside the predicted ones, and store them as measurements. "
+    "--engine, --tp, --pp, --weights, --activations and --kv win over what the log says.",
+)
 @writing.dry_run("Rows")
 @options.output
 @options.connection
@@ -121,7 +129,8 @@ def calibrate(**given: Any) -> None:
     token). Other models on the device and engine move a little, other devices not at all. Earlier answers
     stay readable with --catalog-revision.
 
-    Peak and latency of single kernels, and an engine's memory, are not refitted by this.
+    Constants of kernels and of an engine's memory are not refitted: --vllm-log compares and stores memory
+    parts, and predictions stay as they are.
 
     \b
     Examples:
@@ -133,11 +142,13 @@ def calibrate(**given: Any) -> None:
       ridgeline calibrate ours.csv --hardware h100-sxm
       ridgeline calibrate --hardware h100-sxm --engine vllm -o json
       ridgeline calibrate --this-machine --threads 1
+      docker logs vllm 2>&1 | ridgeline calibrate --vllm-log - \
+          --model Qwen/Qwen3-14B --hardware h100-sxm
     """
     from ridgeline.errors import RidgelineError
 
     if given["this_machine"]:
-        rows = ("path", "hardware", "engine", *ONE_ROW)
+        rows = ("path", "hardware", "engine", "vllm_log", *ONE_ROW)
         if any(given[name] is not None for name in rows):
             raise click.UsageError("--this-machine measures the machine and takes no rows; give them apart.")
         this_machine.run(given)
@@ -145,6 +156,14 @@ def calibrate(**given: Any) -> None:
     if any(given[name] for name in this_machine.OPTIONS):
         raise click.UsageError("--threads, --thorough, --gpu and --id go with --this-machine.")
     one = [name for name in ONE_ROW if given[name] is not None]
+    if given["vllm_log"] is not None:
+        from ridgeline.cli import calibrate_log
+
+        foreign = [_option(name) for name in one if name not in calibrate_log.TAKEN]
+        if foreign or given["path"]:
+            raise click.UsageError(f"--vllm-log does not go with {(foreign or ['a table'])[0]}.")
+        calibrate_log.run(given)
+        return
     if one and given["path"]:
         raise click.UsageError(f"Give a table or one figure, not both: {_option(one[0])} is of one figure.")
     with session.client(given["server"], given["timeout"]) as client:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 20
 MOST_PROFILES = 30
+MOST_UNUSED = 10
 TIMES = {"prefill time": "prefill", "decode time": "decode", "first token time": "first token"}
 LEAST_OFF = 0.005
 """What rounds to no difference in percent, and changes no factor that is shown."""
@@ -38,15 +39,7 @@ def show(response: CalibrateResponse, console: Console, *, dry_run: bool) -> Non
     _show_refits(response, console)
     _show_factors(response, console)
     _show_errors(response, console)
-    for unused in response.unused:
-        counted = screens.counted(unused.count, "row")
-        reason = printable.line(unused.reason)
-        parts.paragraph(
-            console,
-            f"Not used: {counted}, such as {printable.line(unused.example_id)}: {reason}",
-            styles.QUIET,
-            left=0,
-        )
+    _show_unused(response, console)
     _show_written(response, console, dry_run=dry_run)
 
 
@@ -210,6 +203,23 @@ def _changes(before: ErrorSummary, after: ErrorSummary) -> list[str]:
 def _devices(response: CalibrateResponse) -> str:
     devices = [c.before.group for c in response.comparisons if c.grouping == "hardware"]
     return devices[0] if len(devices) == 1 else screens.counted(len(devices), "device")
+
+
+def _show_unused(response: CalibrateResponse, console: Console) -> None:
+    """Rows of these devices that could not be used, the commonest reason first."""
+    for unused in response.unused[:MOST_UNUSED]:
+        counted = screens.counted(unused.count, "row")
+        example, reason = printable.line(unused.example_id), printable.line(unused.reason)
+        told = f"Not used: {counted}, such as {example}: {reason}"
+        parts.paragraph(console, told, styles.QUIET, left=0)
+    more = sum(unused.count for unused in response.unused[MOST_UNUSED:])
+    if more:
+        parts.paragraph(
+            console,
+            f"Not used: {screens.counted(more, 'more row')}; -o json tells why.",
+            styles.QUIET,
+            left=0,
+        )
 
 
 def _show_written(response: CalibrateResponse, console: Console, *, dry_run: bool) -> None:

@@ -37,6 +37,10 @@ Array = NDArray[np.float64]
 
 COVERED = (0.1, 0.9)
 """Quantiles of measured over predicted that make a range of 80%."""
+WIDEST = 2.95
+"""High over low of the widest range. Where the quantiles lie further apart, it is so wide around their
+middle, and holds less than 80%: docs/accuracy.md tells how much. What is wider would say nothing.
+"""
 FEWEST_ROWS = 20
 """Left-out rows from which a range of their own is made."""
 RATES = (
@@ -127,7 +131,7 @@ def _of_class(
     for (operator_class, era, hardware_id), factors in groups.items():
         if len(factors) < FEWEST_ROWS:
             continue
-        low, high = np.exp(np.quantile(factors, COVERED)).tolist()
+        low, high = _capped(*np.quantile(factors, COVERED).tolist())
         name = "-".join(filter(None, (hardware_id, era.id or "generic", operator_class.replace("_", "-"))))
         what = "settings of other families" if hardware_id else "other devices" if era.engine else "engines"
         yield EfficiencyProfile(
@@ -147,6 +151,12 @@ def _of_class(
         )
 
 
+def _capped(low: float, high: float) -> tuple[float, float]:
+    """The ends of a range from those of its logarithm."""
+    middle, reach = (low + high) / 2, min(high - low, float(np.log(WIDEST))) / 2
+    return float(np.exp(middle - reach)), float(np.exp(middle + reach))
+
+
 def covered_by_others(rows: Sequence[LeftOut]) -> tuple[float, float]:
     """Of rows whose range is that of the other groups: the share that lies within it, its median width."""
     groups = np.array([row.group for row in rows])
@@ -154,7 +164,7 @@ def covered_by_others(rows: Sequence[LeftOut]) -> tuple[float, float]:
     inside, widths = np.zeros(len(rows), dtype=bool), np.zeros(len(rows))
     for group in np.unique(groups):
         mine = groups == group
-        low, high = np.quantile(factors[~mine] if (~mine).any() else factors, COVERED)
-        inside[mine] = (low <= factors[mine]) & (factors[mine] <= high)
-        widths[mine] = np.exp(high - low)
+        low, high = _capped(*np.quantile(factors[~mine] if (~mine).any() else factors, COVERED).tolist())
+        inside[mine] = (np.log(low) <= factors[mine]) & (factors[mine] <= np.log(high))
+        widths[mine] = high / low
     return float(inside.mean()), float(np.median(widths))

@@ -42,7 +42,9 @@ from ridgeline_server.store.measurements import MeasurementFilter
 MAX_EVIDENCE = 10_000
 """Rows of the devices of one calibration."""
 MOST_OFF = 30.0
-"""Times that a figure may be off before it is taken for one in another unit or of another load."""
+"""Times that a figure may be off before it is taken for one in another unit, of another load or of a server
+that cannot keep up: what it says is not true of other loads.
+"""
 GROUPINGS_TOLD = ("hardware", "engine", "metric")
 ROUNDS = 5
 """How often profiles are made again because somebody else stored rows of the devices meanwhile."""
@@ -275,7 +277,8 @@ def _plausible(prediction: Prediction) -> Prediction:
     row = prediction.measurement
     reason = (
         f"value: is {row.value:.4g}, and {prediction.predicted:.4g} is predicted; a {row.metric} over "
-        f"{MOST_OFF:g} times off is of another unit or load, so correct the row"
+        f"{MOST_OFF:g} times off is of another unit or load, or of a queue that is not predicted: correct "
+        "the row, or leave it out"
     )
     return Prediction(row, model_class=prediction.model_class, unanswered_reason=reason)
 

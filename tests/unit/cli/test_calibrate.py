@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.test_validate import HEADER
+from tests.unit.client.test_vllm_log import CONFIG, GRAPHS, PARTS, POOL, REQUESTS, TOKENS, WEIGHTS
 
 SETTING = (
     "--hardware", "h100-sxm", "--engine", "vllm@0.19.0", "--concurrency", "64",
@@ -139,3 +140,66 @@ def test_a_table_that_is_too_long_is_told_the_way(ridgeline_command: Run, tmp_pa
     result = ridgeline_command("calibrate", table(tmp_path, *rows(1000)))
     assert result.exit_code == 2
     assert "import it with `ridgeline measurements import`" in squeezed(result.stderr)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    """A start of Qwen3-14B on one H100 whose parts were published (docs/engine-memory.md)."""
+    path = tmp_path / "vllm.log"
+    config = CONFIG.replace("tensor_parallel_size=2", "tensor_parallel_size=1").replace("fp8_e4m3", "auto")
+    path.write_text("\n".join([config, WEIGHTS, POOL, TOKENS, REQUESTS, GRAPHS, PARTS, ""]))
+    return str(path)
+
+
+def test_a_start_up_log_is_compared_part_by_part_and_stored(ridgeline_command: Run, log: str) -> None:
+    arguments = ("calibrate", "--vllm-log", log, "--model", "qwen3-14b", "--hardware", "h100-sxm")
+    told = json.loads(ridgeline_command(*arguments, "-o", "json").stdout)
+    assert told["deployment"] == {
+        "engine": "vllm@0.18.0", "weights": "bf16", "tp": 1, "pp": 1, "memory_utilization": 0.95
+    }  # fmt: skip
+    errors = {f"{part['part']}, {part['unit']}": abs(part["error"]) for part in told["parts"]}
+    assert errors.pop("CUDA graphs, GiB") > 0.3
+    assert list(errors) == [
+        "weights, GiB", "activation peak, GiB", "outside of torch, GiB", "KV pool, GiB", "KV pool, tokens",
+        "requests of 8,192 tokens, requests",
+    ]  # fmt: skip
+    assert max(errors.values()) < 0.03
+    assert told["stored_count"] == 5
+    rows = json.loads(ridgeline_command("measurements", "list", "-o", "json").stdout)["measurements"]
+    assert {row["notes"] for row in rows} == {
+        "part: weights", "part: activation peak", "part: outside of torch", "part: CUDA graphs",
+        "part: KV pool",
+    }  # fmt: skip
+    assert {(row["phase"], row["metric"], row["hardware_id"]) for row in rows} == {
+        ("MEMORY", "MEMORY_GIB", "h100-sxm")
+    }
+    screen = squeezed(ridgeline_command(*arguments).stdout)
+    assert "Stored 0 new measurements of memory parts." in screen
+    assert "are not refitted" in screen
+
+
+def test_stored_parts_are_not_taken_for_whole_loads(ridgeline_command: Run, log: str) -> None:
+    ridgeline_command("calibrate", "--vllm-log", log, "--model", "qwen3-14b", "--hardware", "h100-sxm")
+    listed = ridgeline_command("measurements", "list", "-o", "csv").stdout
+    told = json.loads(ridgeline_command("validate", "-", "-o", "json", stdin=listed).stdout)
+    assert {row["unanswered_reason"] for row in told["predictions"]} == {
+        "isl: is not stated, and a memory row needs it"
+    }
+
+
+def test_a_log_that_is_no_question_is_told(ridgeline_command: Run, log: str, tmp_path: Path) -> None:
+    missing = ridgeline_command("calibrate", "--vllm-log", log)
+    assert "--vllm-log needs --model and --hardware too" in missing.stderr
+    foreign = ridgeline_command("calibrate", "--vllm-log", log, "--metric", "tpot_ms")
+    assert "--vllm-log does not go with --metric." in foreign.stderr
+    dry = ridgeline_command(
+        "calibrate", "--vllm-log", "-", "--model", "qwen3-14b", "--hardware", "h100-sxm", "--dry-run",
+        stdin=Path(log).read_text(),
+    )  # fmt: skip
+    assert "Dry run: nothing was stored." in dry.stdout
+    empty = tmp_path / "empty.log"
+    empty.write_text("")
+    wrong = ridgeline_command(
+        "calibrate", "--vllm-log", str(empty), "--model", "qwen3-14b", "--hardware", "x"
+    )
+    assert (missing.exit_code, foreign.exit_code, dry.exit_code, wrong.exit_code) == (2, 2, 0, 2)
