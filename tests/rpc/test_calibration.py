@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ridgeline.errors import InvalidArgumentError, RidgelineError
@@ -24,6 +26,9 @@ from ridgeline.v1.measurement_pb2 import (
     MEASUREMENT_METRIC_TTFT_MS,
     Measurement,
 )
+from ridgeline_server.calibration.questions import MeasuredQuestion
+from ridgeline_server.calibration.refit import Group, Refit
+from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.rpc.embedding import EmbeddedService
 from ridgeline_server.store.builtin import BuiltinCatalog, read_builtin_catalog
 from ridgeline_server.store.seed import seed
@@ -384,3 +389,41 @@ def test_engines_of_any_spelling_make_ids_that_the_catalog_takes(service: Embedd
     given: Any = row("a", engine="my_engine+x/2.0", value=tpot_ms(service))
     names = {made.profile.id for made in calibrated(ask, given).profiles}
     assert "calibrated-decode-time-h100-sxm-my-engine-x-2-0" in names
+
+
+def test_fitted_constants_are_written_and_go_when_they_no_longer_predict_better(
+    service: EmbeddedService, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = next(p.profile for p in read_builtin_catalog().profiles if p.id == "generic-gemm")
+    fitted = replace(fitted, id=f"{CALIBRATED}gemm-test", hardware_id=DEVICE, engine="vllm")
+
+    def kept(questions: Sequence[MeasuredQuestion], _: ProfileSet) -> tuple[Refit, ...]:
+        left_out = np.full(len(questions), 7.0)
+        places = tuple(range(len(questions)))
+        group = Group(DEVICE, "vllm", "")
+        return (Refit(group, places, "model", 0.2, 0.1, is_kept=True, profiles=(fitted,), left_out=left_out),)
+
+    def dropped(questions: Sequence[MeasuredQuestion], known: ProfileSet) -> tuple[Refit, ...]:
+        assert fitted.id not in {p.id for p in known.profiles}
+        return tuple(replace(r, is_kept=False, profiles=()) for r in kept(questions, known))
+
+    def calibrated_ids() -> set[str]:
+        answer = asker(service)(
+            "ListEfficiencyProfiles", catalog.ListEfficiencyProfilesRequest(page_size=1000)
+        )
+        return {p.id for p in answer.efficiency_profiles if p.id.startswith(CALIBRATED)}
+
+    monkeypatch.setattr("ridgeline_server.rpc.calibration.refit", kept)
+    request = pb.CalibrateRequest(measurements=[row("one"), row("two", concurrency=8)], save=True)
+    told = ask("Calibrate", request)
+    (tried,) = told.refits
+    assert (tried.hardware_id, tried.rows, tried.kept) == (DEVICE, 2, True)
+    assert list(tried.profile_ids) == [fitted.id]
+    assert told.after.median_ratio == pytest.approx(7.0 / 7.5)
+    assert fitted.id in calibrated_ids()
+
+    monkeypatch.setattr("ridgeline_server.rpc.calibration.refit", dropped)
+    again = ask("Calibrate", request)
+    assert not again.refits[0].kept
+    assert fitted.id not in calibrated_ids()
+    assert again.catalog_revision > told.catalog_revision

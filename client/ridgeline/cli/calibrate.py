@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ridgeline.cli import options, output, session
+from ridgeline.cli import options, output, session, this_machine
 from ridgeline.cli.catalog import writing
 from ridgeline.cli.commands import SectionCommand, SectionOption
 from ridgeline.cli.measurements import METRICS, PHASES
@@ -94,6 +94,7 @@ def _one_figure(function: Any) -> Any:
     help="What served, in the same way; a version counts for the one figure alone.",
 )
 @_one_figure
+@this_machine.machine_options
 @click.option(
     "--vllm-log",
     cls=SectionOption,
@@ -109,13 +110,17 @@ def calibrate(**given: Any) -> None:
     r"""Correct predictions by what you measured.
 
     About half of what a prediction is off by is the same for all loads of a setting: a model in its formats
-    on a device with an engine. One measured figure tells most of it. Three ways to give figures:
+    on a device with an engine. One measured figure tells most of it. Ways to give figures:
 
     \b
       one figure   what `ridgeline analyze` is asked, with --metric, --measured
       a table      MEASURED.csv, as `ridgeline measurements import` takes it, up
                    to 1,000 rows; with --hardware or --engine some of its rows
       stored rows  --hardware or --engine alone: what was imported before
+
+    With --this-machine nothing is given: what the machine attains is measured, in up to a minute, and saved
+    as a device with efficiency profiles, for any question about it. The measurement runs where this command
+    does, also with --server; it needs the service's packages here.
 
     The rows are stored as measurements. All stored rows of the same devices count together, however they
     came, and make efficiency profiles for each setting, for its engine on the device, and for the device:
@@ -136,11 +141,20 @@ def calibrate(**given: Any) -> None:
       ridgeline calibrate --dry-run ours.csv
       ridgeline calibrate ours.csv --hardware h100-sxm
       ridgeline calibrate --hardware h100-sxm --engine vllm -o json
+      ridgeline calibrate --this-machine --threads 1
       docker logs vllm 2>&1 | ridgeline calibrate --vllm-log - \
           --model Qwen/Qwen3-14B --hardware h100-sxm
     """
     from ridgeline.errors import RidgelineError
 
+    if given["this_machine"]:
+        rows = ("path", "hardware", "engine", "vllm_log", *ONE_ROW)
+        if any(given[name] is not None for name in rows):
+            raise click.UsageError("--this-machine measures the machine and takes no rows; give them apart.")
+        this_machine.run(given)
+        return
+    if any(given[name] for name in this_machine.OPTIONS):
+        raise click.UsageError("--threads, --thorough, --gpu and --id go with --this-machine.")
     one = [name for name in ONE_ROW if given[name] is not None]
     if given["vllm_log"] is not None:
         from ridgeline.cli import calibrate_log

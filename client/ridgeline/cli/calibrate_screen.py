@@ -36,6 +36,7 @@ def show(response: CalibrateResponse, console: Console, *, dry_run: bool) -> Non
         _show_one(response.rows[0], console)
     elif response.rows:
         _show_rows(response, console)
+    _show_refits(response, console)
     _show_factors(response, console)
     _show_errors(response, console)
     _show_unused(response, console)
@@ -87,6 +88,29 @@ def _show_rows(response: CalibrateResponse, console: Console) -> None:
     console.print()
 
 
+def _show_refits(response: CalibrateResponse, console: Console) -> None:
+    """The engines whose constants were fitted, and those where factors alone predict better."""
+    for tried in response.refits:
+        engine = " ".join(filter(None, (tried.engine, tried.since_version)))
+        where = printable.line(f"{engine} on {tried.hardware_id}")
+        left_out = "whose model was left out" if tried.left_out_by == "model" else "that were left out"
+        errors = (
+            f"rows {left_out} are {units.percent(tried.refit_error)} off in the median, "
+            f"{units.percent(tried.factors_error)} with factors alone"
+        )
+        rows = screens.counted(tried.rows, "row")
+        if tried.kept:
+            told = f"Constants of {where} are fitted to its {rows} of prefills and decode steps: {errors}."
+        else:
+            told = (
+                f"Constants of {where} stay as they are, since a fit to its {rows} of prefills and decode "
+                f"steps predicts some of them worse: {errors}."
+            )
+        parts.paragraph(console, told, left=0)
+    if response.refits:
+        console.print()
+
+
 def _show_factors(response: CalibrateResponse, console: Console) -> None:
     """What predicted times are multiplied by, from the settings that were measured to what they say of
     others.
@@ -96,7 +120,8 @@ def _show_factors(response: CalibrateResponse, console: Console) -> None:
     table.add_column("of", no_wrap=True)
     for name in ("before", "now", "low - high", "rows"):
         table.add_column(name, justify="right", no_wrap=True)
-    shown = list(reversed(response.profiles))[:MOST_PROFILES]
+    factors = [made for made in response.profiles if "time_factor" in made.profile.further_constants]
+    shown = list(reversed(factors))[:MOST_PROFILES]
     for made in shown:
         factor = made.profile.further_constants["time_factor"]
         operator_class = words.name(
@@ -113,7 +138,7 @@ def _show_factors(response: CalibrateResponse, console: Console) -> None:
         )
     if shown:
         console.print(table)
-        more = len(response.profiles) - len(shown)
+        more = len(factors) - len(shown)
         if more > 0:
             parts.paragraph(console, f"{more:,} more; -o json tells all.", styles.QUIET)
         console.print()

@@ -48,6 +48,11 @@ def write_json(*messages: Message) -> None:
     fields: dict[str, object] = {}
     for message in messages:
         fields |= jsonform.to_dict(message)
+    write_fields(fields)
+
+
+def write_fields(fields: Mapping[str, object]) -> None:
+    """JSON values as one object, alone on stdout."""
     click.echo(printable.json_text(json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False)))
 
 

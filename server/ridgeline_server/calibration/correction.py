@@ -115,9 +115,9 @@ _RATES = (
 class Corrections:
     """Profiles that measured rows make, and the rows' predictions without and with the other rows.
 
-    `before` and `after` have one entry for each question: what is predicted without any measured row, and
-    with all rows but the row itself, in the row's own unit. `reach` is the factor on both sides of `after`
-    that holds 80%; NaN where no other row tells about the time of this one.
+    `before` and `after` have one entry for each question: what is predicted without any factor, and with
+    those of all rows but the row itself, in the row's own unit. `reach` is the factor on both sides of
+    `after` that holds 80%; NaN where no other row tells about the time of this one.
     """
 
     profiles: tuple[EfficiencyProfile, ...]
@@ -132,11 +132,10 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
 
     With K the covariance of what rows share by `Spread` and s that of single rows, the best linear prediction
     of a setting's log factor from the rows' residuals r is k' (K + s^2 I)^-1 r: the mean of its own rows,
-    drawn to what is known of its neighbours the more, the fewer they are. Profiles of earlier rows do not
-    count.
+    drawn to what is known of its neighbours the more, the fewer they are. `profiles` hold no factors of
+    earlier rows of the user's (`without_calibrated`), which would count twice.
     """
-    bare = without_calibrated(profiles)
-    before = predicted(questions, bare)
+    before = predicted(questions, profiles)
     residual = np.log(measured(questions) / before)
     # A rate that is too high is a time that is too short.
     sign = np.array([-1.0 if q.measurement.metric in _RATES else 1.0 for q in questions])
@@ -150,7 +149,7 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
         learnt = _Learnt.of([_key(question) for question in mine], sign[rows] * residual[rows], spread)
         after[rows] = before[rows] * np.exp(sign[rows] * learnt.left_out)
         reach[rows] = np.exp(COVERED_DEVIATIONS * learnt.left_out_deviation)
-        made += _profiles(operator_class, spread, learnt, bare, mine)
+        made += _profiles(operator_class, spread, learnt, profiles, mine)
     return Corrections(tuple(made), before, after, reach)
 
 

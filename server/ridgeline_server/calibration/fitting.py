@@ -83,12 +83,14 @@ def fit(
     knobs: Sequence[Knob],
     *,
     rounds: int = ROUNDS,
+    touched: Sequence[NDArray[np.intp]] | None = None,
 ) -> Fit:
     """Moves constants so that the estimator comes nearest to the rows.
 
     Minimises the sum over rows of a pseudo-Huber loss of log(predicted / measured), and of the squares of how
     far constants move in units of their spreads: few rows so move what they tell most about, and not far. A
-    damped Gauss-Newton on logarithms, with slopes that the estimator gives.
+    damped Gauss-Newton on logarithms, with slopes that the estimator gives. `touched` are for each knob the
+    places of the rows that it changes, so that no others are asked about again; all unless stated.
     """
     target, weight = np.log(measured(questions)), weights(questions)
     by_id = {profile.id: profile for profile in profiles.profiles}
@@ -96,8 +98,20 @@ def fit(
     spread = np.array([knob.spread for knob in knobs])
     lowest, highest = np.log([k.low for k in knobs]), np.log([k.high for k in knobs])
 
-    def error(point: Array) -> Array:
-        return np.log(predicted(questions, with_values(profiles, knobs, np.exp(point)))) - target
+    places = touched or [np.arange(len(questions))] * len(knobs)
+
+    def error(point: Array, rows: NDArray[np.intp] | None = None) -> Array:
+        moved = with_values(profiles, knobs, np.exp(point))
+        if rows is None:
+            return np.log(predicted(questions, moved)) - target
+        asked = [questions[row] for row in rows]
+        return np.log(predicted(asked, moved)) - target[rows]
+
+    def slope_of(knob: int, point: Array, errors: Array) -> Array:
+        found, rows = np.zeros(len(questions)), places[knob]
+        if len(rows):
+            found[rows] = (error(point + np.eye(len(knobs))[knob] * STEP, rows) - errors[rows]) / STEP
+        return found
 
     def loss(point: Array, errors: Array) -> float:
         far = np.sqrt(1 + (errors / LOSS_SCALE) ** 2) - 1
@@ -108,8 +122,7 @@ def fit(
     errors = error(point)
     start, now = errors, loss(point, errors)
     for _ in range(rounds):
-        axes = np.eye(len(knobs)) * STEP
-        slope = np.stack([(error(point + axis) - errors) / STEP for axis in axes], axis=1)
+        slope = np.stack([slope_of(knob, point, errors) for knob in range(len(knobs))], axis=1)
         pull = weight / np.sqrt(1 + (errors / LOSS_SCALE) ** 2)
         held = LOSS_SCALE**2 / spread**2
         normal = slope.T @ (slope * pull[:, None]) + np.diag(held)

@@ -11,6 +11,9 @@ from ridgeline_server.probe.case import Operation
 from ridgeline_server.probe.machine import Gpu, Processor
 from ridgeline_server.probe.report import Probe, Skipped, Timing
 
+PROGRESS = "probing "
+"""How a line of progress on stderr begins; `done/count label` follows."""
+
 
 def to_json(probe: Probe) -> str:
     """The probe's fields by their names."""

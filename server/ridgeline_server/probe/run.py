@@ -41,21 +41,33 @@ class Group:
     errors: tuple[type[Exception], ...]
 
 
-def probe_machine(threads: int | None = None, thorough: bool = False, gpu: bool = True) -> Probe:
-    """Probes the first GPU that torch sees, unless `gpu` is False, else the processor with `threads` threads,
-    all of its cores by default.
+Told = Callable[[int, int, str], None]
+"""Hears, as a group of cases begins, how many groups are done, how many there are, and its label."""
+
+
+def probe_machine(
+    threads: int | None = None,
+    thorough: bool = False,
+    gpu: bool | None = None,
+    told: Told = lambda _done, _count, _label: None,
+) -> Probe:
+    """Probes the first GPU that torch sees (`gpu` True), the processor with `threads` threads, all of its
+    cores by default (False), or the GPU where there is one (None).
 
     BLAS takes its threads from the environment when it is loaded, so that a caller who wants another number
     than the cores', or a process that stays small, asks `child.probe_in_child`.
-    Raises ValueError for threads that the machine does not have.
+    Raises ValueError for threads or a GPU that the machine does not have.
     """
     torch = import_torch()
     cpu = processor()
     threads = cpu.cores if threads is None else threads
     if not 1 <= threads <= cpu.cores:
         raise ValueError(f"threads is {threads}; this process may use 1 to {cpu.cores} cores")
-    found = gpus(torch) if gpu else ()
+    found = gpus(torch) if gpu is not False else ()
     device = found[0] if found else None
+    if gpu and device is None:
+        seen = "torch sees none" if torch is not None else "torch, which would, is not installed"
+        raise ValueError(f"no GPU can be measured on this machine: {seen}")
     clock = SystemClock()
     policy = THOROUGH if thorough else QUICK
     extent = extent_for(device is not None, thorough)
@@ -72,7 +84,7 @@ def probe_machine(threads: int | None = None, thorough: bool = False, gpu: bool 
         if torch is not None:
             backends.append(TorchBackend(torch, "cpu", threads))
         groups = groups_of(backends, extent, cpu.cache_bytes, int(cpu.memory_bytes * MEMORY_SHARE))
-    timings, skipped = time_groups(list(groups), stopwatch, clock, extent.deadline_s)
+    timings, skipped = time_groups(list(groups), stopwatch, clock, extent.deadline_s, told)
     return Probe(
         processor=cpu,
         gpu=device,
@@ -115,7 +127,11 @@ def groups_of_gpu(torch: Any, backend: Backend, gpu: Gpu, extent: Extent) -> Ite
 
 
 def time_groups(
-    groups: Sequence[Group], stopwatch: Stopwatch, clock: Clock, deadline_s: float
+    groups: Sequence[Group],
+    stopwatch: Stopwatch,
+    clock: Clock,
+    deadline_s: float,
+    told: Told = lambda _done, _count, _label: None,
 ) -> tuple[tuple[Timing, ...], tuple[Skipped, ...]]:
     """The timings of all cases, and the cases or groups that were left out with the reason: the device
     cannot, a smaller one took over SLOW_CALL_US, or time was over.
@@ -127,6 +143,7 @@ def time_groups(
     timings: list[Timing] = []
     skipped: list[Skipped] = []
     for index, group in enumerate(groups):
+        told(index, len(groups), group.label)
         now = clock.wall_s()
         if now >= end:
             skipped.append(Skipped(group.label, f"the probe's {deadline_s:.0f} s were over"))

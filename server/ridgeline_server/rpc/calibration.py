@@ -16,10 +16,11 @@ from math import inf
 import numpy as np
 
 from ridgeline.v1 import measurement_service_pb2 as pb
-from ridgeline_server.calibration.correction import correct, without_calibrated
+from ridgeline_server.calibration.correction import CALIBRATED, SPREADS, correct, without_calibrated
 from ridgeline_server.calibration.errors import ALL, GROUPINGS, NOT_STATED, Columns, summarise_columns
 from ridgeline_server.calibration.predictions import Prediction, predict
 from ridgeline_server.calibration.questions import MeasuredQuestion, question_of
+from ridgeline_server.calibration.refit import Refit, refit
 from ridgeline_server.domain.efficiency import EfficiencyProfile, FurtherConstant, ProfileSet
 from ridgeline_server.domain.errors import UnsupportedConfigError
 from ridgeline_server.domain.measurement import Measurement
@@ -35,6 +36,7 @@ from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.engines import builtin_engines
 from ridgeline_server.store.entries import ProfileEntry
+from ridgeline_server.store.errors import NotFoundError
 from ridgeline_server.store.measurements import MeasurementFilter
 
 MAX_EVIDENCE = 10_000
@@ -51,13 +53,15 @@ ROUNDS = 5
 @dataclass(frozen=True)
 class _Evidence:
     """All rows of the devices of a calibration with their predictions from no measured row; those that have
-    one; the columns of these, each predicted from all others; and the profiles that they make.
+    one; the columns of these, each predicted from others; the profiles that they make; and the fits of
+    devices and engines that were tried.
     """
 
     bare: tuple[Prediction, ...]
     answered: tuple[Prediction, ...]
     after: Columns
     profiles: tuple[EfficiencyProfile, ...]
+    refits: tuple[Refit, ...]
 
 
 def calibrate(request: pb.CalibrateRequest, store: CatalogStore, cache: CatalogCache) -> pb.CalibrateResponse:
@@ -81,22 +85,60 @@ def calibrate(request: pb.CalibrateRequest, store: CatalogStore, cache: CatalogC
     evidence = _learn(rows, names, snapshot)
     _refuse_unpredicted(checks, given, evidence)
     new = _store(checks, store, given, save=request.save)
+    stale = _stale(snapshot.profiles, devices, evidence.profiles)
     outcomes, revision = _write(store, evidence.profiles, save=request.save)
     for _ in range(ROUNDS):
         if not request.save or (again := _rows_of(checks, store, devices, given, names)) == rows:
             break
         # Somebody stored or removed rows between the read and the write; theirs and these count together.
         rows, evidence = again, _learn(again, names, snapshot)
+        stale = _stale(snapshot.profiles, devices, evidence.profiles)
         outcomes, revision = _write(store, evidence.profiles, save=True)
+    if request.save:
+        for profile in stale:
+            with suppress(NotFoundError):
+                revision = store.profiles.delete(profile.id)
     response = pb.CalibrateResponse(
         profiles=_profile_messages(evidence.profiles, outcomes, snapshot.profiles),
         unused=_unused(evidence.bare),
         stored_count=new,
         catalog_revision=revision,
     )
-    _tell_rows(response, given, names, snapshot.profiles, evidence.profiles)
+    _tell_rows(response, given, names, snapshot.profiles, evidence.profiles, stale)
     _tell_errors(response, evidence)
+    response.refits.extend(map(_refit_message, evidence.refits))
     return response
+
+
+def _stale(
+    profiles: ProfileSet, devices: set[str], made: Sequence[EfficiencyProfile]
+) -> list[EfficiencyProfile]:
+    """Fitted constants of devices that an earlier calibration kept and this one does not: with other rows
+    they would predict worse than factors alone.
+    """
+    ids = {profile.id for profile in made}
+    return [
+        p
+        for p in profiles.profiles
+        if p.id.startswith(CALIBRATED)
+        and p.operator_class not in SPREADS
+        and p.hardware_id in devices
+        and p.id not in ids
+    ]
+
+
+def _refit_message(tried: Refit) -> pb.EngineRefit:
+    return pb.EngineRefit(
+        hardware_id=tried.group.hardware_id,
+        engine=tried.group.engine,
+        since_version=tried.group.era,
+        rows=len(tried.places),
+        left_out_by=tried.split,
+        factors_error=tried.factors_error,
+        refit_error=tried.refit_error,
+        kept=tried.is_kept,
+        profile_ids=[profile.id for profile in tried.profiles],
+    )
 
 
 def _read_rows(checks: Checks, request: pb.CalibrateRequest, names: MeasuredNames) -> list[Measurement]:
@@ -192,7 +234,9 @@ def _rows_of(
 
 
 def _learn(rows: Sequence[Measurement], names: MeasuredNames, snapshot: CatalogSnapshot) -> _Evidence:
-    """What rows say, device by device: they share nothing."""
+    """What rows say, device by device: they share nothing. Where there are enough rows of an engine its
+    constants are fitted, and factors tell what is left.
+    """
     engines = builtin_engines()
     known = without_calibrated(snapshot.profiles)
     bare = tuple(map(_plausible, predict(rows, names, engines, known, widest=inf)))
@@ -203,17 +247,26 @@ def _learn(rows: Sequence[Measurement], names: MeasuredNames, snapshot: CatalogS
         by_device.setdefault(question.hardware.id, []).append((place, question))
     after, reach = np.zeros(len(answered)), np.full(len(answered), np.nan)
     profiles: list[EfficiencyProfile] = []
+    refits: list[Refit] = []
     for found in by_device.values():
-        corrections = correct([question for _, question in found], snapshot.profiles)
-        places = [place for place, _ in found]
+        questions = [question for _, question in found]
+        tried = refit(questions, known)
+        fitted = [profile for each in tried for profile in each.profiles]
+        corrections = correct(questions, ProfileSet((*known.profiles, *fitted)))
+        places = np.array([place for place, _ in found])
         after[places], reach[places] = corrections.after, corrections.reach
-        profiles += corrections.profiles
+        for each in tried:
+            if each.is_kept:
+                # A fit has seen the row itself: what it predicts without the row's part is what tells.
+                after[places[list(each.places)]] = each.left_out
+        profiles += [*fitted, *corrections.profiles]
+        refits += tried
     alone = np.isnan(reach)
     predicted = np.where(alone, 0.0, after)
     columns = replace(
         Columns.of(answered), predicted=predicted, low=predicted / reach, high=predicted * reach
     )
-    return _Evidence(bare, tuple(answered), columns, tuple(sorted(profiles, key=_specificity)))
+    return _Evidence(bare, tuple(answered), columns, tuple(sorted(profiles, key=_specificity)), tuple(refits))
 
 
 def _plausible(prediction: Prediction) -> Prediction:
@@ -274,9 +327,12 @@ def _tell_rows(
     names: MeasuredNames,
     profiles: ProfileSet,
     made: Sequence[EfficiencyProfile],
+    stale: Sequence[EfficiencyProfile],
 ) -> None:
-    """What the catalog predicts of given rows, and what it predicts with the profiles that were made."""
-    ids = {profile.id for profile in made}
+    """What the catalog predicts of given rows, and what it predicts with the profiles that were made and
+    without stale ones.
+    """
+    ids = {profile.id for profile in (*made, *stale)}
     corrected = ProfileSet((*(p for p in profiles.profiles if p.id not in ids), *made))
     before, now = (predict(rows, names, builtin_engines(), known) for known in (profiles, corrected))
     for old, new in zip(before, now, strict=True):
