@@ -130,7 +130,7 @@ class TestMoreThanMemoryHolds:
         assert found.metrics.requests_waiting == pytest.approx(64 - fit)
 
     def test_waiting_is_in_the_first_token_and_not_in_the_others(self) -> None:
-        """By Little's law the rate of those that run is that of all: latencies are as 64 to those that fit."""
+        """By Little's law latencies are as 64 to those that fit, at the rate of the latter."""
         found = self.on_l4(64).at(load=CLOSED).analysis()
         fit = int(found.memory.max_concurrency.value)
         alone, beside = metrics(self.on_l4(fit)), found.metrics
@@ -147,7 +147,7 @@ class TestMoreThanMemoryHolds:
 
     def test_the_answer_says_so(self) -> None:
         notices = self.on_l4(64).at(load=CLOSED).analysis().notices
-        assert any("wait for memory, which is in their TTFT" in notice.text for notice in notices)
+        assert any("wait for memory, which is in their TTFT" in notice.message for notice in notices)
 
     def test_where_not_even_one_fits_nobody_waits(self) -> None:
         found = ask(LLAMA_3_8B, "t4", Workload(4, 2048, 256, load=CLOSED), EXPECTED).analysis()
