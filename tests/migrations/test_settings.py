@@ -108,9 +108,11 @@ def test_what_the_revision_before_has_no_words_for_goes_with_a_downgrade(engine:
     of_a_model = profile("of-a-model")
     store.profiles.create(of_a_model)
     requests = replace(of_a_model.profile, id="requests", model_id="", since_version="")
-    store.profiles.create(
-        replace(of_a_model, profile=replace(requests, operator_class=OperatorClass.REQUEST))
-    )
+    for operator_class in (OperatorClass.REQUEST, OperatorClass.ENGINE_MEMORY):
+        foreign = replace(
+            requests, id=f"of-{operator_class}".replace("_", "-"), operator_class=operator_class
+        )
+        store.profiles.create(replace(of_a_model, profile=foreign))
     kept = replace(requests, id="kept")
     store.profiles.create(replace(of_a_model, profile=kept))
     to_revision(engine, "0003")

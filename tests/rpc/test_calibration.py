@@ -17,6 +17,7 @@ from ridgeline.v1 import measurement_service_pb2 as pb
 from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse
 from ridgeline.v1.efficiency_profile_pb2 import (
     OPERATOR_CLASS_DECODE_TIME,
+    OPERATOR_CLASS_ENGINE_MEMORY,
     PROFILE_LEVEL_SETTING,
     EfficiencyProfile,
     Estimate,
@@ -25,6 +26,7 @@ from ridgeline.v1.measurement_pb2 import (
     MEASUREMENT_METRIC_MEMORY_GIB,
     MEASUREMENT_METRIC_TTFT_MS,
     Measurement,
+    MeasurementMetric,
 )
 from ridgeline_server.calibration.questions import MeasuredQuestion
 from ridgeline_server.calibration.refit import Group, Refit
@@ -39,6 +41,7 @@ from tests.rpc.test_validation import row
 MODEL, OTHER_MODEL = "meta-llama/Llama-3.1-8B", "Qwen/Qwen3-14B"
 DEVICE, OTHER_DEVICE = "h100-sxm", "h200-sxm"
 CALIBRATED = "calibrated-"
+GIB = 2.0**30
 CREATED, UPDATED, UNCHANGED = (
     catalog.IMPORT_ACTION_CREATED,
     catalog.IMPORT_ACTION_UPDATED,
@@ -318,6 +321,113 @@ def test_rows_of_memory_and_rows_that_cannot_be_predicted_make_no_profiles(
     assert (unused.count, unused.example_id) == (1, "bad")
     assert unused.reason.startswith("isl: is not stated")
     assert {made.profile.evidence_count for made in response.profiles} == {1}
+
+
+def part(metric: str, value: float, **changes: Any) -> Measurement:
+    """A part of the memory of a start of vLLM 0.19.0, of no load."""
+    number = MeasurementMetric.Value(f"MEASUREMENT_METRIC_{metric}")
+    usual = {"isl": None, "osl": None, "concurrency": None, "phase": "MEASUREMENT_PHASE_MEMORY"}
+    return row("", metric=number, value=value, **{**usual, **changes})
+
+
+def parts(service: EmbeddedService) -> list[Measurement]:
+    """Twice the activations, half of what is outside of torch, as many graphs as predicted."""
+    memory = analyzed(service).memory
+    return [
+        part("ACTIVATIONS_GIB", 2.0 * memory.activations_bytes / GIB),
+        part("NON_TORCH_GIB", 0.5 * memory.non_torch_bytes / GIB),
+        part("CUDA_GRAPH_GIB", memory.cuda_graph_bytes / GIB),
+        part("WEIGHTS_GIB", memory.weights_bytes / GIB),
+        part("KV_POOL_GIB", memory.kv_pool_bytes.value / GIB),
+    ]
+
+
+MEMORY_PROFILE = "calibrated-engine-memory-h100-sxm-vllm-0.19.0"
+
+
+def test_parts_of_memory_fill_the_answers_about_their_device_and_engine(
+    service: EmbeddedService, ask: Ask
+) -> None:
+    before, other, elsewhere = (analyzed(service, *of) for of in ((), (OTHER_MODEL,), (MODEL, OTHER_DEVICE)))
+    response = calibrated(ask, *parts(service))
+    (made,) = response.profiles
+    assert (made.profile.id, made.action) == (MEMORY_PROFILE, CREATED)
+    assert made.profile.operator_class == OPERATOR_CLASS_ENGINE_MEMORY
+    assert made.profile.evidence_count == 3
+    constants = made.profile.further_constants
+    assert {name: constants[name].value for name in constants} == {
+        "activation_factor": pytest.approx(2.0),
+        "non_torch_factor": pytest.approx(0.5),
+        "cuda_graph_factor": pytest.approx(1.0),
+    }
+    for told in response.rows[:3]:
+        assert told.now.predicted == pytest.approx(told.now.measured)
+        assert told.now.low < told.now.measured < told.now.high
+    now = analyzed(service)
+    assert now.memory.activations_bytes == pytest.approx(2.0 * before.memory.activations_bytes)
+    assert now.memory.non_torch_bytes == pytest.approx(0.5 * before.memory.non_torch_bytes)
+    assert now.memory.kv_pool_bytes.value == pytest.approx(
+        before.memory.kv_pool_bytes.value
+        - before.memory.activations_bytes
+        + 0.5 * before.memory.non_torch_bytes
+    )
+    assert "as 3 measured rows of vllm 0.19.0 on h100-sxm say" in now.memory.engine_note
+    assert MEMORY_PROFILE in {used.profile_id for used in now.profiles}
+    moved = analyzed(service, OTHER_MODEL).memory
+    assert moved.activations_bytes == pytest.approx(2.0 * other.memory.activations_bytes)
+    assert analyzed(service, MODEL, OTHER_DEVICE).memory == elsewhere.memory
+
+
+def test_parts_of_memory_given_again_or_stored_before_say_the_same(
+    service: EmbeddedService, ask: Ask
+) -> None:
+    given = parts(service)
+    calibrated(ask, given[0])
+    calibrated(ask, *given[1:])
+    first = profiles(service)[MEMORY_PROFILE]
+    again = calibrated(ask, hardware_id=DEVICE)
+    assert [made.action for made in again.profiles] == [UNCHANGED]
+    assert profiles(service)[MEMORY_PROFILE] == first
+    assert {name: estimate.value for name, estimate in first.further_constants.items()} == {
+        "activation_factor": pytest.approx(2.0),
+        "non_torch_factor": pytest.approx(0.5),
+        "cuda_graph_factor": pytest.approx(1.0),
+    }
+
+
+def test_factors_of_memory_go_with_their_rows_and_stay_in_earlier_revisions(
+    service: EmbeddedService, ask: Ask
+) -> None:
+    before = analyzed(service)
+    given = parts(service)
+    revision = calibrated(ask, *given).catalog_revision
+    slower = row("slow", value=1.4 * tpot_ms(service))
+    ask("DeleteMeasurements", pb.DeleteMeasurementsRequest(filter=pb.MeasurementFilter(hardware_id=DEVICE)))
+    dry = calibrated(ask, slower, save=False)
+    assert MEMORY_PROFILE not in {made.profile.id for made in dry.profiles}
+    assert MEMORY_PROFILE in profiles(service)
+    calibrated(ask, slower)
+    assert MEMORY_PROFILE not in profiles(service)
+    assert analyzed(service).memory == before.memory
+    request = catalog.GetEfficiencyProfileRequest(id=MEMORY_PROFILE, catalog_revision=revision)
+    assert asker(service)("GetEfficiencyProfile", request).efficiency_profile.evidence_count == 3
+
+
+def test_each_row_of_a_part_is_predicted_from_the_others(service: EmbeddedService, ask: Ask) -> None:
+    of_one, of_another = (2.0, 2.2)
+    rows = [
+        part("ACTIVATIONS_GIB", of_one * analyzed(service).memory.activations_bytes / GIB),
+        part(
+            "ACTIVATIONS_GIB",
+            of_another * analyzed(service, OTHER_MODEL).memory.activations_bytes / GIB,
+            model_id=OTHER_MODEL,
+        ),
+    ]
+    response = calibrated(ask, *rows, save=False)
+    assert not profiles(service)
+    assert response.before.median_error == pytest.approx((1 - 1 / of_one + 1 - 1 / of_another) / 2)
+    assert response.after.median_error == pytest.approx((0.1 + 1 - 1 / 1.1) / 2)
+    assert response.after.answered == 2
 
 
 def test_an_alias_is_stored_as_the_id_that_it_means(

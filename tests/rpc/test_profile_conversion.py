@@ -18,6 +18,7 @@ from tests.rpc import samples
 WITHOUT_KERNELS = (
     "STEP", "EXPERT_STEP", "REQUEST", "PREFILL_TIME", "DECODE_TIME", "FIRST_TOKEN_TIME",
     "EXPERT_PREFILL_TIME", "EXPERT_DECODE_TIME", "EXPERT_FIRST_TOKEN_TIME",
+    "ENGINE_MEMORY",
 )  # fmt: skip
 
 BOUNDS = {
@@ -38,6 +39,9 @@ BOUNDS = {
     "first_token_steps": (0, 1000),
     "lockstep_share": (0, 10),
     "time_factor": (0.01, 100),
+    "activation_factor": (0.01, 100),
+    "non_torch_factor": (0.01, 100),
+    "cuda_graph_factor": (0.01, 100),
 }
 
 
@@ -108,7 +112,7 @@ def test_an_unknown_constant_is_refused_with_those_there_are() -> None:
     ((where, description),) = complaints(message)
     assert where == "p.further_constants"
     assert description.startswith('has the unknown key "warp_time_us"; give serial_time_us, item_time_us, ')
-    assert description.endswith("time_factor")
+    assert description.endswith("cuda_graph_factor")
 
 
 @pytest.mark.parametrize(
@@ -143,6 +147,8 @@ def test_only_what_stands_for_no_kernel_may_leave_a_kernels_constants_out(
         id="p",
         operator_class=efficiency_profile_pb2.OperatorClass.Value(f"OPERATOR_CLASS_{operator_class.name}"),
         source="a fit",
+        hardware_id="x100",
+        engine="vllm",
     )
     if operator_class.name not in WITHOUT_KERNELS:
         told = {field for field, _ in complaints(message)}
@@ -154,3 +160,13 @@ def test_only_what_stands_for_no_kernel_may_leave_a_kernels_constants_out(
     assert profile.overlap_exponent == 2.0
     message.compute_efficiency.value = 2.0
     assert complaints(message)[0][0] == "p.compute_efficiency.value"
+
+
+def test_the_memory_of_an_engine_is_that_of_a_device_and_an_engine() -> None:
+    message = EfficiencyProfile(
+        id="p", operator_class=efficiency_profile_pb2.OPERATOR_CLASS_ENGINE_MEMORY, source="a log"
+    )
+    assert complaints(message) == [
+        ("p.hardware_id", "is empty; give the one whose memory it is of"),
+        ("p.engine", "is empty; give the one whose memory it is of"),
+    ]

@@ -18,6 +18,7 @@ PHASES = ("prefill", "decode", "static_batch", "closed_loop", "open_loop", "offl
 METRICS = (
     "output_tok_s_total", "output_tok_s_per_gpu", "total_tok_s", "ttft_ms", "tpot_ms", "itl_ms",
     "e2e_latency_ms", "prefill_ms", "decode_step_ms", "memory_gib",
+    "activations_gib", "non_torch_gib", "cuda_graph_gib", "weights_gib", "kv_pool_gib",
 )  # fmt: skip
 CHOICE = ("hardware_id", "model_id", "engine", "phase", "metric", "source_group")
 
@@ -96,7 +97,9 @@ def import_measurements(ctx: click.Context, /, **given: Any) -> None:
       batch | concurrency | request_rate      the load, one of them
       metric, value  output_tok_s_total, output_tok_s_per_gpu, total_tok_s,
                      ttft_ms, tpot_ms, itl_ms, e2e_latency_ms, prefill_ms,
-                     decode_step_ms, memory_gib
+                     decode_step_ms, memory_gib; of the phase memory also
+                     activations_gib, non_torch_gib, cuda_graph_gib,
+                     weights_gib, kv_pool_gib
       confidence     low, medium, high
       tier           A fully specified, B all but the batch, C loosely
       ambiguous, notes              what is left open, remarks

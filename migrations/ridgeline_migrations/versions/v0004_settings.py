@@ -29,7 +29,7 @@ ADDED: tuple[tuple[str, sa.types.TypeEngine[Any], str], ...] = (
 OF_THIS_REVISION = """
     operator_class IN (
         'expert_step', 'request', 'prefill_time', 'decode_time', 'first_token_time', 'expert_prefill_time',
-        'expert_decode_time', 'expert_first_token_time'
+        'expert_decode_time', 'expert_first_token_time', 'engine_memory'
     ) OR model_id != '' OR since_version != ''
 """
 """Picks the profiles that revision 0003 has no words for: without them, one of a model would be for all."""

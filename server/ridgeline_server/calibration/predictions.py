@@ -10,10 +10,11 @@ from types import MappingProxyType
 from ridgeline_server.calibration.questions import MeasuredQuestion, Names, UnansweredError, question_of
 from ridgeline_server.domain.efficiency import OperatorClass, ProfileLevel, ProfileSet
 from ridgeline_server.domain.engine import EngineSet
-from ridgeline_server.domain.measurement import MeasuredMetric, Measurement, Phase
+from ridgeline_server.domain.measurement import MEMORY_PARTS, MeasuredMetric, Measurement, Phase
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load
-from ridgeline_server.roofline.constants import time_factor, used_profiles
+from ridgeline_server.roofline.constants import engine_memory_profile, time_factor, used_profiles
+from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.metrics import metric_values
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
@@ -22,7 +23,11 @@ from ridgeline_server.roofline.serving import Candidate, Simulation, memory_of, 
 from ridgeline_server.roofline.wording import GIB
 
 WIDEST_ANSWER = 3.0
-"""High over low from which an interval says too little to count as an answer."""
+"""High over low from which an interval says too little to count as an answer. Parts of memory are answered
+all the same: they are small beside a device.
+"""
+LEAST_PART_GIB = 0.01
+"""What logs tell of a part at the least; the low end of a part that may be none."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,11 @@ def _prediction(question: MeasuredQuestion, simulation: Simulation, widest: floa
     except UnansweredError as error:
         return replace(found, unanswered_reason=str(error))
     low, high = min((predicted, *ends)), max((predicted, *ends))
+    if row.metric in MEMORY_PARTS:
+        if predicted <= 0:
+            reason = f"metric: no {row.metric} is predicted of this engine on this device"
+            return replace(found, unanswered_reason=reason)
+        low, widest = min(max(low, LEAST_PART_GIB), predicted), inf
     if not 0 < low <= high < inf:
         return replace(
             found, unanswered_reason=f"metric: this load has no {row.metric} over 0, as a single token's"
@@ -132,7 +142,11 @@ def _prediction(question: MeasuredQuestion, simulation: Simulation, widest: floa
             unanswered_reason=f"the interval from {low:.4g} to {high:.4g} is wider than {widest:g} "
             "times: it would say too little",
         )
-    level = level_of(question.model, simulation)
+    if row.metric in MEMORY_PARTS:
+        used = engine_memory_profile(simulation.candidate.scenario)
+        level = ProfileLevel.GENERIC if used is None else used.level
+    else:
+        level = level_of(question.model, simulation)
     return replace(found, predicted=predicted, low=low, high=high, ideal=ideal, level=level)
 
 
@@ -158,13 +172,37 @@ def figures(question: MeasuredQuestion, simulation: Simulation, *, ideal: bool =
     UnansweredError for a metric that the row's phase does not have.
     """
     row = question.measurement
-    if row.metric is MeasuredMetric.MEMORY_GIB:
-        return (simulation.memory.total_bytes / GIB,)
+    if row.metric is MeasuredMetric.MEMORY_GIB or row.metric in MEMORY_PARTS:
+        memory = simulation.memory
+        if ideal:
+            candidate = simulation.candidate
+            bare = replace(candidate.scenario, profiles=None)
+            memory = memory_of(question.model, bare, candidate.workload)
+            return _memory(row.metric, memory)[:1]
+        return _memory(row.metric, memory)
     name = _ALONE.get((row.phase, row.metric)) or _OF_REQUESTS.get(row.metric)
     if name is None or row.phase is Phase.MEMORY:
         raise UnansweredError(f"metric: a {row.phase} row has no {row.metric} that is predicted")
     values = metric_values(simulation, ideal=ideal)
     return values[name] if isinstance(name, str) else name(values, simulation)
+
+
+def _memory(metric: MeasuredMetric, memory: Memory) -> tuple[float, ...]:
+    """A figure of memory in GiB, with its ends where it has a range."""
+    match metric:
+        case MeasuredMetric.ACTIVATIONS_GIB:
+            found = memory.ranges.activations
+        case MeasuredMetric.NON_TORCH_GIB:
+            found = memory.ranges.non_torch
+        case MeasuredMetric.CUDA_GRAPH_GIB:
+            found = memory.ranges.cuda_graphs
+        case MeasuredMetric.KV_POOL_GIB:
+            found = memory.kv_pool_bytes
+        case MeasuredMetric.WEIGHTS_GIB:
+            return (memory.weights_bytes / GIB,)
+        case _:
+            return (memory.total_bytes / GIB,)
+    return tuple(end / GIB for end in (found.value, found.low, found.high))
 
 
 Figure = Callable[[Mapping[str, tuple[float, ...]], Simulation], tuple[float, ...]]

@@ -20,7 +20,7 @@ from ridgeline_server.domain.errors import (
     UnsupportedDtypeError,
 )
 from ridgeline_server.domain.hardware import Hardware
-from ridgeline_server.domain.measurement import MeasuredMetric, Measurement, Phase
+from ridgeline_server.domain.measurement import MEMORY_PARTS, MeasuredMetric, Measurement, Phase
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.resolve import LOW_BIT, resolve_deployment
@@ -77,6 +77,8 @@ def question_of(measurement: Measurement, names: Names, engines: EngineSet) -> M
         deployment = resolve_deployment(request, model, hardware)
     except (InvalidFieldsError, UnsupportedDtypeError, UnsupportedArchitectureError) as error:
         raise UnansweredError(str(error)) from error
+    if measurement.metric is MeasuredMetric.KV_POOL_GIB:
+        assumptions.append("the share of the device that may be used is not stated: the engine's default")
     return MeasuredQuestion(measurement, model, hardware, deployment, workload, tuple(assumptions))
 
 
@@ -146,6 +148,8 @@ def _parallel(row: Measurement) -> Parallelism:
 
 
 def _workload(row: Measurement) -> Workload:
+    if row.metric in MEMORY_PARTS and row.phase is not Phase.MEMORY:
+        raise UnansweredError(f"phase: is {row.phase}, and {row.metric} is a part of memory; give memory")
     for missing in _missing(row):
         raise UnansweredError(f"{missing}: is not stated, and a {row.phase} row needs it")
     batch, past, isl = row.batch or row.concurrency or 1, row.past_tokens or 0, row.isl or 0
@@ -181,5 +185,10 @@ def _missing(row: Measurement) -> Iterator[str]:
     yield from (field for field in _NEEDED[row.phase] if getattr(row, field) is None)
     if row.phase is Phase.DECODE and row.isl is None and row.past_tokens is None:
         yield "isl"
-    if row.metric is MeasuredMetric.MEMORY_GIB and row.isl is None:
+    needs_load = row.metric is MeasuredMetric.MEMORY_GIB or (row.metric in LEFT_BY_LOAD and not row.engine)
+    if needs_load and row.isl is None:
         yield "isl"
+
+
+LEFT_BY_LOAD = frozenset({MeasuredMetric.ACTIVATIONS_GIB, MeasuredMetric.KV_POOL_GIB})
+"""Parts of memory that an engine settles when it starts, and without one the load."""

@@ -39,6 +39,8 @@ class OperatorClass(StrEnum):
     """Times of models with experts, as those above for the others."""
     EXPERT_DECODE_TIME = "expert_decode_time"
     EXPERT_FIRST_TOKEN_TIME = "expert_first_token_time"
+    ENGINE_MEMORY = "engine_memory"
+    """What an engine takes of a device's memory, beside what is known of its release."""
 
 
 class ProfileLevel(StrEnum):
@@ -95,6 +97,10 @@ class FurtherConstant(StrEnum):
     """How far the requests of a closed loop arrive together: 1 would be all at once."""
     TIME_FACTOR = "time_factor"
     """What a predicted time is multiplied by; its range is that of the time."""
+    ACTIVATION_FACTOR = "activation_factor"
+    """What the sizes of an engine's release are multiplied by; their ranges stand in for the release's."""
+    NON_TORCH_FACTOR = "non_torch_factor"
+    CUDA_GRAPH_FACTOR = "cuda_graph_factor"
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,9 @@ NEUTRAL: Mapping[FurtherConstant, Estimate] = MappingProxyType(
             FurtherConstant.COMMUNICATION_FACTOR,
             FurtherConstant.INTERFERENCE,
             FurtherConstant.TIME_FACTOR,
+            FurtherConstant.ACTIVATION_FACTOR,
+            FurtherConstant.NON_TORCH_FACTOR,
+            FurtherConstant.CUDA_GRAPH_FACTOR,
         )
     }
 )
@@ -207,10 +216,15 @@ class ProfileSet:
         }
         self._model_ids = {p.model_id for p in self.profiles}
         eras: dict[str, dict[tuple[str, str], None]] = {}
-        for profile in self.profiles:
+        # Releases of which memory was measured divide no engine's kernels into eras.
+        for profile in (p for p in self.profiles if p.operator_class is not OperatorClass.ENGINE_MEMORY):
             of_engine = eras.setdefault(profile.engine, {("", ""): None})
             of_engine[profile.since_version, profile.since_date] = None
         self._eras = {engine: tuple(of_engine) for engine, of_engine in eras.items()}
+        self._memory: dict[tuple[str, str], list[EfficiencyProfile]] = {}
+        for profile in self.profiles:
+            if profile.operator_class is OperatorClass.ENGINE_MEMORY:
+                self._memory.setdefault((profile.hardware_id, profile.engine.lower()), []).append(profile)
         self._found: dict[tuple[Setting, OperatorClass, Dtype | None, Dtype | None], Found | None] = {}
 
     def setting(
@@ -226,6 +240,15 @@ class ProfileSet:
             era_of(engine_version, self._eras[engine]) if engine else "",
             model_id if model_id in self._model_ids else "",
         )
+
+    def engine_memory(self, hardware_id: str, engine: str, engine_version: str = "") -> Found | None:
+        """The profile of an engine's memory on a device; None when there is none of this device and this
+        engine, or of no release up to the asked one. Those of other devices or engines never stand in.
+        """
+        known = self._memory.get((hardware_id, engine.lower()), [])
+        era = era_of(engine_version, tuple((p.since_version, p.since_date) for p in known))
+        matching = sorted((p for p in known if p.since_version == era), key=lambda p: p.id)
+        return Found(matching[0], ProfileLevel.ENGINE) if matching else None
 
     def find(
         self,

@@ -38,6 +38,24 @@ class MeasuredMetric(StrEnum):
     PREFILL_MS = "prefill_ms"
     DECODE_STEP_MS = "decode_step_ms"
     MEMORY_GIB = "memory_gib"
+    """All that a load takes of a device; the parts below are never taken for it."""
+    ACTIVATIONS_GIB = "activations_gib"
+    NON_TORCH_GIB = "non_torch_gib"
+    CUDA_GRAPH_GIB = "cuda_graph_gib"
+    WEIGHTS_GIB = "weights_gib"
+    KV_POOL_GIB = "kv_pool_gib"
+
+
+MEMORY_PARTS = frozenset(
+    {
+        MeasuredMetric.ACTIVATIONS_GIB,
+        MeasuredMetric.NON_TORCH_GIB,
+        MeasuredMetric.CUDA_GRAPH_GIB,
+        MeasuredMetric.WEIGHTS_GIB,
+        MeasuredMetric.KV_POOL_GIB,
+    }
+)
+"""Parts of an engine's memory on the fullest device, which its start-up tells; all of phase MEMORY."""
 
 
 class Tier(StrEnum):

@@ -15,6 +15,7 @@ from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.constants import (
     UsedProfile,
+    engine_memory_profile,
     request_profile,
     time_factor,
     used_profiles,
@@ -83,11 +84,14 @@ def describe(model: Model, simulated: SimulatedGrid, index: int, basis: CostBasi
 
 
 def _of_requests(model: Model, scenario: Scenario, workload: Workload) -> Iterator[UsedProfile]:
-    """The profiles of whole times, and of requests beside others, where the catalog has them."""
+    """The profiles of whole times, of requests beside others, and of the engine's memory, where the catalog
+    has them.
+    """
     found = [time_factor(scenario, model, c) for c in (OperatorClass.PREFILL_TIME, OperatorClass.DECODE_TIME)]
     if workload.load is not Load.STATIC_BATCH:
         first_token = time_factor(scenario, model, OperatorClass.FIRST_TOKEN_TIME)
         found += [request_profile(scenario), first_token]
+    found.append(engine_memory_profile(scenario))
     yield from (used for used in found if used is not None)
 
 

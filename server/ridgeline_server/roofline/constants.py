@@ -192,6 +192,20 @@ def time_factor(scenario: Scenario, model: Model, operator_class: OperatorClass)
     return of_experts or _maybe(scenario.profiles, setting, operator_class, *formats)
 
 
+def engine_memory_profile(scenario: Scenario) -> UsedProfile | None:
+    """The profile of what the stated engine takes of this device's memory; None where no engine is stated,
+    where nobody measured it on this device, and on the ideal roofline.
+    """
+    engine = scenario.deployment.engine
+    if scenario.profiles is None or engine is None:
+        return None
+    found = scenario.profiles.engine_memory(scenario.hardware.id, engine.asked_engine, engine.asked_version)
+    if found is None:
+        return None
+    wide = scenario.deployment.compute_dtype
+    return UsedProfile(found.profile, OperatorClass.ENGINE_MEMORY, wide, found.level)
+
+
 def request_profile(scenario: Scenario) -> UsedProfile | None:
     """The profile of what an engine adds to the steps of a request; None on the ideal roofline. Raises
     MissingProfileError.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype
 from ridgeline_server.domain.efficiency import Estimate
@@ -16,6 +17,18 @@ LAYERS_UNCERTAINTY = 0.1
 """Share by which the peak in the layers may be off either way. An assumption: it is a count of live tensors,
 not a fit, and the one row that it decides (LLaVA-NeXT at vLLM 0.19.0) is 1.1% away.
 """
+
+
+class MemoryFactors(NamedTuple):
+    """What the sizes of a release are multiplied by, as measured; None where a part was not."""
+
+    activations: Estimate | None = None
+    non_torch: Estimate | None = None
+    cuda_graphs: Estimate | None = None
+
+
+AS_KNOWN = MemoryFactors()
+"""Nothing was measured: the sizes are the release's own."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ def engine_memory(
     pp: int = 1,
     stage_devices: int | None = None,
     utilisation: float | None = None,
+    factors: MemoryFactors = AS_KNOWN,
 ) -> EngineMemory:
     """Memory of the GPU that holds `weights_bytes` of a model served on tp x pp GPUs, or on stages of
     `stage_devices` that exchange with each other in other ways too.
@@ -52,11 +66,14 @@ def engine_memory(
     is utilisation x device bytes less weights, peak of the profile run and memory outside of torch, and
     since 0.21.0 less the CUDA graphs (vllm-project/vllm@35d5cda:vllm/v1/worker/gpu_worker.py,
     determine_available_memory, and pull request 38284). Its interval takes the parts' ends all together.
+    `factors` multiply the release's sizes, and their ends stand in for its own.
     """
     budget = (release.memory_utilisation if utilisation is None else utilisation) * device_bytes
-    activation = activation_bytes(model, release, limits, compute_dtype=compute_dtype, tp=tp)
-    non_torch = release.non_torch_bytes(stage_devices or tp, pp)
-    graphs = release.cuda_graph_bytes
+    activation = _multiplied(
+        activation_bytes(model, release, limits, compute_dtype=compute_dtype, tp=tp), factors.activations
+    )
+    non_torch = _multiplied(release.non_torch_bytes(stage_devices or tp, pp), factors.non_torch)
+    graphs = _multiplied(release.cuda_graph_bytes, factors.cuda_graphs)
     parts = (activation, non_torch, graphs) if release.counts_cuda_graphs else (activation, non_torch)
     room = budget - weights_bytes
     return EngineMemory(
@@ -71,6 +88,12 @@ def engine_memory(
             room - sum(part.low for part in parts),
         ),
     )
+
+
+def _multiplied(size: Estimate, factor: Estimate | None) -> Estimate:
+    if factor is None:
+        return size
+    return Estimate(*(size.value * end for end in (factor.value, factor.low, factor.high)))
 
 
 def max_concurrency(kv_pool_bytes: Estimate, bytes_per_sequence: float) -> Estimate:

@@ -11,13 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import Deployment
-from ridgeline_server.domain.efficiency import Estimate
+from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, FurtherConstant
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Workload
+from ridgeline_server.roofline.constants import engine_memory_profile
 from ridgeline_server.roofline.cost import live_bytes
 from ridgeline_server.roofline.drafts import draft_deployment, draft_of
-from ridgeline_server.roofline.engine_memory import engine_memory, max_concurrency
+from ridgeline_server.roofline.engine_memory import (
+    AS_KNOWN,
+    MemoryFactors,
+    engine_memory,
+    max_concurrency,
+)
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.operators.variables import Steps
@@ -58,6 +64,14 @@ def non_torch_bytes(parallel: Parallelism) -> Estimate:
     return NON_TORCH_BYTES if parallel.stage_devices == 1 else NON_TORCH_BYTES_BESIDE_OTHERS
 
 
+class Overheads(NamedTuple):
+    """What an engine takes beside weights and cache, bytes, with its ranges."""
+
+    activations: Estimate
+    non_torch: Estimate
+    cuda_graphs: Estimate
+
+
 @dataclass(frozen=True)
 class Memory:
     """What occupies a device, the fullest one, when every sequence has its full length; bytes.
@@ -65,7 +79,8 @@ class Memory:
     `overhead_bytes` is what the driver and the engine take: `non_torch_bytes` outside of the tensor allocator
     and `cuda_graph_bytes`, the latter only as far as the engine counts them into its share of the device.
     `kv_pool_bytes` is what weights, activations and overhead leave. `max_concurrency` is how many sequences
-    of the full length the pool of all devices holds; `engine_note` tells whose figures these are.
+    of the full length the pool of all devices holds; `engine_note` tells whose figures these are. `ranges`
+    are those of activations, `non_torch_bytes` and `cuda_graph_bytes`.
     """
 
     weights_bytes: float
@@ -80,6 +95,7 @@ class Memory:
     max_batch: int
     max_context_len: int
     engine_note: str
+    ranges: Overheads
 
     @property
     def total_bytes(self) -> float:
@@ -143,6 +159,9 @@ def estimate_memory(
     """Memory of a load on one device, given the activation peaks of its `activation_loads`, bytes.
 
     A stated engine reserves what its start-up does, whatever the load; else the load's own activations count.
+    Where the scenario's profiles tell what this engine was measured to take on this device, the sizes of its
+    release are multiplied by that. Without profiles, on the ideal roofline, nothing measured counts; nor does
+    it without an engine, for another engine, or on another device.
     """
     deployment = scenario.deployment
     today, at_longest = Live(*live_bytes_of_loads[:2]), Live(*live_bytes_of_loads[2:])
@@ -179,14 +198,15 @@ def estimate_memory(
         kv_cache_bytes=kv * sequences,
         activations_bytes=activations.value,
         overhead_bytes=taken.overhead.value,
-        non_torch_bytes=taken.non_torch_bytes,
-        cuda_graph_bytes=taken.cuda_graph_bytes,
+        non_torch_bytes=taken.non_torch.value,
+        cuda_graph_bytes=taken.cuda_graphs.value,
         usable_bytes=taken.usable_bytes,
         kv_pool_bytes=pool,
         max_concurrency=_times(max_concurrency(pool, kv), held) if kv else _unlimited(pool),
         max_batch=sought.max_batch(kv, workload.input_len, today),
         max_context_len=longest if sought.holds(longest, at_longest) else sought.max_context(at_longest),
         engine_note=taken.note,
+        ranges=Overheads(activations, taken.non_torch, taken.cuda_graphs),
     )
 
 
@@ -197,8 +217,8 @@ class _Reserved(NamedTuple):
     activations: Estimate | None
     overhead: Estimate
     pool: Estimate | None
-    non_torch_bytes: float
-    cuda_graph_bytes: float
+    non_torch: Estimate
+    cuda_graphs: Estimate
     note: str
 
 
@@ -212,7 +232,8 @@ def _reserved(model: Model, scenario: Scenario, weights: float) -> _Reserved:
         usable = hardware.allocatable_bytes * (deployment.memory_utilization or 1.0)
         what = "driver, libraries and CUDA graphs" if graphs else "driver and libraries"
         note = f"no engine is stated: {what} as measured of vLLM 0.19.0 on an H100"
-        return _Reserved(usable, None, overhead, None, non_torch.value, graphs, note)
+        return _Reserved(usable, None, overhead, None, non_torch, _exactly(graphs), note)
+    measured = engine_memory_profile(scenario)
     release = match.release
     found = engine_memory(
         model,
@@ -225,6 +246,7 @@ def _reserved(model: Model, scenario: Scenario, weights: float) -> _Reserved:
         pp=parallel.pp,
         stage_devices=parallel.stage_devices,
         utilisation=deployment.memory_utilization,
+        factors=AS_KNOWN if measured is None else _factors(measured.profile),
     )
     overhead = found.non_torch_bytes
     if release.counts_cuda_graphs:
@@ -238,10 +260,33 @@ def _reserved(model: Model, scenario: Scenario, weights: float) -> _Reserved:
         found.activation_bytes,
         overhead,
         found.kv_pool_bytes,
-        found.non_torch_bytes.value,
-        found.cuda_graph_bytes.value,
-        match.note,
+        found.non_torch_bytes,
+        found.cuda_graph_bytes,
+        match.note if measured is None else f"{match.note}; {_measured(measured.profile)}",
     )
+
+
+_PARTS = {
+    FurtherConstant.ACTIVATION_FACTOR: "activation peak",
+    FurtherConstant.NON_TORCH_FACTOR: "memory outside of torch",
+    FurtherConstant.CUDA_GRAPH_FACTOR: "CUDA graphs",
+}
+"""The parts that measured rows correct, in the order of MemoryFactors."""
+
+
+def _factors(profile: EfficiencyProfile) -> MemoryFactors:
+    """A profile's factors; a part that it does not state keeps the release's size and range."""
+    return MemoryFactors(*(profile.further.get(name) for name in _PARTS))
+
+
+def _measured(profile: EfficiencyProfile) -> str:
+    """Which parts rest on measured rows, in words."""
+    *others, last = [part for name, part in _PARTS.items() if name in profile.further] or ["no part"]
+    told = f"{', '.join(others)} and {last}" if others else last
+    count = profile.evidence_count
+    rows, say = ("1 measured row", "says") if count == 1 else (f"{count:,} measured rows", "say")
+    release = f" {profile.since_version}" if profile.since_version else ""
+    return f"{told} as {rows} of {profile.engine}{release} on {profile.hardware_id} {say}"
 
 
 def _ends(taken: Estimate) -> tuple[float, float, float]:

@@ -18,6 +18,7 @@ import numpy as np
 from ridgeline.v1 import measurement_service_pb2 as pb
 from ridgeline_server.calibration.correction import CALIBRATED, SPREADS, correct, without_calibrated
 from ridgeline_server.calibration.errors import ALL, GROUPINGS, NOT_STATED, Columns, summarise_columns
+from ridgeline_server.calibration.memory import measured_memory
 from ridgeline_server.calibration.predictions import Prediction, predict
 from ridgeline_server.calibration.questions import MeasuredQuestion, question_of
 from ridgeline_server.calibration.refit import Refit, refit
@@ -235,17 +236,19 @@ def _rows_of(
 
 def _learn(rows: Sequence[Measurement], names: MeasuredNames, snapshot: CatalogSnapshot) -> _Evidence:
     """What rows say, device by device: they share nothing. Where there are enough rows of an engine its
-    constants are fitted, and factors tell what is left.
+    constants are fitted, and factors tell what is left. Parts of an engine's memory make factors apart.
     """
     engines = builtin_engines()
     known = without_calibrated(snapshot.profiles)
     bare = tuple(map(_plausible, predict(rows, names, engines, known, widest=inf)))
     answered = [p for p in bare if p.predicted is not None]
+    bare_columns = Columns.of(answered)
     by_device: dict[str, list[tuple[int, MeasuredQuestion]]] = {}
     for place, prediction in enumerate(answered):
         question = question_of(prediction.measurement, names, engines)
         by_device.setdefault(question.hardware.id, []).append((place, question))
     after, reach = np.zeros(len(answered)), np.full(len(answered), np.nan)
+    of_memory = np.full((3, len(answered)), np.nan)
     profiles: list[EfficiencyProfile] = []
     refits: list[Refit] = []
     for found in by_device.values():
@@ -259,13 +262,15 @@ def _learn(rows: Sequence[Measurement], names: MeasuredNames, snapshot: CatalogS
             if each.is_kept:
                 # A fit has seen the row itself: what it predicts without the row's part is what tells.
                 after[places[list(each.places)]] = each.left_out
-        profiles += [*fitted, *corrections.profiles]
+        memory = measured_memory(questions, bare_columns.measured[places] / bare_columns.predicted[places])
+        of_memory[:, places] = memory.value, memory.low, memory.high
+        profiles += [*fitted, *corrections.profiles, *memory.profiles]
         refits += tried
-    alone = np.isnan(reach)
-    predicted = np.where(alone, 0.0, after)
-    columns = replace(
-        Columns.of(answered), predicted=predicted, low=predicted / reach, high=predicted * reach
-    )
+    # A row is told of by times or by parts of memory; what neither tells of has no answer.
+    from_memory = bare_columns.predicted * of_memory
+    from_times = np.array([after, after / reach, after * reach])
+    told = np.where(np.isnan(of_memory), np.where(np.isnan(reach), 0.0, from_times), from_memory)
+    columns = replace(bare_columns, predicted=told[0], low=told[1], high=told[2])
     return _Evidence(bare, tuple(answered), columns, tuple(sorted(profiles, key=_specificity)), tuple(refits))
 
 

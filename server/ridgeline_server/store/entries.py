@@ -117,6 +117,7 @@ WITHOUT_KERNELS = frozenset(
         OperatorClass.EXPERT_PREFILL_TIME,
         OperatorClass.EXPERT_DECODE_TIME,
         OperatorClass.EXPERT_FIRST_TOKEN_TIME,
+        OperatorClass.ENGINE_MEMORY,
     }
 )
 """Operator classes that stand for no kernel; what a kernel's profile must state may be left out of theirs."""

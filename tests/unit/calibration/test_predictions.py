@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ridgeline_server.calibration.predictions import Prediction, predict, simulated
-from ridgeline_server.domain.efficiency import ProfileLevel
+from ridgeline_server.domain.efficiency import Estimate, ProfileLevel
+from ridgeline_server.domain.engine import EngineProfile, EngineSet
 from ridgeline_server.domain.measurement import MeasuredMetric, Measurement, Phase
 from ridgeline_server.roofline.metrics import metric_values
 from ridgeline_server.store.engines import builtin_engines
@@ -91,6 +93,65 @@ def test_a_row_without_an_answer_says_why(stated: dict[str, Any], why: str) -> N
     (found,) = predicted(row(**stated))
     assert why in found.unanswered_reason
     assert (found.predicted, found.ratio, found.holds, found.level) == (None, None, None, None)
+
+
+PARTS = {
+    MeasuredMetric.WEIGHTS_GIB: "weights_bytes",
+    MeasuredMetric.ACTIVATIONS_GIB: "activations_bytes",
+    MeasuredMetric.NON_TORCH_GIB: "non_torch_bytes",
+    MeasuredMetric.CUDA_GRAPH_GIB: "cuda_graph_bytes",
+    MeasuredMetric.KV_POOL_GIB: "kv_pool_bytes",
+}
+STARTED: dict[str, Any] = {"phase": Phase.MEMORY, "concurrency": None, "isl": None, "osl": None}
+
+
+@pytest.mark.parametrize("metric", PARTS)
+def test_a_part_of_memory_is_that_of_the_analysis_whatever_the_load(metric: MeasuredMetric) -> None:
+    (simulation,) = simulated([question(**STARTED)], PROFILES)
+    figure = getattr(simulation.memory, PARTS[metric])
+    expected = getattr(figure, "value", figure) / 2**30
+    assert value_of(metric, **STARTED) == expected
+    assert value_of(metric, **{**STARTED, "isl": 4096, "concurrency": 64}) == expected
+
+
+def test_a_part_has_a_range_however_wide_and_the_pool_says_what_it_assumes() -> None:
+    graphs, pool = predicted(
+        row(metric=MeasuredMetric.CUDA_GRAPH_GIB, **STARTED),
+        row(metric=MeasuredMetric.KV_POOL_GIB, **STARTED),
+    )
+    assert (graphs.low, graphs.level) == (0.01, ProfileLevel.GENERIC)
+    assert graphs.ideal == graphs.predicted
+    assert pool.low is not None
+    assert pool.high is not None
+    assert 0 < pool.low < pool.high
+    assert pool.assumptions == (
+        "the share of the device that may be used is not stated: the engine's default",
+    )
+
+
+def test_a_part_is_never_taken_for_a_whole_load_nor_a_load_for_a_part() -> None:
+    (whole,) = predicted(row(metric=MeasuredMetric.MEMORY_GIB, **STARTED))
+    assert whole.unanswered_reason == "isl: is not stated, and a memory row needs it"
+    (served,) = predicted(row(metric=MeasuredMetric.NON_TORCH_GIB))
+    assert served.unanswered_reason.startswith("phase: is closed_loop, and non_torch_gib is a part of memory")
+
+
+def test_without_an_engine_the_load_settles_activations_and_what_is_left() -> None:
+    nobodys = {**STARTED, "engine": ""}
+    (alone,) = predicted(row(metric=MeasuredMetric.ACTIVATIONS_GIB, **nobodys))
+    assert alone.unanswered_reason == "isl: is not stated, and a memory row needs it"
+    assert value_of(MeasuredMetric.NON_TORCH_GIB, **nobodys) > 0
+
+
+def test_a_part_of_which_none_is_predicted_is_no_answer() -> None:
+    """An engine that captures no graphs; nothing is divided by what is not there."""
+    match = builtin_engines().find("vllm", "0.12.0")
+    bare = replace(match.release, cuda_graph_bytes=Estimate(0.0, 0.0, 0.0))
+    engines = EngineSet(EngineProfile(name, name, (bare,)) for name in ("vllm", "generic"))
+    graphs = row(metric=MeasuredMetric.CUDA_GRAPH_GIB, **STARTED)
+    (found,) = predict([graphs], NAMES, engines, PROFILES)
+    assert found.predicted is None
+    assert found.unanswered_reason == "metric: no cuda_graph_gib is predicted of this engine on this device"
 
 
 def test_an_interval_that_says_too_little_is_no_answer() -> None:

@@ -250,6 +250,9 @@ def test_a_constant_that_is_not_stated_changes_nothing() -> None:
         "communication_factor",
         "interference",
         "time_factor",
+        "activation_factor",
+        "non_torch_factor",
+        "cuda_graph_factor",
     }
 
 

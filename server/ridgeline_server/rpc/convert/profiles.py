@@ -58,6 +58,9 @@ FURTHER: Mapping[FurtherConstant, Range] = {
     FurtherConstant.FIRST_TOKEN_STEPS: COUNT,
     FurtherConstant.LOCKSTEP_SHARE: SHARE,
     FurtherConstant.TIME_FACTOR: FACTOR,
+    FurtherConstant.ACTIVATION_FACTOR: FACTOR,
+    FurtherConstant.NON_TORCH_FACTOR: FACTOR,
+    FurtherConstant.CUDA_GRAPH_FACTOR: FACTOR,
 }
 
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
@@ -74,6 +77,10 @@ def read_entry(checks: Checks, message: efficiency_profile_pb2.EfficiencyProfile
     checks.text(f"{field}.engine", message.engine, MAX_NAME_LENGTH)
     checks.text(f"{field}.model_id", message.model_id, MAX_NAME_LENGTH)
     _check_since(checks, field, message)
+    if operator_class is OperatorClass.ENGINE_MEMORY:
+        for name in ("hardware_id", "engine"):
+            if not getattr(message, name):
+                checks.add(f"{field}.{name}", "is empty; give the one whose memory it is of")
     without_kernel = operator_class in WITHOUT_KERNELS
 
     def read(name: str, bounds: Range) -> Estimate:
