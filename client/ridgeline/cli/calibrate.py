@@ -100,8 +100,8 @@ def _one_figure(function: Any) -> Any:
     cls=SectionOption,
     section="A start-up log of vLLM (with --model, --hardware)",
     metavar="FILE|-",
-    help="Show the memory parts that vLLM logged beside the predicted ones, and store them as measurements. "
-    "--engine, --tp, --pp, --weights, --activations and --kv win over what the log says.",
+    help="Correct an engine's memory on a device by the parts that vLLM logged, and store these as "
+    "measurements. --engine, --tp, --pp, --weights, --activations and --kv win over what the log says.",
 )
 @writing.dry_run("Rows")
 @options.output
@@ -129,8 +129,10 @@ def calibrate(**given: Any) -> None:
     token). Other models on the device and engine move a little, other devices not at all. Earlier answers
     stay readable with --catalog-revision.
 
-    Constants of kernels and of an engine's memory are not refitted: --vllm-log compares and stores memory
-    parts, and predictions stay as they are.
+    With --vllm-log the parts of memory of a start of vLLM are compared and stored: its activation peak,
+    memory outside of torch and CUDA graphs. They correct what the engine takes of this device, whatever the
+    model, from this release on, and so the KV pool and how many requests fit; rows of phase memory with the
+    same metrics do so too.
 
     \b
     Examples:

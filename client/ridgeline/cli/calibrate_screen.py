@@ -38,8 +38,9 @@ def show(response: CalibrateResponse, console: Console, *, dry_run: bool) -> Non
         _show_rows(response, console)
     _show_refits(response, console)
     _show_factors(response, console)
+    _show_memory(response, console)
     _show_errors(response, console)
-    _show_unused(response, console)
+    show_unused(response, console)
     _show_written(response, console, dry_run=dry_run)
 
 
@@ -144,6 +145,35 @@ def _show_factors(response: CalibrateResponse, console: Console) -> None:
         console.print()
 
 
+MEMORY = {
+    "activation_factor": "activation peak",
+    "non_torch_factor": "outside of torch",
+    "cuda_graph_factor": "CUDA graphs",
+}
+
+
+def _show_memory(response: CalibrateResponse, console: Console) -> None:
+    """What the sizes of an engine's memory are multiplied by, of any model."""
+    table = screens.table(console)
+    table.add_column("Predicted memory, any model", overflow="fold")
+    table.add_column("of", no_wrap=True)
+    for name in ("now", "low - high"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for profile in (made.profile for made in response.profiles):
+        engine = " ".join(filter(None, (profile.engine, profile.since_version)))
+        for name in (name for name in MEMORY if name in profile.further_constants):
+            factor = profile.further_constants[name]
+            table.add_row(
+                printable.line(f"{engine} on {profile.hardware_id}"),
+                MEMORY[name],
+                units.times(factor.value),
+                f"{units.factor(factor.low)} - {units.factor(factor.high)}",
+            )
+    if table.row_count:
+        console.print(table)
+        console.print()
+
+
 def _setting(made: CalibratedProfile) -> str:
     profile = made.profile
     if profile.model_id:
@@ -205,7 +235,7 @@ def _devices(response: CalibrateResponse) -> str:
     return devices[0] if len(devices) == 1 else screens.counted(len(devices), "device")
 
 
-def _show_unused(response: CalibrateResponse, console: Console) -> None:
+def show_unused(response: CalibrateResponse, console: Console) -> None:
     """Rows of these devices that could not be used, the commonest reason first."""
     for unused in response.unused[:MOST_UNUSED]:
         counted = screens.counted(unused.count, "row")

@@ -281,7 +281,7 @@ def _plausible(prediction: Prediction) -> Prediction:
         return prediction
     row = prediction.measurement
     reason = (
-        f"value: is {row.value:.4g}, and {prediction.predicted:.4g} is predicted; a {row.metric} over "
+        f"value: is {row.value:.4g}, and {prediction.predicted:.4g} is predicted; any {row.metric} over "
         f"{MOST_OFF:g} times off is of another unit or load, or of a queue that is not predicted: correct "
         "the row, or leave it out"
     )
