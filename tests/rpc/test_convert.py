@@ -273,9 +273,9 @@ def test_an_answer_has_no_field_that_nothing_fills(advice: Advice) -> None:
             "step_overhead_ms",
             "expected_time_us",
         }
-        allowed = {"flips", "message_bytes"}
+        allowed = {"flips", "message_bytes", "requests_waiting"}
         if advice.baseline.basis is CostBasis.IDEAL:
-            allowed |= {"profiles", *predicted}
+            allowed |= {"profiles", "not_modelled", *predicted}
         assert empty <= allowed, message.DESCRIPTOR.name
 
 

@@ -190,14 +190,17 @@ def assumption_lines(response: AnalyzeResponse) -> list[str]:
 
 
 def profile_lines(response: AnalyzeResponse) -> list[str]:
-    """Which calibrated constants the answer rests on, a line for each level."""
+    """Which calibrated constants the answer rests on, a line for each level, and what they leave out."""
     levels: dict[str, dict[str, None]] = {}
     for use in response.profiles:
         level = words.name(ProfileLevel.DESCRIPTOR, use.level)
         what = words.name(OperatorClass.DESCRIPTOR, use.operator_class).replace("_", " ")
         said = f"{what} {words.dtype(use.dtype)}" if use.dtype else what
         levels.setdefault(level, {})[f"{said} ({use.profile_id}: {use.evidence_count:,})"] = None
-    return [
+    lines = [
         f"Efficiency profiles of level {level}, with their number of measurements: {', '.join(uses)}."
         for level, uses in levels.items()
     ]
+    if response.not_modelled:
+        lines.append(f"Not modelled: {'; '.join(response.not_modelled)}.")
+    return lines

@@ -15,6 +15,7 @@ from ridgeline_server.calibration.fitting import measured, predicted
 from ridgeline_server.calibration.questions import MeasuredQuestion
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import (
+    CALIBRATED,
     EfficiencyProfile,
     Estimate,
     FurtherConstant,
@@ -27,8 +28,6 @@ from ridgeline_server.roofline.constants import OF_EXPERTS
 
 Array = NDArray[np.float64]
 
-CALIBRATED = "calibrated-"
-"""How the ids of profiles begin that come from measured rows; they are made anew from all rows each time."""
 COVERED_DEVIATIONS = 1.2816
 """Standard deviations on both sides of a normal mean that hold 80%."""
 
@@ -158,7 +157,7 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
 
 def without_calibrated(profiles: ProfileSet) -> ProfileSet:
     """The profiles that hold without any measured row of the user's."""
-    return ProfileSet(p for p in profiles.profiles if not p.id.startswith(CALIBRATED))
+    return ProfileSet(p for p in profiles.profiles if not p.is_calibrated)
 
 
 Key = tuple[str, str, str, str]

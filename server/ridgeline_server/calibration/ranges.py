@@ -32,11 +32,14 @@ from ridgeline_server.domain.efficiency import (
     ProfileSet,
 )
 from ridgeline_server.domain.measurement import MeasuredMetric
+from ridgeline_server.roofline.constants import OF_EXPERTS
 
 Array = NDArray[np.float64]
 
-COVERED = (0.1, 0.9)
-"""Quantiles of measured over predicted that make a range of 80%."""
+TAIL, TAIL_OF_EXPERTS = 0.085, 0.05
+"""Shares of measured over predicted that lie below a range, and above it. Under 10%, for groups differ: so
+wide, the ranges of the others hold 80% of the rows of a group left out; with experts they differ more.
+"""
 WIDEST = 2.95
 """High over low of the widest range. Where the quantiles lie further apart, both ends are drawn towards 1,
 and the range holds less than 80%: docs/accuracy.md tells how much. What is wider would say nothing.
@@ -131,7 +134,7 @@ def _of_class(
     for (operator_class, era, hardware_id), factors in groups.items():
         if len(factors) < FEWEST_ROWS:
             continue
-        low, high = _capped(*np.quantile(factors, COVERED).tolist())
+        low, high = _ends(np.array(factors), operator_class)
         name = "-".join(filter(None, (hardware_id, era.id or "generic", operator_class.replace("_", "-"))))
         what = "settings of other families" if hardware_id else "other devices" if era.engine else "engines"
         yield EfficiencyProfile(
@@ -142,7 +145,7 @@ def _of_class(
             memory_efficiency=Estimate(1.0, 1.0, 1.0),
             overlap_exponent=2.0,
             evidence_count=len(factors),
-            source=f"10% and 90% quantiles of measured over predicted on {what} left out (docs/accuracy.md)",
+            source=f"Holds 80% of measured over predicted on {what} left out (docs/accuracy.md)",
             hardware_id=hardware_id,
             engine=era.engine,
             since_version=era.since_version,
@@ -151,8 +154,10 @@ def _of_class(
         )
 
 
-def _capped(low: float, high: float) -> tuple[float, float]:
-    """The ends of a range that holds 1, from quantiles of its logarithm."""
+def _ends(log_factors: Array, operator_class: OperatorClass) -> tuple[float, float]:
+    """The ends of a range that holds 1."""
+    tail = TAIL_OF_EXPERTS if operator_class in OF_EXPERTS.values() else TAIL
+    low, high = np.quantile(log_factors, (tail, 1 - tail)).tolist()
     low, high = min(low, 0.0), max(high, 0.0)
     share = min(1.0, float(np.log(WIDEST)) / max(high - low, 1e-9))
     return float(np.exp(share * low)), float(np.exp(share * high))
@@ -160,12 +165,17 @@ def _capped(low: float, high: float) -> tuple[float, float]:
 
 def covered_by_others(rows: Sequence[LeftOut]) -> tuple[float, float]:
     """Of rows whose range is that of the other groups: the share that lies within it, its median width."""
-    groups = np.array([row.group for row in rows])
-    factors = np.array([row.log_time_factor for row in rows])
-    inside, widths = np.zeros(len(rows), dtype=bool), np.zeros(len(rows))
-    for group in np.unique(groups):
-        mine = groups == group
-        low, high = _capped(*np.quantile(factors[~mine] if (~mine).any() else factors, COVERED).tolist())
-        inside[mine] = (np.log(low) <= factors[mine]) & (factors[mine] <= np.log(high))
-        widths[mine] = high / low
-    return float(inside.mean()), float(np.median(widths))
+    inside: list[bool] = []
+    widths: list[float] = []
+    for row_class in {class_of(row.question) for row in rows} - {None}:
+        of_class = [row for row in rows if class_of(row.question) is row_class]
+        groups = np.array([row.group for row in of_class])
+        factors = np.array([row.log_time_factor for row in of_class])
+        for group in np.unique(groups):
+            mine = groups == group
+            others = factors[~mine] if np.count_nonzero(~mine) >= FEWEST_ROWS else factors
+            assert row_class is not None
+            low, high = np.log(_ends(others, row_class))
+            inside += ((low <= factors[mine]) & (factors[mine] <= high)).tolist()
+            widths += [float(np.exp(high - low))] * int(mine.sum())
+    return float(np.mean(inside)), float(np.median(widths))

@@ -17,12 +17,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgeline_server.calibration.correction import CALIBRATED, class_of, correct
+from ridgeline_server.calibration.correction import class_of, correct
 from ridgeline_server.calibration.engines import thinned
 from ridgeline_server.calibration.fitting import LOSS_SCALE, Knob, fit, measured, predicted
 from ridgeline_server.calibration.questions import MeasuredQuestion
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import (
+    CALIBRATED,
     EfficiencyProfile,
     Estimate,
     FurtherConstant,

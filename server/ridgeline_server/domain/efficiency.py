@@ -103,6 +103,10 @@ class FurtherConstant(StrEnum):
     CUDA_GRAPH_FACTOR = "cuda_graph_factor"
 
 
+CALIBRATED = "calibrated-"
+"""How the ids of profiles begin that somebody's measured rows made, anew from all rows each time."""
+
+
 @dataclass(frozen=True)
 class EfficiencyProfile:
     """Constants of one operator class; empty `hardware_id`, `engine` and `model_id`, None `dtype` (what it
@@ -138,6 +142,11 @@ class EfficiencyProfile:
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether somebody's own rows made it, rather than those of a release."""
+        return self.id.startswith(CALIBRATED)
 
     def constant(self, name: FurtherConstant) -> Estimate:
         """A further constant; the neutral value where the profile does not state it."""
@@ -260,9 +269,10 @@ class ProfileSet:
         """The profile for an operator class that computes in `dtype` with weights stored in `weight_dtype`
         (None: whatever it computes in), or None when the catalog has none.
 
-        One fitted for the model goes first, then one for the device, for a relative of it, and for any; each
-        of them fitted for the engine before one that is not; then one for the storage format, or for one that
-        is widened alike, and for the compute format, before those for any.
+        One fitted for the model goes first, then one for the device, for a relative of it, and for any; of
+        each of them one that somebody's own rows made before others, and one fitted for the engine before one
+        that is not; then one for the storage format, or for one that is widened alike, and for the compute
+        format, before those for any.
         """
         key = (setting, operator_class, dtype, weight_dtype)
         if key not in self._found:
@@ -283,7 +293,7 @@ class ProfileSet:
             like_dtype, like_stored = _alike(dtype, weight_dtype)
             stored, computed = (weight_dtype, like_stored, None), (dtype, like_dtype, None)
 
-        def nearness(profile: EfficiencyProfile) -> tuple[int, int, int, int, int, int, str]:
+        def nearness(profile: EfficiencyProfile) -> tuple[int, int, int, int, int, int, int, str]:
             if profile.hardware_id == setting.hardware_id:
                 device = 0
             else:
@@ -291,6 +301,7 @@ class ProfileSet:
             return (
                 not profile.model_id,
                 device,
+                not profile.is_calibrated,
                 not profile.engine,
                 profile.since_version != setting.era,
                 stored.index(profile.weight_dtype),

@@ -29,6 +29,7 @@ from ridgeline_server.roofline.results import Analysis, Metrics, Notice, NoticeC
 from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, memory_of, simulate
 from ridgeline_server.roofline.stages import describe_stages
+from ridgeline_server.roofline.unmodelled import not_modelled
 from ridgeline_server.roofline.wording import GIB, ms
 
 
@@ -80,6 +81,7 @@ def describe(model: Model, simulated: SimulatedGrid, index: int, basis: CostBasi
             ),
             *_of_requests(model, scenario, workload),
         ),
+        not_modelled=() if scenario.profiles is None else not_modelled(model, scenario.deployment, workload),
     )
 
 

@@ -194,7 +194,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """The analysis of one model on its devices under one load."""
+    """The analysis of one model on its devices under one load; `not_modelled` names what times leave out."""
 
     model: Model
     hardware: Hardware
@@ -206,6 +206,7 @@ class Analysis:
     metrics: Metrics
     memory: Memory
     profiles: tuple[UsedProfile, ...]
+    not_modelled: tuple[str, ...] = ()
 
     @property
     def prefill(self) -> StageAnalysis:

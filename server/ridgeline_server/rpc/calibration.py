@@ -16,7 +16,7 @@ from math import inf
 import numpy as np
 
 from ridgeline.v1 import measurement_service_pb2 as pb
-from ridgeline_server.calibration.correction import CALIBRATED, SPREADS, correct, without_calibrated
+from ridgeline_server.calibration.correction import SPREADS, correct, without_calibrated
 from ridgeline_server.calibration.errors import ALL, GROUPINGS, NOT_STATED, Columns, summarise_columns
 from ridgeline_server.calibration.memory import measured_memory
 from ridgeline_server.calibration.predictions import Prediction, predict
@@ -121,7 +121,7 @@ def _stale(
     return [
         p
         for p in profiles.profiles
-        if p.id.startswith(CALIBRATED)
+        if p.is_calibrated
         and p.operator_class not in SPREADS
         and p.hardware_id in devices
         and p.id not in ids

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ridgeline_server.calibration.correction import CALIBRATED, correct
+from ridgeline_server.calibration.correction import correct
 from ridgeline_server.calibration.fitting import measured, predicted
 from ridgeline_server.calibration.questions import MeasuredQuestion, question_of
 from ridgeline_server.calibration.refit import LEAST_ROWS, Refit, refit
@@ -87,7 +87,7 @@ def test_fitted_constants_are_the_engines_own_on_the_device(
 ) -> None:
     _, found = slow_memory
     grown = ProfileSet((*profiles().profiles, *found.profiles))
-    assert all(p.id.startswith(CALIBRATED) for p in found.profiles)
+    assert all(p.is_calibrated for p in found.profiles)
     gemm = OperatorClass.GEMM, Dtype.BF16, Dtype.BF16
     mine, other = (grown.find(grown.setting(DEVICE, engine), *gemm) for engine in (ENGINE, "vllm"))
     shipped = profiles().find(profiles().setting(DEVICE, "vllm"), *gemm)

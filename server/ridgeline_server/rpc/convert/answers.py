@@ -77,6 +77,7 @@ def _analysis(analysis: Analysis, catalog_revision: int) -> Fields:
         "metrics": _metrics(analysis.metrics),
         "memory": _memory(analysis.memory),
         "profiles": [_profile_use(used) for used in analysis.profiles],
+        "not_modelled": list(analysis.not_modelled),
         "roof": _roof(analysis.hardware),
     }
 
