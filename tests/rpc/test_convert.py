@@ -35,6 +35,7 @@ from ridgeline_server.domain.tensors import ModuleClass
 from ridgeline_server.domain.workload import Load, Slo, Workload
 from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.roofline.constants import UsedProfile
+from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.results import Analysis
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert import enums, hardware, models, profiles
@@ -148,6 +149,7 @@ TOLD_DIFFERENTLY = {
     "format": {"scale_bits"},
     "speculation": {"model"},
     "workload": {"batch", "load"},
+    "memory": {"ranges"},
 }
 """Fields of the domain's objects that an answer names by their ids, tells in other fields, or leaves out."""
 WIRE_NAMES = {"occurrences": "count", "formats": "module_formats", "module": "module_class"}
@@ -175,6 +177,11 @@ def assert_mirrored(value: Any, message: Any, path: str) -> None:
         assert message.profile_id == value.profile.id
         assert message.evidence_count == value.profile.evidence_count
         skipped = TOLD_DIFFERENTLY["profile_use"]
+    elif isinstance(value, Memory):
+        ranges = value.ranges
+        middles = ranges.activations.value, ranges.non_torch.value, ranges.cuda_graphs.value
+        assert (message.activations_bytes, message.non_torch_bytes, message.cuda_graph_bytes) == middles
+        skipped = TOLD_DIFFERENTLY["memory"]
     elif path.endswith(("baseline", "analysis")):
         assert (message.model_id, message.hardware_id) == (value.model.id, value.hardware.id)
         skipped = TOLD_DIFFERENTLY["analysis"]

@@ -12,7 +12,7 @@ from ridgeline_server.advisor.results import AccuracyRisk, Advice, Goal, Recomme
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Outcome, Proposal, Technique, facts_of
 from ridgeline_server.advisor.verdict import OBJECTIVE, judge
 from ridgeline_server.domain.deployment import CostBasis, Deployment
-from ridgeline_server.domain.efficiency import ProfileSet
+from ridgeline_server.domain.efficiency import OperatorClass, ProfileSet
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
@@ -179,8 +179,9 @@ def _assumptions(baseline: Analysis) -> Iterator[str]:
             f"{gib(hardware.memory_bytes)} are taken as usable."
         )
     if baseline.profiles:
-        evidence = sum({used.profile.id: used.profile.evidence_count for used in baseline.profiles}.values())
-        levels = ", ".join(dict.fromkeys(used.level for used in baseline.profiles))
+        timed = [u for u in baseline.profiles if u.operator_class is not OperatorClass.ENGINE_MEMORY]
+        evidence = sum({used.profile.id: used.profile.evidence_count for used in timed}.values())
+        levels = ", ".join(dict.fromkeys(used.level for used in timed))
         yield (
             f"Predictions use {levels} efficiency profiles, fitted on {evidence:,} kernel timings; the "
             "intervals span their constants' ranges over devices and engines."

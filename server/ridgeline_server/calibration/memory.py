@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgeline_server.calibration.correction import CALIBRATED
 from ridgeline_server.calibration.questions import MeasuredQuestion
 from ridgeline_server.domain.efficiency import (
+    CALIBRATED,
     EfficiencyProfile,
     Estimate,
     FurtherConstant,
