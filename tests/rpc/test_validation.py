@@ -256,3 +256,12 @@ def test_lengths_beyond_any_model_are_answered_or_told(client: ridgeline.Client)
     rows = [row("long", isl=100_000_000), row("many", concurrency=1_000_000, osl=100_000_000)]
     for prediction in client.validate_measurements(rows).predictions:
         assert bool(prediction.unanswered_reason) != prediction.HasField("predicted")
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_figure_that_json_cannot_hold_is_told_and_not_echoed(
+    client: ridgeline.Client, value: float
+) -> None:
+    (told,) = client.validate_measurements([row(value=value)]).predictions
+    assert told.measured == 0.0
+    assert "value: is" in told.unanswered_reason

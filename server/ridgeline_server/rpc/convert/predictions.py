@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from ridgeline.v1 import measurement_pb2
 from ridgeline.v1 import measurement_service_pb2 as pb
 from ridgeline_server.calibration.errors import GROUPINGS, ErrorSummary
@@ -35,11 +37,13 @@ def prediction_message(prediction: Prediction) -> pb.MeasurementPrediction:
 def wrong_row_message(
     row: measurement_pb2.Measurement, error: InvalidFieldsError
 ) -> pb.MeasurementPrediction:
-    """A row that no measurement can be, with all that is wrong with it."""
+    """A row that no measurement can be, with all that is wrong with it, which alone tells a figure that JSON
+    cannot hold.
+    """
     return pb.MeasurementPrediction(
         id=row.id,
         metric=row.metric,
-        measured=row.value,
+        measured=row.value if isfinite(row.value) else 0.0,
         hardware_id=row.hardware_id,
         model_id=row.model_id,
         engine=" ".join(filter(None, (row.engine, row.engine_version))),
