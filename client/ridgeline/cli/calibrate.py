@@ -11,7 +11,7 @@ import click
 from ridgeline.cli import options, output, session, this_machine
 from ridgeline.cli.catalog import writing
 from ridgeline.cli.commands import SectionCommand, SectionOption
-from ridgeline.cli.measurements import METRICS, PHASES
+from ridgeline.cli.measurements import MEMORY_PARTS, METRICS, PHASES
 
 if TYPE_CHECKING:
     from ridgeline.client import Client
@@ -66,7 +66,8 @@ def _one_figure(function: Any) -> Any:
             "--phase",
             type=click.Choice(PHASES),
             metavar="PHASE",
-            help="What was run [default: closed_loop, static_batch or open_loop, by the load].",
+            help="What was run [default: closed_loop, static_batch or open_loop, by the load; memory for its "
+            "parts].",
         ),
         _measured("--weights", metavar="DTYPE", help="Format of the weights: bf16, fp8, int4..."),
         _measured("--weight-format", metavar="NAME", help="How they are stored: awq-g128, gguf-q4_k_m..."),
@@ -223,7 +224,8 @@ def _row(given: Mapping[str, Any]) -> Measurement:
     loads = [name for name in LOADS if given[name] is not None]
     if len(loads) > 1:
         raise click.UsageError(f"Give {' or '.join(map(_option, loads))}: a load is one of them.")
-    phase = given["phase"] or (LOADS[loads[0]] if loads else None)
+    meant = "memory" if given["metric"] in MEMORY_PARTS else LOADS[loads[0]] if loads else None
+    phase = given["phase"] or meant
     needed = ["model", "hardware", "engine", "metric", "measured"]
     missing = [_option(name) for name in needed if given[name] is None]
     if phase is None:

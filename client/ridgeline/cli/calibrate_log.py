@@ -237,7 +237,7 @@ def _rows(
             continue
         row = pb.Measurement(
             source=SOURCE,
-            engine=engine,
+            engine=engine.lower(),
             engine_version=version,
             model_id=model_id,
             hardware_id=hardware_id,

@@ -15,10 +15,12 @@ from ridgeline.cli.commands import HelpGroup, SectionCommand, SectionOption
 F = TypeVar("F", bound=Callable[..., Any])
 
 PHASES = ("prefill", "decode", "static_batch", "closed_loop", "open_loop", "offline_max", "memory")
+MEMORY_PARTS = ("activations_gib", "non_torch_gib", "cuda_graph_gib", "weights_gib", "kv_pool_gib")
+"""Metrics of the phase memory alone."""
 METRICS = (
     "output_tok_s_total", "output_tok_s_per_gpu", "total_tok_s", "ttft_ms", "tpot_ms", "itl_ms",
     "e2e_latency_ms", "prefill_ms", "decode_step_ms", "memory_gib",
-    "activations_gib", "non_torch_gib", "cuda_graph_gib", "weights_gib", "kv_pool_gib",
+    *MEMORY_PARTS,
 )  # fmt: skip
 CHOICE = ("hardware_id", "model_id", "engine", "phase", "metric", "source_group")
 

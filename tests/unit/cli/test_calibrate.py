@@ -248,6 +248,14 @@ def test_rows_of_parts_in_a_table_say_the_same_as_the_log(ridgeline_command: Run
     assert pool_gib(ridgeline_command, *VLLM) == filled
 
 
+def test_one_part_needs_neither_load_nor_phase(ridgeline_command: Run) -> None:
+    before = pool_gib(ridgeline_command, *VLLM)
+    result = ridgeline_command("calibrate", *QWEN, *VLLM, "--metric", "non_torch_gib", "--measured", "1.25")
+    assert "as measured" in result.stdout
+    assert "outside of torch" in result.stdout
+    assert pool_gib(ridgeline_command, *VLLM) == pytest.approx(before - 1.0, abs=0.01)
+
+
 def test_stored_parts_are_validated_as_parts(ridgeline_command: Run, log: str) -> None:
     ridgeline_command("calibrate", "--vllm-log", log, *QWEN)
     listed = ridgeline_command("measurements", "list", "-o", "csv").stdout
