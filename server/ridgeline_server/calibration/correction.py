@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from enum import IntEnum
 from hashlib import sha256
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.calibration.fitting import measured, predicted
+from ridgeline_server.calibration.predictions import WIDEST_RANGE
 from ridgeline_server.calibration.questions import MeasuredQuestion
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import (
     CALIBRATED,
+    NEUTRAL,
     EfficiencyProfile,
     Estimate,
     FurtherConstant,
     OperatorClass,
     ProfileSet,
+    Setting,
 )
 from ridgeline_server.domain.measurement import MeasuredMetric, Phase
 from ridgeline_server.domain.workload import Load
@@ -30,6 +35,25 @@ Array = NDArray[np.float64]
 
 COVERED_DEVIATIONS = 1.2816
 """Standard deviations on both sides of a normal mean that hold 80%."""
+FARTHEST = WIDEST_RANGE**0.5
+"""The largest factor on both sides of a value: what is wider would say nothing."""
+NO_FACTOR = NEUTRAL[FurtherConstant.TIME_FACTOR]
+
+
+class Level(IntEnum):
+    """What rows share, from the widest to the narrowest; each holds the ones before it. Its value is how many
+    names of a `Key` tell it.
+    """
+
+    DEVICE = 1
+    ENGINE = 2
+    SETTING = 3
+
+
+Key: TypeAlias = tuple[str, ...]
+"""The names of a device, an engine on it, and a model in its formats: of a setting all of them, of a wider
+level the first.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,26 +68,23 @@ class Spread:
     setting: float
     row: float
 
-    def covariance(self, one: tuple[str, ...], other: tuple[str, ...]) -> float:
-        """What two settings share."""
-        alike = 0
-        for mine, theirs in zip(one, other, strict=True):
-            if mine != theirs:
-                break
-            alike += 1
-        parts = (self.device**2, self.engine**2, 0.0, self.setting**2)
-        return sum(parts[:alike])
+    def variance(self, level: Level) -> float:
+        """What the rows of a level share beyond those of the level before."""
+        return {Level.DEVICE: self.device, Level.ENGINE: self.engine, Level.SETTING: self.setting}[level] ** 2
 
-    def covariances(self, settings: Sequence[tuple[str, ...]]) -> Array:
-        """What each of N settings shares with each, shape (N, N)."""
-        shared = np.zeros((len(settings), len(settings)))
-        alike = np.ones(shared.shape, dtype=bool)
-        parts = (self.device**2, self.engine**2, 0.0, self.setting**2)
-        for column, part in zip(zip(*settings, strict=True), parts, strict=True):
-            _, codes = np.unique(np.array(column), return_inverse=True)
-            alike &= codes[:, None] == codes[None, :]
-            shared += part * alike
-        return shared
+    def shared(self, some: Sequence[Key], others: Sequence[Key]) -> Array:
+        """Covariances of N places with M others, shape (N, M): what they share on each level that both have
+        and on which they are the same.
+        """
+        found = np.zeros((len(some), len(others)))
+        for level in Level:
+            numbers = {key[:level]: number for number, key in enumerate((*some, *others))}
+            mine, theirs = (
+                np.array([numbers[key[:level]] if len(key) >= level else missing for key in keys])
+                for keys, missing in ((some, -1), (others, -2))
+            )
+            found += self.variance(level) * (mine[:, None] == theirs[None, :])
+        return found
 
 
 SPREADS = {
@@ -106,20 +127,14 @@ def _class_of(question: MeasuredQuestion) -> OperatorClass | None:
     return _LATENCIES.get(row.metric, OperatorClass.DECODE_TIME)
 
 
-_RATES = (
-    MeasuredMetric.OUTPUT_TOK_S_TOTAL,
-    MeasuredMetric.OUTPUT_TOK_S_PER_GPU,
-    MeasuredMetric.TOTAL_TOK_S,
-)
-
-
 @dataclass(frozen=True)
 class Corrections:
     """Profiles that measured rows make, and the rows' predictions without and with the other rows.
 
     `before` and `after` have one entry for each question: what is predicted without any factor, and with
     those of all rows but the row itself, in the row's own unit. `reach` is the factor on both sides of
-    `after` that holds 80%; NaN where no other row tells about the time of this one.
+    `after` that holds 80%, or the largest that a range may have; NaN where no other row tells about the time
+    of this one.
     """
 
     profiles: tuple[EfficiencyProfile, ...]
@@ -140,7 +155,7 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
     before = predicted(questions, profiles)
     residual = np.log(measured(questions) / before)
     # A rate that is too high is a time that is too short.
-    sign = np.array([-1.0 if q.measurement.metric in _RATES else 1.0 for q in questions])
+    sign = np.array([-1.0 if q.measurement.metric.is_rate else 1.0 for q in questions])
     after, reach = before.copy(), np.full(len(questions), np.nan)
     made: list[EfficiencyProfile] = []
     for operator_class, spread in SPREADS.items():
@@ -150,7 +165,7 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
         mine = [questions[i] for i in rows]
         learnt = _Learnt.of([_key(question) for question in mine], sign[rows] * residual[rows], spread)
         after[rows] = before[rows] * np.exp(sign[rows] * learnt.left_out)
-        reach[rows] = np.exp(COVERED_DEVIATIONS * learnt.left_out_deviation)
+        reach[rows] = np.minimum(np.exp(COVERED_DEVIATIONS * learnt.left_out_deviation), FARTHEST)
         made += _profiles(operator_class, spread, learnt, profiles, mine)
     return Corrections(tuple(made), before, after, reach)
 
@@ -158,9 +173,6 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
 def without_calibrated(profiles: ProfileSet) -> ProfileSet:
     """The profiles that hold without any measured row of the user's."""
     return ProfileSet(p for p in profiles.profiles if not p.is_calibrated)
-
-
-Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -186,7 +198,7 @@ class _Learnt:
         mine = np.array([places[key] for key in keys])
         counts, noise = np.bincount(mine), spread.row**2
         means = np.bincount(mine, factors) / counts
-        shared = spread.covariances(settings)
+        shared = spread.shared(settings, settings)
         inverse = np.asarray(np.linalg.inv(shared + np.diag(noise / counts)), dtype=np.float64)
         weighed = inverse @ means
         # Each row's prediction without itself, from the inverse of the whole (Rasmussen and Williams,
@@ -201,9 +213,9 @@ class _Learnt:
 
 
 def _key(question: MeasuredQuestion) -> Key:
-    """Device, engine, model and formats."""
-    formats = f"{question.deployment.gemm_dtype} {question.deployment.weight_dtype}"
-    return question.hardware.id, question.measurement.engine.lower(), question.model.id, formats
+    deployment = question.deployment
+    model = f"{question.model.id} {deployment.gemm_dtype} {deployment.weight_dtype}"
+    return question.hardware.id, question.measurement.engine.lower(), model
 
 
 def _profiles(
@@ -213,75 +225,110 @@ def _profiles(
     bare: ProfileSet,
     questions: Sequence[MeasuredQuestion],
 ) -> Iterator[EfficiencyProfile]:
-    keys, inverse, weighed = learnt.keys, learnt.inverse, learnt.weighed
-    levels = {key[:depth] + ("",) * (4 - depth) for key in keys for depth in (1, 2, 4)}
-    formats: dict[tuple[str, ...], tuple[Dtype, Dtype]] = {
-        _key(q): (q.deployment.gemm_dtype, q.deployment.weight_dtype) for q in questions
-    }
-    for target in sorted(levels):
-        hardware_id, engine, model_id, stated = target
-        depth = 4 if stated else 2 if engine else 1
-        shares = spread.covariance if stated else partial(_above, spread, depth)
-        toward = np.array([shares(target, key) for key in keys])
-        own = sum((spread.device**2, spread.engine**2, 0.0, spread.setting**2)[:depth])
-        mean = float(toward @ weighed)
+    of_setting = {_key(question): question for question in questions}
+    for level in Level:
+        places = sorted({key[:level] for key in learnt.keys})
+        toward = spread.shared(places, learnt.keys)
+        means = toward @ learnt.weighed
+        own = sum(spread.variance(each) for each in Level if each <= level)
         # What is still open of this level, what lies below it, and single rows.
-        open_variance = own - float(toward @ inverse @ toward)
-        below = sum((spread.engine**2, spread.setting**2)[0 if depth == 1 else 1 : 2]) if depth < 4 else 0.0
-        deviation = float(np.sqrt(max(open_variance, 0.0) + below + spread.row**2))
-        count = sum(
-            int(n) for n, key in zip(learnt.counts, keys, strict=True) if key[:depth] == target[:depth]
-        )
-        dtype, weight_dtype = formats[target] if stated else (None, None)
-        base = _base(bare, operator_class, hardware_id, engine, dtype, weight_dtype)
-        value = base * float(np.exp(mean))
-        reach = float(np.exp(COVERED_DEVIATIONS * deviation))
-        yield EfficiencyProfile(
-            id=_profile_id(operator_class, target),
-            operator_class=operator_class,
-            launch_time_us=Estimate(0.0, 0.0, 0.0),
-            compute_efficiency=Estimate(1.0, 1.0, 1.0),
-            memory_efficiency=Estimate(1.0, 1.0, 1.0),
-            overlap_exponent=2.0,
-            evidence_count=count,
-            source=f"{count} measured row{'s' if count != 1 else ''} of "
-            + ", ".join(filter(None, (model_id, hardware_id, engine)))
-            + "; drawn to their neighbours by evidence",
-            hardware_id=hardware_id,
-            engine=engine,
-            model_id=model_id,
-            dtype=dtype,
-            weight_dtype=weight_dtype,
-            further={FurtherConstant.TIME_FACTOR: Estimate(value, value / reach, value * reach)},
-        )
+        still_open = np.maximum(own - ((toward @ learnt.inverse) * toward).sum(axis=1), 0.0)
+        below = sum(spread.variance(each) for each in Level if each > level)
+        deviations = np.sqrt(still_open + below + spread.row**2)
+        counts: Counter[Key] = Counter()
+        for key, count in zip(learnt.keys, learnt.counts.tolist(), strict=True):
+            counts[key[:level]] += count
+        for place, mean, deviation in zip(places, means.tolist(), deviations.tolist(), strict=True):
+            yield _profile(
+                operator_class,
+                place,
+                float(np.exp(mean)),
+                float(np.exp(COVERED_DEVIATIONS * deviation)),
+                counts[place],
+                bare,
+                of_setting.get(place),
+            )
 
 
-def _above(spread: Spread, depth: int, target: tuple[str, ...], key: tuple[str, ...]) -> float:
-    """What a level over settings shares with a row: nothing but the level itself and those over it."""
-    if key[:1] != target[:1]:
-        return 0.0
-    if depth == 1 or key[1] != target[1]:
-        return spread.device**2
-    return spread.device**2 + spread.engine**2
-
-
-def _base(
-    bare: ProfileSet,
+def _profile(
     operator_class: OperatorClass,
-    hardware_id: str,
-    engine: str,
-    dtype: Dtype | None,
-    weight_dtype: Dtype | None,
-) -> float:
+    place: Key,
+    factor: float,
+    reach: float,
+    count: int,
+    bare: ProfileSet,
+    question: MeasuredQuestion | None,
+) -> EfficiencyProfile:
+    """The profile of a place that `count` rows tell about. `factor` and `reach` are what its times are
+    multiplied by beyond what holds without rows, and how far to both sides 80% lie; `question` is one of a
+    setting.
+    """
+    hardware_id, engine = (*place, "")[:2]
+    model_id = question.model.id if question is not None else ""
+    dtype = question.deployment.gemm_dtype if question is not None else None
+    weight_dtype = question.deployment.weight_dtype if question is not None else None
+    base = _time_factor(bare, bare.setting(hardware_id, engine), operator_class, dtype, weight_dtype)
+    low, high, width = 1 / reach, reach, 1.0
+    if question is None:
+        # A row says nothing sure of other models and engines: it moves them and makes none of them surer.
+        low, high = min(low, base.low / base.value), max(high, base.high / base.value)
+        width = max(each.high / each.low for each in _replaced(bare, operator_class, hardware_id, engine))
+    share = np.log(min(max(high / low, width), WIDEST_RANGE)) / np.log(high / low)
+    value = base.value * factor
+    return EfficiencyProfile(
+        id=_profile_id(operator_class, place),
+        operator_class=operator_class,
+        launch_time_us=Estimate(0.0, 0.0, 0.0),
+        compute_efficiency=Estimate(1.0, 1.0, 1.0),
+        memory_efficiency=Estimate(1.0, 1.0, 1.0),
+        overlap_exponent=2.0,
+        evidence_count=count,
+        source=f"{count} measured row{'s' if count != 1 else ''} of "
+        + ", ".join(filter(None, (model_id, hardware_id, engine)))
+        + "; drawn to their neighbours by evidence",
+        hardware_id=hardware_id,
+        engine=engine,
+        model_id=model_id,
+        dtype=dtype,
+        weight_dtype=weight_dtype,
+        further={
+            FurtherConstant.TIME_FACTOR: Estimate(
+                value, float(value * low**share), float(value * high**share)
+            )
+        },
+    )
+
+
+def _time_factor(
+    bare: ProfileSet,
+    setting: Setting,
+    operator_class: OperatorClass,
+    dtype: Dtype | None = None,
+    weight_dtype: Dtype | None = None,
+) -> Estimate:
     """The factor that holds without any measured row."""
-    found = bare.find(bare.setting(hardware_id, engine), operator_class, dtype, weight_dtype)
-    return 1.0 if found is None else found.profile.constant(FurtherConstant.TIME_FACTOR).value
+    found = bare.find(setting, operator_class, dtype, weight_dtype)
+    return NO_FACTOR if found is None else found.profile.constant(FurtherConstant.TIME_FACTOR)
 
 
-def _profile_id(operator_class: OperatorClass, target: tuple[str, ...]) -> str:
-    """A slug that is the same whenever it is made for the same setting."""
-    hardware_id, engine, model_id, stated = target
+def _replaced(
+    bare: ProfileSet, operator_class: OperatorClass, hardware_id: str, engine: str
+) -> Iterator[Estimate]:
+    """The factors of an engine's releases on a device, or of all engines' for no engine: a profile of the
+    device alone holds in place of those, too, that no row of a device tells about.
+    """
+    for profile in bare.profiles:
+        if profile.operator_class is operator_class and engine in ("", profile.engine):
+            # The oldest release of all is before any that a profile names.
+            asked = bare.setting(hardware_id, profile.engine, profile.since_version or "0")
+            yield _time_factor(bare, asked, operator_class)
+    yield _time_factor(bare, bare.setting(hardware_id, engine), operator_class)
+
+
+def _profile_id(operator_class: OperatorClass, place: Key) -> str:
+    """A slug that is the same whenever it is made for the same place."""
+    hardware_id, engine, model = (*place, "", "")[:3]
     words = [operator_class.replace("_", "-"), hardware_id, re.sub("[^a-z0-9]+", "-", engine).strip("-")]
-    if stated:
-        words.append(sha256(f"{model_id} {stated}".encode()).hexdigest()[:12])
+    if model:
+        words.append(sha256(model.encode()).hexdigest()[:12])
     return CALIBRATED + "-".join(filter(None, words))

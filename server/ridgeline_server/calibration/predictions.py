@@ -26,6 +26,10 @@ WIDEST_ANSWER = 3.0
 """High over low from which an interval says too little to count as an answer. Parts of memory are answered
 all the same: they are small beside a device.
 """
+WIDEST_RANGE = 2.95
+"""High over low of the widest range of a time that calibrating makes. It leaves an answer under
+`WIDEST_ANSWER`, whatever else its interval holds.
+"""
 LEAST_PART_GIB = 0.01
 """What logs tell of a part at the least; the low end of a part that may be none."""
 

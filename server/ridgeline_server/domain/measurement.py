@@ -45,6 +45,11 @@ class MeasuredMetric(StrEnum):
     WEIGHTS_GIB = "weights_gib"
     KV_POOL_GIB = "kv_pool_gib"
 
+    @property
+    def is_rate(self) -> bool:
+        """Whether it counts tokens per second: a rate that is too high is a time that is too short."""
+        return "_tok_s" in self.value
+
 
 MEMORY_PARTS = frozenset(
     {

@@ -17,8 +17,16 @@ from ridgeline_server.calibration.correction import (
     without_calibrated,
 )
 from ridgeline_server.calibration.fitting import predicted
+from ridgeline_server.calibration.predictions import WIDEST_ANSWER, WIDEST_RANGE
 from ridgeline_server.calibration.questions import MeasuredQuestion, question_of
-from ridgeline_server.domain.efficiency import FurtherConstant, OperatorClass, ProfileSet
+from ridgeline_server.calibration.ranges import WIDEST
+from ridgeline_server.domain.efficiency import (
+    EfficiencyProfile,
+    Estimate,
+    FurtherConstant,
+    OperatorClass,
+    ProfileSet,
+)
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.measurement import MeasuredMetric, Measurement, Phase
 from ridgeline_server.domain.model import Model
@@ -169,3 +177,62 @@ def test_an_alias_of_the_device_is_the_device() -> None:
     asked = question(1.4)
     aliased = replace(asked, measurement=replace(asked.measurement, hardware_id="H100"))
     assert factor_of(correct([aliased], profiles()), engine="vllm") > 1
+
+
+def width(estimate: Estimate) -> float:
+    return estimate.high / estimate.low
+
+
+def time_factor(profile: EfficiencyProfile) -> Estimate:
+    return profile.constant(FurtherConstant.TIME_FACTOR)
+
+
+TTFT: dict[str, object] = {"metric": MeasuredMetric.TTFT_MS}
+EXPERTS: dict[str, object] = {"model_id": "openai/gpt-oss-20b"}
+
+
+@pytest.mark.parametrize("load", [{}, TTFT, EXPERTS, EXPERTS | TTFT], ids=["tpot", "ttft", "moe", "moe ttft"])
+def test_no_range_is_too_wide_for_an_answer_and_all_hold_their_value(load: dict[str, object]) -> None:
+    made = correct([question(1.4, **load)], profiles()).profiles
+    assert len(made) == 3
+    for estimate in map(time_factor, made):
+        assert width(estimate) <= WIDEST_RANGE * (1 + 1e-9) < WIDEST_ANSWER
+        assert estimate.low < estimate.value < estimate.high
+
+
+def test_the_widest_range_is_that_of_shipped_times() -> None:
+    assert WIDEST_RANGE == WIDEST
+
+
+@pytest.mark.parametrize("load", [{}, TTFT, EXPERTS, EXPERTS | TTFT], ids=["tpot", "ttft", "moe", "moe ttft"])
+def test_a_row_of_one_engine_makes_what_is_said_of_others_no_surer(load: dict[str, object]) -> None:
+    made = correct([question(1.4, **load, engine="sglang", engine_version="")], profiles()).profiles
+    (operator_class,) = {profile.operator_class for profile in made}
+    grown = ProfileSet((*profiles().profiles, *made))
+    for engine, version in (("vllm", "0.19.0"), ("vllm", "0.5"), ("tensorrt-llm", "1.2"), ("lmdeploy", "")):
+        before, after = (
+            known.find(known.setting("h100-sxm", engine, version), operator_class)
+            for known in (profiles(), grown)
+        )
+        assert before is not None
+        assert after is not None
+        assert not before.profile.is_calibrated
+        assert after.profile.is_calibrated
+        was, now = time_factor(before.profile), time_factor(after.profile)
+        assert width(now) >= min(width(was), WIDEST_RANGE) * (1 - 1e-9)
+
+
+def test_an_engine_s_range_of_other_models_holds_the_one_without_rows() -> None:
+    found = correct([question(1.4)], profiles())
+    (made,) = (p for p in found.profiles if p.engine and not p.model_id)
+    before = profiles().find(profiles().setting("h100-sxm", "vllm", "0.19.0"), OperatorClass.DECODE_TIME)
+    assert before is not None
+    was, now = time_factor(before.profile), time_factor(made)
+    assert now.low / now.value <= was.low / was.value
+    assert now.high / now.value >= was.high / was.value
+
+
+def test_a_setting_s_range_is_its_own_however_wide_its_neighbours_are() -> None:
+    found = correct([question(1.4)], profiles())
+    setting, *wider = sorted(found.profiles, key=lambda p: (not p.model_id, not p.engine))
+    assert all(width(time_factor(setting)) < width(time_factor(other)) for other in wider)
