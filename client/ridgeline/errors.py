@@ -75,7 +75,8 @@ class AlreadyExistsError(RidgelineError):
 
 
 class AbortedError(RidgelineError):
-    """The entry changed since its etag was read, and `message` tells what; read it again and repeat.
+    """The entry changed since its etag was read, and `message` tells what: read it again and repeat. Or
+    others kept storing rows while a call calibrated by them: repeat.
 
     `metadata["etag"]` is the current one.
     """

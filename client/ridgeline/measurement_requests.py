@@ -175,10 +175,11 @@ def error_summary(
     request = service.SummarizeErrorsRequest(groupings=[service.GroupColumn(name=name) for name in by])
     places: list[dict[str, int]] = [{} for _ in by]
     for prediction in predictions:
-        # A figure that is no number over 0 is of a row that was refused.
-        request.measured.append(prediction.measured if prediction.measured > 0 else 1.0)
+        answered = prediction.HasField("predicted")
+        # A refused row may have any figure; none of a row without an answer is used.
+        request.measured.append(prediction.measured if answered else 1.0)
         for name in ("predicted", "low", "high", "ideal"):
-            getattr(request, name).append(getattr(prediction, name))
+            getattr(request, name).append(getattr(prediction, name) if answered else 0.0)
         for column, known in zip(request.groupings, places, strict=True):
             group = GROUPINGS[column.name](prediction)
             column.group_indices.append(known.setdefault(group, len(known)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ridgeline.errors import InvalidArgumentError, RidgelineError
+from ridgeline.errors import AbortedError, InvalidArgumentError, RidgelineError
 from ridgeline.v1 import analysis_service_pb2, common_pb2, types_pb2
 from ridgeline.v1 import catalog_service_pb2 as catalog
 from ridgeline.v1 import measurement_service_pb2 as pb
@@ -31,6 +31,7 @@ from ridgeline.v1.measurement_pb2 import (
 from ridgeline_server.calibration.questions import MeasuredQuestion
 from ridgeline_server.calibration.refit import Group, Refit
 from ridgeline_server.domain.efficiency import ProfileSet
+from ridgeline_server.rpc import calibration
 from ridgeline_server.rpc.embedding import EmbeddedService
 from ridgeline_server.store.builtin import BuiltinCatalog, read_builtin_catalog
 from ridgeline_server.store.seed import seed
@@ -316,7 +317,8 @@ def test_rows_of_memory_and_rows_that_cannot_be_predicted_make_no_profiles(
     memory = row("memory", metric=MEASUREMENT_METRIC_MEMORY_GIB, phase="MEASUREMENT_PHASE_MEMORY", value=20)
     response = calibrated(ask, slower, memory, row("bad", isl=None))
     assert [told.before.id for told in response.rows][1:] == ["memory", "bad"]
-    assert not response.rows[2].HasField("now")
+    assert not response.rows[2].now.HasField("predicted")
+    assert response.rows[2].now.unanswered_reason.startswith("isl: is not stated")
     ((unused),) = response.unused
     assert (unused.count, unused.example_id) == (1, "bad")
     assert unused.reason.startswith("isl: is not stated")
@@ -471,7 +473,7 @@ def test_what_cannot_be_calibrated_by_is_refused_and_not_stored(service: Embedde
     (told,) = refusal(ask, row("a", isl=None), hardware_id=DEVICE).items()
     assert told == (
         "measurements[0]",
-        "cannot be predicted: isl: is not stated, and a closed_loop row needs it",
+        "cannot be predicted: isl: is not stated, and rows of closed_loop need it",
     )
     assert "no model is named" in refusal(ask, row("a", model_id="org/none"))["measurements[0]"]
     off = refusal(ask, row("a", value=7.5e6))["measurements[0]"]
@@ -539,3 +541,44 @@ def test_fitted_constants_are_written_and_go_when_they_no_longer_predict_better(
     assert not again.refits[0].kept
     assert fitted.id not in calibrated_ids()
     assert again.catalog_revision > told.catalog_revision
+
+
+@pytest.mark.parametrize("model", [MODEL, OTHER_MODEL])
+def test_one_time_to_the_first_token_is_answered_afterwards(
+    service: EmbeddedService, ask: Ask, model: str
+) -> None:
+    first = row("first", model_id=model, metric=MEASUREMENT_METRIC_TTFT_MS)
+    first.value = 1.5 * analyzed(service, model).metrics.ttft_ms.expected
+    (told,) = calibrated(ask, first).rows
+    assert told.now.unanswered_reason == ""
+    assert told.now.low < told.now.predicted < told.now.high < 3 * told.now.low
+    assert told.before.predicted < told.now.predicted < first.value
+
+
+def test_a_row_that_is_no_answer_afterwards_says_why(ask: Ask, slower: Measurement) -> None:
+    told = calibrated(ask, slower, row("lost", osl=None)).rows[1]
+    for prediction in (told.before, told.now):
+        assert prediction.unanswered_reason == "osl: is not stated, and rows of closed_loop need it"
+
+
+def test_rows_that_never_stop_coming_are_told(
+    ask: Ask, slower: Measurement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = calibration._rows_of
+    times = 0
+
+    def growing(*arguments: Any) -> Any:
+        nonlocal times
+        times += 1
+        rows = read(*arguments)
+        return [*rows, *(replace(rows[0], id=f"other-{n}") for n in range(times))]
+
+    monkeypatch.setattr(calibration, "_rows_of", growing)
+    with pytest.raises(AbortedError) as raised:
+        calibrated(ask, slower)
+    assert raised.value.reason == "CONCURRENT_WRITES"
+    assert f"Others stored or removed rows of {DEVICE}" in raised.value.message
+    assert "repeat the call" in raised.value.message
+    assert times == calibration.ROUNDS + 1
+    monkeypatch.setattr(calibration, "_rows_of", read)
+    assert calibrated(ask, slower).stored_count == 0

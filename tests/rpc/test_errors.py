@@ -24,6 +24,7 @@ from ridgeline_server.domain.errors import (
 )
 from ridgeline_server.rpc.dispatch import Method
 from ridgeline_server.rpc.errors import (
+    ConcurrentWritesError,
     InvalidPageTokenError,
     StaleEtagError,
     UnsupportedConfigFieldError,
@@ -55,6 +56,7 @@ CASES: dict[str, tuple[Exception, type[errors.RidgelineError]]] = {
         StaleEtagError(store.EtagMismatchError(MODEL, model(), model()), [("notes", "[]", '["n"]')]),
         errors.AbortedError,
     ),
+    "CONCURRENT_WRITES": (ConcurrentWritesError("rows were stored meanwhile; repeat"), errors.AbortedError),
     "CATALOG_REVISION_OUT_OF_RANGE": (store.RevisionOutOfRangeError(9, 2, 7), errors.OutOfRangeError),
     "UNSUPPORTED_DTYPE": (
         UnsupportedDtypeError("A100 has no fp8 unit", "deployment.activation_dtype"),

@@ -83,7 +83,7 @@ UNANSWERED: list[tuple[dict[str, Any], str]] = [
     ({"isl": None}, "isl: is not stated"),
     ({"n_devices": 3}, "n_devices: is 3"),
     ({"osl": 1}, "metric: this load has no tpot_ms over 0"),
-    ({"phase": measurement_pb2.MEASUREMENT_PHASE_MEMORY}, "metric: a memory row has no tpot_ms"),
+    ({"phase": measurement_pb2.MEASUREMENT_PHASE_MEMORY}, "metric: rows of memory have no tpot_ms"),
     ({"value": -1.0}, "value: is -1"),
     ({"value": math.nan}, "value: is nan"),
     ({"value": None}, "value: is not set"),
@@ -204,7 +204,7 @@ WRONG_COLUMNS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"measured": [1.0, 0.0], "predicted": [0.0, 0.0], "low": [0, 0], "high": [0, 0], "ideal": [0, 0]},
         "measured[1]",
-        "is 0; give a number over 0",
+        "is 0; give a number over 0, up to 1e+15",
     ),
     (
         {"measured": [1.0], "predicted": [math.nan], "low": [1], "high": [1], "ideal": [1]},
@@ -265,3 +265,13 @@ def test_a_figure_that_json_cannot_hold_is_told_and_not_echoed(
     (told,) = client.validate_measurements([row(value=value)]).predictions
     assert told.measured == 0.0
     assert "value: is" in told.unanswered_reason
+
+
+@pytest.mark.parametrize("value", [1e300, -2.0, 1e-12])
+def test_a_figure_out_of_bounds_leaves_the_other_rows_and_their_summary_as_they_are(
+    client: ridgeline.Client, value: float
+) -> None:
+    (wrong, right), errors = client.validate([row("m1", value=value), row("m2")], by=["engine"])
+    assert wrong.unanswered_reason == f"value: is {value:.6g}; give a number from 1e-9 to 1e15"
+    assert right.HasField("predicted")
+    assert (errors.overall.rows, errors.overall.answered) == (2, 1)

@@ -200,7 +200,7 @@ def _with_now(found: Sequence[Part], memory: Memory, told_of: Mapping[str, Calib
     changes = {
         name: (row.before, row.now)
         for name, row in told_of.items()
-        if name in OVERHEADS and row.HasField("now") and row.before.HasField("predicted")
+        if name in OVERHEADS and row.now.HasField("predicted") and row.before.HasField("predicted")
     }
     if memory.overhead_bytes <= memory.non_torch_bytes:
         changes.pop("cuda_graphs", None)
@@ -213,7 +213,7 @@ def _with_now(found: Sequence[Part], memory: Memory, told_of: Mapping[str, Calib
     left = [end + more for end, more in zip(ends, freed, strict=True)]
     for part in found:
         name = names.get(part.part)
-        if name in OVERHEADS and told_of[name].HasField("now"):
+        if name in OVERHEADS and told_of[name].now.HasField("predicted"):
             now = told_of[name].now
             yield replace(part, now=now.predicted, now_low=now.low, now_high=now.high)
         elif name == "weights" or ends[0] <= 0:

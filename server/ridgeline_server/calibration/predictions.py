@@ -38,8 +38,9 @@ LEAST_PART_GIB = 0.01
 class Prediction:
     """A measured row beside what is predicted, both in the unit of the row's metric.
 
-    Without an answer `predicted`, `low`, `high`, `ideal` and `level` are None and `unanswered_reason` tells
-    why. `model_class` is "dense" or "experts", empty for a model that is not known.
+    Without an answer `predicted`, `ideal` and `level` are None and `unanswered_reason` tells why; `low` and
+    `high` are then set only where they lie too far apart. `model_class` is "dense" or "experts", empty for
+    a model that is not known.
     """
 
     measurement: Measurement
@@ -60,7 +61,7 @@ class Prediction:
     @property
     def holds(self) -> bool | None:
         """Whether the measured value lies within low and high."""
-        if self.low is None or self.high is None:
+        if self.predicted is None or self.low is None or self.high is None:
             return None
         return self.low <= self.measurement.value <= self.high
 
@@ -143,8 +144,10 @@ def _prediction(question: MeasuredQuestion, simulation: Simulation, widest: floa
     if high > widest * low:
         return replace(
             found,
-            unanswered_reason=f"the interval from {low:.4g} to {high:.4g} is wider than {widest:g} "
-            "times: it would say too little",
+            low=low,
+            high=high,
+            unanswered_reason=f"the interval is wider than {widest:g} times, high over low: it would say too "
+            "little",
         )
     if row.metric in MEMORY_PARTS:
         used = engine_memory_profile(simulation.candidate.scenario)
@@ -186,7 +189,7 @@ def figures(question: MeasuredQuestion, simulation: Simulation, *, ideal: bool =
         return _memory(row.metric, memory)
     name = _ALONE.get((row.phase, row.metric)) or _OF_REQUESTS.get(row.metric)
     if name is None or row.phase is Phase.MEMORY:
-        raise UnansweredError(f"metric: a {row.phase} row has no {row.metric} that is predicted")
+        raise UnansweredError(f"metric: rows of {row.phase} have no {row.metric} that is predicted")
     values = metric_values(simulation, ideal=ideal)
     return values[name] if isinstance(name, str) else name(values, simulation)
 

@@ -151,7 +151,7 @@ def _workload(row: Measurement) -> Workload:
     if row.metric in MEMORY_PARTS and row.phase is not Phase.MEMORY:
         raise UnansweredError(f"phase: is {row.phase}, and {row.metric} is a part of memory; give memory")
     for missing in _missing(row):
-        raise UnansweredError(f"{missing}: is not stated, and a {row.phase} row needs it")
+        raise UnansweredError(f"{missing}: is not stated, and rows of {row.phase} need it")
     batch, past, isl = row.batch or row.concurrency or 1, row.past_tokens or 0, row.isl or 0
     match row.phase:
         case Phase.PREFILL:

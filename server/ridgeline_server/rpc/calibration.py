@@ -29,6 +29,7 @@ from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.measurements import read_measurement, read_measurement_filter
 from ridgeline_server.rpc.convert.predictions import prediction_message, summary_message
 from ridgeline_server.rpc.convert.profiles import entry_message
+from ridgeline_server.rpc.errors import ConcurrentWritesError
 from ridgeline_server.rpc.imports import ACTIONS
 from ridgeline_server.rpc.measured_names import MeasuredNames
 from ridgeline_server.rpc.validation import as_fields_of, check_row_count
@@ -48,7 +49,7 @@ that cannot keep up: what it says is not true of other loads.
 """
 GROUPINGS_TOLD = ("hardware", "engine", "metric")
 ROUNDS = 5
-"""How often profiles are made again because somebody else stored rows of the devices meanwhile."""
+"""How often profiles are made, at the most, because somebody else stores rows of the devices meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,16 @@ def calibrate(request: pb.CalibrateRequest, store: CatalogStore, cache: CatalogC
     new = _store(checks, store, given, save=request.save)
     stale = _stale(snapshot.profiles, devices, evidence.profiles)
     outcomes, revision = _write(store, evidence.profiles, save=request.save)
-    for _ in range(ROUNDS):
-        if not request.save or (again := _rows_of(checks, store, devices, given, names)) == rows:
-            break
+    rounds = 1
+    while request.save and (again := _rows_of(checks, store, devices, given, names)) != rows:
         # Somebody stored or removed rows between the read and the write; theirs and these count together.
+        if rounds == ROUNDS:
+            raise ConcurrentWritesError(
+                f"others stored or removed rows of {', '.join(sorted(devices))} each of the {ROUNDS} times "
+                "that profiles were made of them: the given rows are stored, and the profiles lack the newest"
+                " of theirs; repeat the call when their import has ended"
+            )
+        rounds += 1
         rows, evidence = again, _learn(again, names, snapshot)
         stale = _stale(snapshot.profiles, devices, evidence.profiles)
         outcomes, revision = _write(store, evidence.profiles, save=True)
@@ -341,9 +348,7 @@ def _tell_rows(
     corrected = ProfileSet((*(p for p in profiles.profiles if p.id not in ids), *made))
     before, now = (predict(rows, names, builtin_engines(), known) for known in (profiles, corrected))
     for old, new in zip(before, now, strict=True):
-        row = response.rows.add(before=prediction_message(old))
-        if new.predicted is not None:
-            row.now.CopyFrom(prediction_message(new))
+        response.rows.add(before=prediction_message(old), now=prediction_message(new))
 
 
 def _tell_errors(response: pb.CalibrateResponse, evidence: _Evidence) -> None:

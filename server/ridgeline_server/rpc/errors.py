@@ -88,6 +88,10 @@ class StaleEtagError(Exception):
         super().__init__(f"{error}. {wrote}{what}" if error.stale is not None else str(error))
 
 
+class ConcurrentWritesError(Exception):
+    """Others kept writing what a call had read, each time that it read it again."""
+
+
 class InvalidPageTokenError(ValueError):
     """A page token does not belong to the query that it came with."""
 
@@ -156,6 +160,8 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
                 ErrorReason.ERROR_REASON_ETAG_MISMATCH,
                 {"etag": error.etag, "changed": _cut(", ".join(error.fields), MAX_TEXT_LENGTH)},
             )
+        case ConcurrentWritesError():
+            return _status(code_pb2.ABORTED, str(error), ErrorReason.ERROR_REASON_CONCURRENT_WRITES)
         case store.InvalidCursorError():
             violation = FieldViolation("page_token", f"{error}; give the next_page_token of its page before")
             return _with_violations(ErrorReason.ERROR_REASON_INVALID_PAGE_TOKEN, [violation])

@@ -20,7 +20,7 @@ from ridgeline_server.calibration.errors import ALL, Columns, summarise_columns
 from ridgeline_server.calibration.predictions import Prediction, predict
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
 from ridgeline_server.domain.measurement import Measurement
-from ridgeline_server.rpc.checks import MAX_NAME_LENGTH, Checks
+from ridgeline_server.rpc.checks import MAX_NAME_LENGTH, Checks, Range
 from ridgeline_server.rpc.convert.measurements import VALUE, read_measurement, read_measurement_filter
 from ridgeline_server.rpc.convert.predictions import (
     prediction_message,
@@ -39,6 +39,9 @@ MAX_ROWS = 1000
 """Rows of one request that are predicted."""
 MAX_SUMMARISED = 1_000_000
 MAX_GROUPINGS = 20
+MEASURED = Range(0.0, VALUE.high, f"a number over 0, up to {VALUE.high:g}")
+PREDICTED = Range(0.0, float(np.finfo(np.float64).max), "a number over 0")
+"""What a column may hold; the low end is not in it."""
 
 
 def validate(
@@ -142,12 +145,11 @@ def _read_columns(checks: Checks, request: pb.SummarizeErrorsRequest) -> Columns
         column = getattr(columns, field.name)
         # A row without an answer has neither an interval nor an ideal figure.
         counts = answered if field.name != "measured" else np.ones(count, dtype=bool)
-        # What is predicted has no bounds but to be a number over 0.
-        high = VALUE.high if field.name == "measured" else np.finfo(np.float64).max
-        wrong = np.flatnonzero(counts & ~((column > 0) & (column <= high)))
+        bounds = MEASURED if field.name == "measured" else PREDICTED
+        wrong = np.flatnonzero(counts & ~((column > bounds.low) & (column <= bounds.high)))
         if len(wrong):
             place = int(wrong[0])
-            checks.add(f"{field.name}[{place}]", f"is {column[place]:.6g}; give a number over 0")
+            checks.add(f"{field.name}[{place}]", f"is {column[place]:.6g}; give {bounds.words}")
     return columns
 
 

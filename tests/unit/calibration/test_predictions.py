@@ -85,8 +85,13 @@ def test_an_answer_has_an_interval_an_ideal_and_its_level() -> None:
     ("stated", "why"),
     [
         pytest.param({"model_id": "nobody/nothing"}, "model_id", id="no question"),
-        pytest.param({"phase": Phase.MEMORY}, "has no tpot_ms that is predicted", id="no such figure"),
+        pytest.param({"phase": Phase.MEMORY}, "have no tpot_ms that is predicted", id="no such figure"),
         pytest.param({"osl": 1}, "has no tpot_ms over 0", id="no second token"),
+        pytest.param(
+            {"phase": Phase.OFFLINE_MAX, "concurrency": None, "isl": None},
+            "isl: is not stated, and rows of offline_max need it",
+            id="no length",
+        ),
     ],
 )
 def test_a_row_without_an_answer_says_why(stated: dict[str, Any], why: str) -> None:
@@ -131,7 +136,7 @@ def test_a_part_has_a_range_however_wide_and_the_pool_says_what_it_assumes() -> 
 
 def test_a_part_is_never_taken_for_a_whole_load_nor_a_load_for_a_part() -> None:
     (whole,) = predicted(row(metric=MeasuredMetric.MEMORY_GIB, **STARTED))
-    assert whole.unanswered_reason == "isl: is not stated, and a memory row needs it"
+    assert whole.unanswered_reason == "isl: is not stated, and rows of memory need it"
     (served,) = predicted(row(metric=MeasuredMetric.NON_TORCH_GIB))
     assert served.unanswered_reason.startswith("phase: is closed_loop, and non_torch_gib is a part of memory")
 
@@ -139,7 +144,7 @@ def test_a_part_is_never_taken_for_a_whole_load_nor_a_load_for_a_part() -> None:
 def test_without_an_engine_the_load_settles_activations_and_what_is_left() -> None:
     nobodys = {**STARTED, "engine": ""}
     (alone,) = predicted(row(metric=MeasuredMetric.ACTIVATIONS_GIB, **nobodys))
-    assert alone.unanswered_reason == "isl: is not stated, and a memory row needs it"
+    assert alone.unanswered_reason == "isl: is not stated, and rows of memory need it"
     assert value_of(MeasuredMetric.NON_TORCH_GIB, **nobodys) > 0
 
 
@@ -155,8 +160,14 @@ def test_a_part_of_which_none_is_predicted_is_no_answer() -> None:
 
 
 def test_an_interval_that_says_too_little_is_no_answer() -> None:
-    (found,) = predicted(row(), widest=1.01)
+    found, other = predicted(row(), row(concurrency=64), widest=1.01)
     assert "wider than 1.01 times" in found.unanswered_reason
+    assert found.unanswered_reason == other.unanswered_reason
+    assert (found.predicted, found.ideal, found.ratio, found.holds) == (None, None, None, None)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.high > 1.01 * found.low
+    assert (found.low, found.high) != (other.low, other.high)
 
 
 def test_answers_keep_the_order_of_their_rows_and_know_nothing_of_each_other() -> None:

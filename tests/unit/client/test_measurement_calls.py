@@ -173,16 +173,18 @@ def test_a_summary_sends_columns_and_each_group_by_its_place() -> None:
     predictions = [
         service.MeasurementPrediction(measured=2, predicted=3, low=1, high=4, ideal=1, engine="b"),
         service.MeasurementPrediction(measured=-1, engine="a", unanswered_reason="value: is -1"),
+        service.MeasurementPrediction(measured=1e300, low=1, high=9, engine="a", unanswered_reason="wide"),
         service.MeasurementPrediction(measured=5, predicted=6, low=5, high=7, ideal=2, engine="b"),
     ]
     Client(transport).summarize_errors(iter(predictions), by=["engine", "level"])
     (request,) = transport.sent
     # A figure that is none, of a row without an answer, must not spoil the others' summary.
-    assert list(request.measured) == [2, 1, 5]
-    assert list(request.predicted) == [3, 0, 6]
+    assert list(request.measured) == [2, 1, 1, 5]
+    assert list(request.predicted) == [3, 0, 0, 6]
+    assert list(request.high) == [4, 0, 0, 7]
     engine, level = request.groupings
-    assert (list(engine.groups), list(engine.group_indices)) == (["b", "a"], [0, 1, 0])
-    assert (list(level.groups), list(level.group_indices)) == ([""], [0, 0, 0])
+    assert (list(engine.groups), list(engine.group_indices)) == (["b", "a"], [0, 1, 1, 0])
+    assert (list(level.groups), list(level.group_indices)) == ([""], [0, 0, 0, 0])
 
 
 def test_a_calibration_sends_rows_or_a_choice() -> None:
