@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,7 +62,8 @@ def validate(**given: Any) -> None:
                          high; 80% are meant to
       width              high over low, the median
 
-    A row that cannot be predicted, or read, is told with the reason and stops nothing.
+    A row that cannot be predicted, or read, or that has the id of an earlier one, is told with the reason and
+    stops nothing, and a row without an id by its line. The exit code is 0 also where no row is answered.
 
     \b
     Examples:
@@ -93,19 +95,23 @@ def _predictions(client: Client, table: MeasurementTable, revision: int) -> Vali
     from ridgeline.v1.measurement_service_pb2 import ValidateMeasurementsResponse
 
     whole = ValidateMeasurementsResponse(catalog_revision=revision)
+    ids: set[str] = set()
     hidden = not sys.stderr.isatty() or table.size_bytes < LONG_BYTES
     with click.progressbar(
         length=table.size_bytes, label="Predicting", file=sys.stderr, hidden=hidden
     ) as bar:
         for chunk in _chunks(table):
-            asked = [row.measurement for row in chunk if not row.violations]
+            reasons = [_reason(row, ids) for row in chunk]
+            asked = [row.measurement for row, reason in zip(chunk, reasons, strict=True) if not reason]
             found: Iterator[MeasurementPrediction] = iter(())
             if asked:
                 answer = client.validate_measurements(asked, catalog_revision=whole.catalog_revision)
                 whole.catalog_revision = answer.catalog_revision
                 found = iter(answer.predictions)
-            for row in chunk:
-                whole.predictions.append(_unread(row) if row.violations else next(found))
+            for row, reason in zip(chunk, reasons, strict=True):
+                prediction = _unread(row, reason) if reason else next(found)
+                prediction.id = row.measurement.id or f"line-{row.line}"
+                whole.predictions.append(prediction)
             bar.update(table.read_bytes - bar.pos)
     return whole
 
@@ -127,23 +133,34 @@ def _chunks(table: MeasurementTable) -> Iterator[list[MeasurementRow]]:
         del waiting[: len(chunk)]
 
 
-def _unread(row: MeasurementRow) -> MeasurementPrediction:
-    """A row with cells that no field can hold, told by its line where it has no id."""
+def _reason(row: MeasurementRow, ids: set[str]) -> str:
+    """Why a row is not asked about; empty where it is. `ids` are those of earlier rows, and get its own."""
+    if row.violations:
+        return "; ".join(
+            f"{wrong.field}: {wrong.description}" if wrong.field else f"the row {wrong.description}"
+            for wrong in row.violations
+        )
+    name = row.measurement.id
+    if name in ids:
+        return "id: is that of an earlier row of the file; give each row its own, or none"
+    if name:
+        ids.add(name)
+    return ""
+
+
+def _unread(row: MeasurementRow, reason: str) -> MeasurementPrediction:
+    """A row that is not asked about."""
     from ridgeline.v1.measurement_service_pb2 import MeasurementPrediction
 
     known = row.measurement
     return MeasurementPrediction(
-        id=known.id or f"line-{row.line}",
         metric=known.metric,
-        measured=known.value,
+        measured=known.value if isfinite(known.value) else 0.0,
         hardware_id=known.hardware_id,
         model_id=known.model_id,
         engine=" ".join(filter(None, (known.engine, known.engine_version))),
         phase=known.phase,
-        unanswered_reason="; ".join(
-            f"{wrong.field}: {wrong.description}" if wrong.field else f"the row {wrong.description}"
-            for wrong in row.violations
-        ),
+        unanswered_reason=reason,
     )
 
 

@@ -74,20 +74,28 @@ def show_summaries(heading: str, summaries: Iterable[ErrorSummary], console: Con
 
 def _show_unanswered(predictions: Iterable[MeasurementPrediction], console: Console) -> None:
     """The reasons of rows without an answer, the commonest first, each with one of its rows."""
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[str, list[MeasurementPrediction]] = {}
     for prediction in predictions:
         if prediction.unanswered_reason:
-            by_reason.setdefault(prediction.unanswered_reason, []).append(prediction.id)
+            by_reason.setdefault(prediction.unanswered_reason, []).append(prediction)
     if not by_reason:
         return
     console.print()
     parts.paragraph(console, "Not answered", styles.HEADING, left=0)
     reasons = sorted(by_reason.items(), key=lambda entry: -len(entry[1]))
-    for reason, ids in reasons[:MOST_REASONS]:
-        counted = screens.counted(len(ids), "row")
-        parts.paragraph(console, f"{counted}, such as {printable.line(ids[0])}: {printable.line(reason)}")
+    for reason, rows in reasons[:MOST_REASONS]:
+        counted = screens.counted(len(rows), "row")
+        parts.paragraph(console, f"{counted}, such as {_example(rows[0])}: {printable.line(reason)}")
     more = len(reasons) - MOST_REASONS
     if more > 0:
         parts.paragraph(
             console, f"{more:,} more of such reasons; -o csv tells all, row by row.", styles.QUIET
         )
+
+
+def _example(prediction: MeasurementPrediction) -> str:
+    """The name of a row without an answer, with its interval where that lies too far apart."""
+    name = printable.line(prediction.id)
+    if not prediction.HasField("low"):
+        return name
+    return f"{name} ({units.digits(prediction.low)} - {units.digits(prediction.high)})"

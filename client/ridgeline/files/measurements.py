@@ -145,12 +145,24 @@ class MeasurementTable:
         try:
             return next(self._reader, None)
         except csv.Error as error:
-            problem = f"is no CSV after line {self._lines}: {error}"
-        except UnicodeDecodeError:
-            problem = f"is not a text in UTF-8 after line {self._lines}; save it as CSV in UTF-8"
-        except (OSError, EOFError, zlib.error) as error:
-            problem = f"cannot be read after line {self._lines}: {error}"
+            problem = f"is no CSV{self._where()}: {error}"
+        except UnicodeDecodeError as error:
+            # What lies before the piece that was decoded has been read, but for the start of a line.
+            line = self._reader.line_num + 1 + error.object[: error.start].count(b"\n")
+            problem = (
+                f"is not a text in UTF-8, as line {line:,} shows; save it as CSV in UTF-8, or that by gzip"
+            )
+        except EOFError:
+            problem = f"is cut off{self._where()}: its gzip data end too early; copy or compress it again"
+        except (gzip.BadGzipFile, zlib.error) as error:
+            problem = f"is damaged{self._where()}: its gzip data cannot be read ({error}); copy it again"
+        except OSError as error:
+            problem = f"cannot be read{self._where()}: {error}"
         raise self._wrong(problem)
+
+    def _where(self) -> str:
+        """The last line that was read, where there is one."""
+        return f" after line {self._lines:,}" if self._lines else ""
 
     def _header(self) -> list[str]:
         cells = self._next()

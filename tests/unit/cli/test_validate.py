@@ -7,9 +7,18 @@ import gzip
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from ridgeline.cli.validate_screen import show
+from ridgeline.v1.measurement_service_pb2 import (
+    ErrorSummary,
+    MeasurementPrediction,
+    SummarizeErrorsResponse,
+    ValidateMeasurementsResponse,
+)
 from tests.unit.cli.conftest import Run
 
 HEADER = (
@@ -113,3 +122,61 @@ def test_a_grouping_that_there_is_not_and_a_revision_to_come_are_wrong_usage(
     assert result.exit_code == 2
     assert "'colour' is none of metric, phase, hardware" in " ".join(result.stderr.split())
     assert ridgeline_command("validate", table, "--catalog-revision", "99").exit_code == 2
+
+
+def validated(run: Run, folder: Path, *rows: str) -> list[dict[str, Any]]:
+    """The predictions of rows, as JSON tells them."""
+    path = folder / "some.csv"
+    path.write_text("\n".join([HEADER, *rows, ""]))
+    result = run("validate", str(path), "-o", "json")
+    assert result.exit_code == 0
+    told: list[dict[str, Any]] = json.loads(result.stdout)["predictions"]
+    return told
+
+
+def test_an_absurd_figure_is_a_row_without_an_answer(ridgeline_command: Run, tmp_path: Path) -> None:
+    absurd = ROWS[0].replace(",8.5", ",1e300").replace("a,", "z,", 1)
+    wrong, right = validated(ridgeline_command, tmp_path, absurd, ROWS[0])
+    assert wrong["unanswered_reason"] == "value: is 1e+300; give a number from 1e-9 to 1e15"
+    assert right["predicted"] > 0
+    screen = ridgeline_command("validate", str(tmp_path / "some.csv")).stdout
+    assert screen.startswith("1 of 2 rows answered; error ")
+
+
+def test_rows_without_an_id_are_called_by_their_lines(ridgeline_command: Run, tmp_path: Path) -> None:
+    good, unknown = (row[1:] for row in (ROWS[0], ROWS[2]))
+    wrong = good.replace(",8.5", ",-1")
+    told = validated(ridgeline_command, tmp_path, good, unknown, "", wrong)
+    assert [row["id"] for row in told] == ["line-2", "line-3", "line-5"]
+    path = str(tmp_path / "some.csv")
+    cells = ridgeline_command("validate", path, "-o", "csv").stdout.splitlines()[1:]
+    assert [cell.split(",")[0] for cell in cells] == ["line-2", "line-3", "line-5"]
+    screen = ridgeline_command("validate", path).stdout
+    assert "such as line-3: model_id" in screen
+    assert "such as line-5: value: is -1" in screen
+
+
+def test_an_id_that_comes_twice_is_told_and_counted_once(ridgeline_command: Run, tmp_path: Path) -> None:
+    other = ROWS[1].replace("b,", "a,", 1)
+    first, *again = validated(ridgeline_command, tmp_path, ROWS[0], other, ROWS[0], ROWS[1])
+    assert first["predicted"] > 0
+    assert again.pop()["predicted"] > 0
+    assert {row["unanswered_reason"] for row in again} == {
+        "id: is that of an earlier row of the file; give each row its own, or none"
+    }
+
+
+def test_nothing_answered_is_an_answer(ridgeline_command: Run, tmp_path: Path) -> None:
+    (told,) = validated(ridgeline_command, tmp_path, ROWS[2])
+    assert "predicted" not in told
+
+
+def test_intervals_that_are_too_wide_share_a_sentence_and_keep_their_figures() -> None:
+    def wide(name: str, high: float) -> MeasurementPrediction:
+        return MeasurementPrediction(id=name, low=1.0, high=high, unanswered_reason="the interval is wide")
+
+    answer = ValidateMeasurementsResponse(predictions=[wide("a", 4.5), wide("b", 5.5)])
+    console = Console(file=io.StringIO(), width=100)
+    show(answer, SummarizeErrorsResponse(overall=ErrorSummary(group="all", rows=2)), console)
+    assert isinstance(console.file, io.StringIO)
+    assert "2 rows, such as a (1.00 - 4.50): the interval is wide" in console.file.getvalue()

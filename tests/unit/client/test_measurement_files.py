@@ -139,10 +139,15 @@ def test_a_table_gives_back_what_was_written(tmp_path: Path, capsys: pytest.Capt
         ),
         pytest.param("engine,principal,value\n", '"principal"', id="what the service keeps"),
         pytest.param("engine,value,engine\n", 'has the column "engine" twice; keep one', id="a twin"),
-        pytest.param(b"engine,value\nv\xff,1\n", "is not a text in UTF-8 after line", id="no UTF-8"),
+        pytest.param(b"engine,value\nv\xff,1\n", "is not a text in UTF-8, as line 2 shows", id="no UTF-8"),
+        pytest.param(
+            b"engine,value\n" + b"v,1\n" * 9999 + b"\xff", "as line 10,001 shows; save it as", id="far down"
+        ),
+        pytest.param(b"\x89PNG\r\n\x1a\n\0\0", "is not a text in UTF-8, as line 1 shows", id="a picture"),
         pytest.param('engine,value\n"vllm,1\n', "is no CSV after line 1: unexpected end", id="an open quote"),
-        pytest.param(b"\x1f\x8b not gzip", "cannot be read", id="no gzip"),
-        pytest.param(gzip.compress(b"engine\n" * 99)[:-9], "cannot be read after line", id="cut off"),
+        pytest.param(b"\x1f\x8b not gzip", "is damaged: its gzip data cannot be read", id="no gzip"),
+        pytest.param(gzip.compress(b"engine\n" * 99)[:-9], "is cut off after line 99: its", id="cut off"),
+        pytest.param(gzip.compress(b"engine\n")[:12], "is cut off: its gzip data end", id="cut off early"),
     ],
 )  # fmt: skip
 def test_what_is_no_table_is_told(tmp_path: Path, text: str | bytes, told: str) -> None:
