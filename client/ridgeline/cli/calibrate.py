@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ridgeline.cli import options, output, session, this_machine
+from ridgeline.cli import calibrate_table, options, output, session, this_machine
 from ridgeline.cli.catalog import writing
 from ridgeline.cli.commands import SectionCommand, SectionOption
 from ridgeline.cli.measurements import MEMORY_PARTS, METRICS, PHASES
 
 if TYPE_CHECKING:
-    from ridgeline.client import Client
     from ridgeline.errors import RidgelineError
     from ridgeline.measurement_requests import MeasurementChoice
     from ridgeline.v1.measurement_pb2 import Measurement
-    from ridgeline.v1.measurement_service_pb2 import CalibrateResponse
 
 _rows = partial(click.option, cls=SectionOption, section="Rows")
 _measured = partial(click.option, cls=SectionOption, section="One measured figure")
-
-MOST_ROWS = 1000
-"""Rows of a table that one calibration takes."""
 
 LOADS = {"batch": "static_batch", "concurrency": "closed_loop", "request_rate": "open_loop"}
 """The phase that is meant by a load, where --phase does not say."""
@@ -111,7 +106,7 @@ def calibrate(**given: Any) -> None:
     r"""Correct predictions by what you measured.
 
     About half of what a prediction is off by is the same for all loads of a setting: a model in its formats
-    on a device with an engine. One measured figure tells most of it. Ways to give figures:
+    on a device with an engine. One measured figure tells some of it, more tell more. Ways to give figures:
 
     \b
       one figure   what `ridgeline analyze` is asked, with --metric, --measured
@@ -125,10 +120,14 @@ def calibrate(**given: Any) -> None:
 
     The rows are stored as measurements. All stored rows of the same devices count together, however they
     came, and make efficiency profiles for each setting, for its engine on the device, and for the device:
-    the more of what is asked was measured, the nearer. A setting's prediction moves most of the way to its
-    rows, not all of it: the same run on another day differs by 8% (time per token) or 15% (time to first
-    token). Other models on the device and engine move a little, other devices not at all. Earlier answers
-    stay readable with --catalog-revision.
+    the more of what is asked was measured, the nearer. A setting's prediction moves about half of the way to
+    one row, and nearer to several: the same run on another day differs by 8% (time per token) or 15% (time to
+    first token). Other models on the device and engine move a little, other devices not at all. The format
+    of the KV cache, the engine's release and the parallelism are no part of a setting: rows of all of them
+    count together. Earlier answers stay readable with --catalog-revision.
+
+    Where there are six rows of prefills or decode steps by themselves, or more, the constants of the engine's
+    kernels and steps on the device are fitted too, and kept if they predict rows that were left out better.
 
     With --vllm-log the parts of memory of a start of vLLM are compared and stored: its activation peak,
     memory outside of torch and CUDA graphs. They correct what the engine takes of this device, whatever the
@@ -173,17 +172,23 @@ def calibrate(**given: Any) -> None:
         places: list[str] = []
         try:
             if one:
-                response = client.calibrate([_row(given)], save=not given["dry_run"])
+                row = _row(given)
+                session.device_id(client, given["hardware"])
+                response = client.calibrate([row], save=not given["dry_run"])
             elif given["path"]:
-                response = _of_table(client, given, places)
+                response = calibrate_table.calibrate(
+                    client, given, session.device_id(client, given["hardware"]), places
+                )
             else:
-                response = client.calibrate((), save=not given["dry_run"], **_choice(given))
+                choice = _choice(given)
+                session.device_id(client, given["hardware"])
+                response = client.calibrate((), save=not given["dry_run"], **choice)
         except RidgelineError as error:
-            raise session.failure(_placed(error, places)) from error
+            raise session.failure(_placed(error, given, places)) from error
     if given["output"] == "json":
         output.write_json(response)
     elif given["output"] == "csv":
-        output.write_csv(CSV_COLUMNS, map(_cells, response.rows))
+        output.write_csv(CSV_COLUMNS, map(cells, response.rows))
     else:
         from ridgeline.cli import calibrate_screen
 
@@ -193,9 +198,10 @@ def calibrate(**given: Any) -> None:
 CSV_COLUMNS = ("id", "metric", "measured", "before", "now", "low", "high", "unanswered_reason")
 
 
-def _cells(row: Any) -> dict[str, object]:
+def cells(row: Any) -> dict[str, object]:
     """A given row of the CSV: predicted before, and now with its interval."""
     from ridgeline import jsonform
+    from ridgeline.cli import calibrate_notices
 
     before, now = jsonform.to_dict(row.before), jsonform.to_dict(row.now)
     return {
@@ -206,7 +212,7 @@ def _cells(row: Any) -> dict[str, object]:
         "now": now.get("predicted", ""),
         "low": now.get("low", ""),
         "high": now.get("high", ""),
-        "unanswered_reason": before["unanswered_reason"],
+        "unanswered_reason": calibrate_notices.reason(row),
     }
 
 
@@ -254,41 +260,10 @@ def _choice(given: Mapping[str, Any]) -> MeasurementChoice:
     return chosen
 
 
-def _of_table(client: Client, given: Mapping[str, Any], places: list[str]) -> CalibrateResponse:
-    """Calibrate by the rows of a table; `places` gets where each row stands. Raises InvalidArgumentError with
-    every cell that cannot be read.
+def _placed(error: RidgelineError, given: Mapping[str, Any], places: Sequence[str]) -> RidgelineError:
+    """The error with fields as the command line has them: a table's lines, the options of one figure, or
+    those that choose stored rows.
     """
-    from ridgeline.errors import FieldViolation, InvalidArgumentError
-    from ridgeline.files import MeasurementTable
-
-    engine = (given["engine"] or "").partition("@")[0]
-    rows: list[Measurement] = []
-    wrong: list[FieldViolation] = []
-    with MeasurementTable(given["path"]) as table:
-        for row in table:
-            known = row.measurement
-            if given["hardware"] not in (None, known.hardware_id) or engine not in ("", known.engine):
-                continue
-            wrong += [
-                FieldViolation(f"line {row.line}, {w.field}".removesuffix(", "), w.description)
-                for w in row.violations
-            ]
-            rows.append(known)
-            places.append(f"line {row.line}")
-            if len(rows) > MOST_ROWS:
-                raise click.UsageError(
-                    f"{table.name} has more than {MOST_ROWS:,} rows; import it with `ridgeline measurements "
-                    "import`, then calibrate by the stored rows: `ridgeline calibrate --hardware ID`."
-                )
-        if not rows:
-            raise click.UsageError(f"{table.name} has no row that the options choose.")
-    if wrong:
-        raise InvalidArgumentError(f"The file {given['path']} has wrong cells.", "INVALID_FIELD", wrong)
-    return client.calibrate(rows, save=not given["dry_run"])
-
-
-def _placed(error: RidgelineError, places: Sequence[str]) -> RidgelineError:
-    """The error with fields as the command line has them: a table's lines, or the options of one figure."""
     from ridgeline.errors import FieldViolation
 
     told = []
@@ -301,6 +276,9 @@ def _placed(error: RidgelineError, places: Sequence[str]) -> RidgelineError:
             else:
                 row = _option(FIELDS.get(field, field)) if field else ""
             violation = FieldViolation(row, violation.description)
+        elif violation.field == "filter":
+            chosen = [f"--{name} {given[name]}" for name in ("hardware", "engine") if given[name]]
+            violation = FieldViolation(" ".join(chosen), violation.description)
         told.append(violation)
     error.violations = tuple(told)
     return error

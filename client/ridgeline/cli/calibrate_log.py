@@ -94,6 +94,7 @@ def run(given: Mapping[str, Any]) -> None:
         raise session.failure(error) from error
     with session.client(given["server"], given["timeout"]) as client:
         deployment = _deployment(log, given)
+        session.device_id(client, given["hardware"])
         length = log.request_len or int(log.settings.get("max_len", USUAL_LEN))
         answer = client.analyze(
             given["model"],

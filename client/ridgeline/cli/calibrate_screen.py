@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from ridgeline.cli import parts, printable, styles
+from ridgeline.cli import calibrate_notices, parts, printable, styles
 from ridgeline.cli.catalog import screens
 from ridgeline.plots import units, words
 from ridgeline.v1 import efficiency_profile_pb2, measurement_pb2
@@ -41,6 +41,7 @@ def show(response: CalibrateResponse, console: Console, *, dry_run: bool) -> Non
     _show_memory(response, console)
     _show_errors(response, console)
     show_unused(response, console)
+    calibrate_notices.show(response, console)
     _show_written(response, console, dry_run=dry_run)
 
 
@@ -79,7 +80,7 @@ def _show_rows(response: CalibrateResponse, console: Console) -> None:
         cells = [units.digits(before.measured), "-", "-", "-"]
         if before.HasField("predicted"):
             cells[1] = units.digits(before.predicted)
-        if row.HasField("now"):
+        if now.HasField("predicted"):
             cells[2:] = [units.digits(now.predicted), f"{units.digits(now.low)} - {units.digits(now.high)}"]
         table.add_row(printable.line(before.id), *cells)
     console.print(table)
@@ -195,14 +196,14 @@ def _show_errors(response: CalibrateResponse, console: Console) -> None:
     if not response.HasField("after"):
         parts.paragraph(
             console,
-            f"{told} without any measured row. What calibrating gains is not told: no row can be predicted "
+            f"{told} before any calibration. What calibrating gains is not told: no row can be predicted "
             "from others as long as none shares its device.",
             left=0,
         )
         return
     parts.paragraph(
         console,
-        f"{told} without any measured row, {units.percent(after.median_error)} when each is predicted from "
+        f"{told} before any calibration, {units.percent(after.median_error)} when each is predicted from "
         f"all others; {units.percent(after.covered_share)} of them lie inside of their interval, which is "
         f"{units.factor(after.median_width)}x wide in the median.",
         left=0,

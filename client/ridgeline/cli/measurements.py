@@ -198,7 +198,9 @@ def delete_measurements(**given: Any) -> None:
       ridgeline measurements delete --source-group ours --dry-run
     """
     chosen = _chosen(given)
-    if bool(given["ids"]) == bool(chosen):
+    if not given["ids"] and not chosen:
+        raise click.UsageError("Say which: give ids, or options that choose measurements, such as --engine.")
+    if given["ids"] and chosen:
         raise click.UsageError("Give ids, or options that choose measurements, not both.")
     with session.client(given["server"], given["timeout"]) as client:
         response = client.delete_measurements(given["ids"], validate_only=given["dry_run"], **chosen)

@@ -173,6 +173,20 @@ def client(server: str | None, timeout: float) -> Iterator[Client]:
         raise failure(error) from error
 
 
+def device_id(client: Client, name: str | None) -> str | None:
+    """The catalog's id of the device that --hardware names, None for none. Raises Unknown for one that it
+    lacks.
+    """
+    from ridgeline.errors import NotFoundError
+
+    if not name:
+        return None
+    try:
+        return client.get_hardware(name).hardware.id
+    except NotFoundError as error:
+        raise Unknown(f"--hardware {name}: {error.message}") from error
+
+
 def failure(error: RidgelineError) -> Failure:
     """What an error of the client means at the command line."""
     told = [_told(violation) for violation in error.violations]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from ridgeline.cli.calibrate import cells
+from ridgeline.cli.calibrate_screen import show
+from ridgeline.v1.measurement_service_pb2 import CalibratedRow, CalibrateResponse, MeasurementPrediction
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.test_validate import HEADER
 from tests.unit.client.test_vllm_log import CONFIG, GRAPHS, PARTS, POOL, REQUESTS, TOKENS, WEIGHTS
@@ -81,6 +86,7 @@ def test_a_table_is_calibrated_by_in_all_or_in_part(ridgeline_command: Run, tmp_
     assert (part["stored_count"], part["catalog_revision"]) == (3, 2)
     screen = squeezed(ridgeline_command("calibrate", path).stdout)
     assert "Error of the 4 rows of 2 devices:" in screen
+    assert "in the median before any calibration," in screen
     assert "Stored 1 new measurement" in screen
 
 
@@ -106,7 +112,10 @@ REFUSED = [
     (figure(9.0, "--batch", "4"), "Give --batch or --concurrency: a load is one of them."),
     (("calibrate", "x.csv", "--tp", "2"), "Give a table or one figure, not both: --tp is of one figure."),
     (("calibrate", "none.csv"), "none.csv cannot be read"),
-    (("calibrate", "--hardware", "x100"), "matches no stored measurement"),
+    (
+        ("calibrate", "--hardware", "h100-sxm", "--engine", "vllm"),
+        "--hardware h100-sxm --engine vllm: matches no stored measurement",
+    ),
     (figure(9.0, "--weights", "q7!"), '--weights: is "q7!"; give its name in lower case'),
     (figure(9.0, "--tp", "99999999999"), "--tp: is 99999999999; give a whole number"),
     (figure(-9.0), "--measured: is -9"),
@@ -122,6 +131,103 @@ def test_what_is_wrong_is_told_as_it_was_typed(
     result = ridgeline_command(*arguments)
     assert result.exit_code == 2
     assert told in squeezed(result.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("calibrate", "--hardware", "nodev"),
+        ("calibrate", "{table}", "--hardware", "nodev", "--dry-run"),
+        figure(9.0, "--hardware", "nodev"),
+        ("calibrate", "--vllm-log", "{log}", "--model", "qwen3-14b", "--hardware", "nodev"),
+    ],
+    ids=["stored rows", "a table", "one figure", "a log"],
+)
+def test_a_device_that_there_is_not_is_told_by_its_option(
+    ridgeline_command: Run, tmp_path: Path, log: str, arguments: tuple[str, ...]
+) -> None:
+    names = {"{table}": table(tmp_path, *rows(1)), "{log}": log}
+    result = ridgeline_command(*(names.get(argument, argument) for argument in arguments))
+    assert result.exit_code == 3
+    assert "--hardware nodev: No hardware is named 'nodev'" in squeezed(result.stderr)
+
+
+def test_a_table_is_chosen_from_by_any_name_of_a_device(ridgeline_command: Run, tmp_path: Path) -> None:
+    told = ridgeline_command(
+        "calibrate", table(tmp_path, *rows(2)), "--hardware", "h100", "--dry-run", "-o", "json"
+    )
+    assert [row["before"]["id"] for row in json.loads(told.stdout)["rows"]] == ["r1", "r2"]
+
+
+def test_a_table_of_a_header_alone_has_no_rows(ridgeline_command: Run, tmp_path: Path) -> None:
+    result = ridgeline_command("calibrate", table(tmp_path), "--hardware", "h100-sxm")
+    assert result.exit_code == 2
+    assert "measured.csv has no rows below its header." in squeezed(result.stderr)
+
+
+def test_all_that_is_wrong_with_a_table_is_told_at_once(ridgeline_command: Run, tmp_path: Path) -> None:
+    good, last = rows(1)
+    unread = last.replace(",1024,", ",many,").replace("sglang", "SGLang")
+    path = table(tmp_path, good, unread, "cut", last.replace(",15", ",-1"), last.replace("tpot", "warm"))
+    result = ridgeline_command("calibrate", path, "--dry-run")
+    assert result.exit_code == 2
+    told = squeezed(result.stderr)
+    assert "5 things are wrong" in told
+    for said in (
+        'line 3, isl: is "many"',
+        'line 3, engine: is "SGLang"',
+        "line 4: has 1 cells, and the header has 13",
+        "line 5, value: is -1",
+        'line 6, metric: is "warm_ms"',
+    ):
+        assert said in told
+
+
+def test_a_figure_that_is_far_off_is_doubted_and_used(ridgeline_command: Run) -> None:
+    before = tpot_ms(ridgeline_command)
+    assert "times off" not in ridgeline_command(*figure(before * 2, "--dry-run")).stdout
+    screen = squeezed(ridgeline_command(*figure(before * 10)).stdout)
+    assert "Over 3 times off: row row-" in screen
+    assert "may be in another unit, or of another load" in screen
+    assert tpot_ms(ridgeline_command) > before * 2
+
+
+def test_one_time_to_the_first_token_has_an_answer_afterwards(ridgeline_command: Run) -> None:
+    ttft = ("calibrate", "--model", MODEL, *SETTING, "--metric", "ttft_ms", "--measured", "400", "--dry-run")
+    screen = ridgeline_command(*ttft).stdout
+    assert "no answer" not in screen
+    assert "what was measured" in screen
+
+
+def test_memory_as_a_whole_moves_nothing_and_its_parts_are_named(ridgeline_command: Run) -> None:
+    memory = ("calibrate", *QWEN, *VLLM, "--metric", "memory_gib", "--measured", "70", "--phase", "memory")
+    screen = squeezed(ridgeline_command(*memory, "--input-len", "1024", "--dry-run").stdout)
+    assert "Moves nothing: row row-" in screen
+    assert "of memory_gib. An engine's memory is corrected by its parts: activations_gib" in screen
+    parts = ridgeline_command("calibrate", *QWEN, *VLLM, "--metric", "non_torch_gib", "--measured", "1.25")
+    assert "Moves nothing" not in parts.stdout
+
+
+def test_rows_without_an_answer_keep_their_reason() -> None:
+    narrow = MeasurementPrediction(id="a", measured=2.0, predicted=1.0, low=0.9, high=1.2)
+    wide = MeasurementPrediction(id="b", measured=2.0, low=1, high=4, unanswered_reason="{too} wide")
+    response = CalibrateResponse(
+        rows=[
+            CalibratedRow(before=narrow, now=narrow),
+            CalibratedRow(before=wide, now=wide),
+            CalibratedRow(before=wide, now=narrow),
+        ],
+    )
+    console = Console(file=io.StringIO(), width=100)
+    show(response, console, dry_run=True)
+    assert isinstance(console.file, io.StringIO)
+    told = squeezed(console.file.getvalue())
+    assert "No answer: row b: {too} wide" in told
+    assert "No answer before: row b: {too} wide" in told
+    assert [cells(row)["unanswered_reason"] for row in response.rows] == ["", "{too} wide", "{too} wide"]
+    single = CalibrateResponse(rows=response.rows[1:2])
+    show(single, console, dry_run=True)
+    assert squeezed(console.file.getvalue()).count("no answer: {too} wide") == 2
 
 
 def test_wrong_rows_of_a_table_are_told_by_line(ridgeline_command: Run, tmp_path: Path) -> None:
