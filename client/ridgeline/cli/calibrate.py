@@ -99,6 +99,13 @@ def _one_figure(function: Any) -> Any:
     help="Correct an engine's memory on a device by the parts that vLLM logged, and store these as "
     "measurements. --engine, --tp, --pp, --weights, --activations and --kv win over what the log says.",
 )
+@click.option(
+    "--reset",
+    cls=SectionOption,
+    section="Taking it back",
+    is_flag=True,
+    help="Remove what calibrating has written: of --hardware, of --engine, or all. Measurements stay.",
+)
 @writing.dry_run("Rows")
 @options.output
 @options.connection
@@ -124,10 +131,15 @@ def calibrate(**given: Any) -> None:
     one row, and nearer to several: the same run on another day differs by 8% (time per token) or 15% (time to
     first token). Other models on the device and engine move a little, other devices not at all. The format
     of the KV cache, the engine's release and the parallelism are no part of a setting: rows of all of them
-    count together. Earlier answers stay readable with --catalog-revision.
+    count together. Rows of single prefills do not move the time to first token of a closed loop. Earlier
+    answers stay readable with --catalog-revision.
 
     Where there are six rows of prefills or decode steps by themselves, or more, the constants of the engine's
     kernels and steps on the device are fitted too, and kept if they predict rows that were left out better.
+
+    With --reset all that was written is removed, or what was of a device and an engine: predictions are those
+    before any calibration. Measurements stay and count again in the next; remove wrong ones by `ridgeline
+    measurements delete`.
 
     With --vllm-log the parts of memory of a start of vLLM are compared and stored: its activation peak,
     memory outside of torch and CUDA graphs. They correct what the engine takes of this device, whatever the
@@ -144,11 +156,28 @@ def calibrate(**given: Any) -> None:
       ridgeline calibrate ours.csv --hardware h100-sxm
       ridgeline calibrate --hardware h100-sxm --engine vllm -o json
       ridgeline calibrate --this-machine --threads 1
+      ridgeline calibrate --reset --hardware h100-sxm --dry-run
       docker logs vllm 2>&1 | ridgeline calibrate --vllm-log - \
           --model Qwen/Qwen3-14B --hardware h100-sxm
     """
     from ridgeline.errors import RidgelineError
 
+    if given["reset"]:
+        from ridgeline.cli import calibrate_reset
+
+        others = ("path", "vllm_log", *ONE_ROW, "this_machine", *this_machine.OPTIONS)
+        foreign = [name for name in others if given[name]]
+        if foreign:
+            told = (
+                "a table"
+                if foreign[0] == "path"
+                else "--id"
+                if foreign[0] == "hardware_id"
+                else _option(foreign[0])
+            )
+            raise click.UsageError(f"--reset goes with --hardware and --engine, and not with {told}.")
+        calibrate_reset.run(given)
+        return
     if given["this_machine"]:
         rows = ("path", "hardware", "engine", "vllm_log", *ONE_ROW)
         if any(given[name] is not None for name in rows):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from ridgeline.cli import measurement_import, options, output, session
 from ridgeline.cli.catalog import writing
 from ridgeline.cli.commands import HelpGroup, SectionCommand, SectionOption
+
+if TYPE_CHECKING:
+    from ridgeline.measurement_requests import MeasurementChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,8 +56,8 @@ def _choice(function: F) -> F:
     )(function)
 
 
-def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: given[name] for name in CHOICE if given[name] is not None}
+def _chosen(given: Mapping[str, Any]) -> MeasurementChoice:
+    return cast("MeasurementChoice", {name: given[name] for name in CHOICE if given[name] is not None})
 
 
 @click.group(cls=HelpGroup)
@@ -190,19 +193,22 @@ def delete_measurements(**given: Any) -> None:
     r"""Remove measurements, those that are named or all that match.
 
     They cannot be brought back: `ridgeline measurements list -o csv` keeps them first. When one of the ids is
-    of no measurement, none is removed.
+    of no measurement, none is removed. What was calibrated by them stays until `ridgeline calibrate --reset`.
 
     \b
     Examples:
       ridgeline measurements delete m00001 m00002
       ridgeline measurements delete --source-group ours --dry-run
     """
+    from ridgeline.cli import calibrate_reset
+
     chosen = _chosen(given)
     if not given["ids"] and not chosen:
         raise click.UsageError("Say which: give ids, or options that choose measurements, such as --engine.")
     if given["ids"] and chosen:
         raise click.UsageError("Give ids, or options that choose measurements, not both.")
     with session.client(given["server"], given["timeout"]) as client:
+        devices = calibrate_reset.calibrated_devices(client, given["ids"], chosen)
         response = client.delete_measurements(given["ids"], validate_only=given["dry_run"], **chosen)
     if given["output"] == "json":
         output.write_json(response)
@@ -210,3 +216,9 @@ def delete_measurements(**given: Any) -> None:
     count = response.deleted_count
     done = "Would delete" if given["dry_run"] else "Deleted"
     click.echo(f"{done} {count:,} measurement{'' if count == 1 else 's'}.")
+    if devices and not given["dry_run"]:
+        click.echo(
+            f"What was calibrated of {', '.join(devices)} stays: `ridgeline calibrate --reset --hardware "
+            f"{devices[0]}` removes it, and `ridgeline calibrate --hardware {devices[0]}` makes it anew "
+            "of the rows that are left."
+        )

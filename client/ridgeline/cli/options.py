@@ -186,8 +186,8 @@ def _engine_and_steps(*, many_files: bool) -> Callable[[F], F]:
         _serving(
             "--engine",
             metavar="NAME[@VERSION]",
-            help="Whose memory figures count, such as vllm@0.19.0; without a version the newest known one's, "
-            "with wider intervals.",
+            help="What serves, such as vllm@0.19.0: it decides kernels, steps, first tokens and memory. "
+            "Without a version it is the newest known one, and memory has wider intervals.",
         ),
         _serving(
             "--memory-utilization",
