@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DISTURBED_SHARE = 0.25
 """Doubtful timings from which the whole measurement is told to be disturbed."""
 MOST_SKIPPED = 6
+LEAST_LAUNCH_US = 0.002
+"""Launches below are the floor of a fit (0.001): the timings tell none."""
 
 
 def show(
@@ -86,9 +88,10 @@ def _show_profiles(profiles: Sequence[EfficiencyProfile], console: Console) -> N
     for profile in profiles:
         operators = words.name(OperatorClass.DESCRIPTOR, profile.operator_class).replace("_", " ")
         told = f"{operators} {words.dtype(profile.dtype)}" if profile.dtype else operators
+        launch_us = profile.launch_time_us.value
         table.add_row(
             told,
-            units.digits(profile.launch_time_us.value, 2),
+            units.digits(launch_us, 2) if launch_us >= LEAST_LAUNCH_US else "-",
             _range(profile.compute_efficiency),
             _range(profile.memory_efficiency),
             f"{profile.evidence_count:,}",

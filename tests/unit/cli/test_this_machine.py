@@ -17,9 +17,9 @@ from tests.unit.probe.probes import PROCESSOR
 PEAK, BANDWIDTH, LAUNCH_US = 1e11, 2e10, 2.0
 
 
-def product(dtype: Dtype, m: int, *, disturbed: bool = False) -> Timing:
+def product(dtype: Dtype, m: int, *, disturbed: bool = False, launch_us: float = LAUNCH_US) -> Timing:
     flops, moved = 2.0 * m * 2048**2, 2048.0**2 * 2
-    time_us = LAUNCH_US + max(flops / PEAK, moved / BANDWIDTH) * 1e6
+    time_us = launch_us + max(flops / PEAK, moved / BANDWIDTH) * 1e6
     spread = 0.3 if disturbed else 0.01
     return Timing(
         Operation.PRODUCT, "torch", dtype, m, 2048, 2048, moved, flops, time_us, time_us, spread, disturbed
@@ -168,3 +168,15 @@ def test_without_the_service_installed_the_way_to_install_it_is_told(
     told = run("calibrate", "--this-machine", "--server", "example.org:50051")
     assert told.exit_code == 2
     assert "ridgeline[server]" in told.output
+
+
+def test_a_launch_that_timings_do_not_tell_is_no_figure(
+    ridgeline_command: Run, probed: dict[str, Any]
+) -> None:
+    bare = [product(Dtype.FP32, 2**power, launch_us=0.0) for power in range(10)]
+    launched = [product(Dtype.FP16, 2**power, launch_us=500.0) for power in range(10)]
+    probed["answer"] = replace(fake_probe(), timings=(*bare, *launched))
+    screen = ridgeline_command("calibrate", "--this-machine", "--dry-run").output
+    launches = {line.split()[1]: line.split()[2] for line in screen.splitlines() if line.startswith("gemm ")}
+    assert launches["fp32"] == "-"
+    assert float(launches["fp16"]) > 100
