@@ -97,10 +97,13 @@ def _judged(
     technique: Technique, facts: Facts, proposal: Proposal, before: Simulation, after: Simulation, goal: Goal
 ) -> Recommendation:
     effects = compare(before, after, facts.basis)
-    # A request of one token has no decode step that could get faster; its TTFT decides.
-    metric = (
-        "ttft_ms" if technique.metric == "tpot_ms" and facts.workload.output_len == 1 else technique.metric
-    )
+    metric = technique.metric
+    if metric == "tpot_ms" and facts.workload.output_len == 1:
+        # A request of one token has no decode step that could get faster; its TTFT decides.
+        metric = "ttft_ms"
+    elif metric == "tpot_ms" and before.flight.requests_waiting:
+        # Where more requests then run at once, each of their tokens takes longer and all of them end sooner.
+        metric = "e2e_latency_ms"
     verdict = judge(before, after, effects, metric, goal)
     outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, after.memory)
     explanation = technique.explain(facts, outcome)
