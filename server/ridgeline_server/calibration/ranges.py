@@ -56,7 +56,7 @@ RATES = (
 def family(question: MeasuredQuestion) -> str:
     """The line of models that one belongs to, by its name: makers keep architecture and habits within it."""
     name = question.measurement.model_id.rsplit("/", 1)[-1].lower().removeprefix("meta-")
-    return "".join(ch for ch in name.replace("codellama", "llama").split("-")[0] if not ch.isdigit())
+    return "".join(ch for ch in name.replace("codellama", "llama").split("-")[0] if ch.isalpha())
 
 
 SPLITS: Mapping[str, Callable[[MeasuredQuestion], str]] = {
