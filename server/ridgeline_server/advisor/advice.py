@@ -12,7 +12,7 @@ from ridgeline_server.advisor.results import AccuracyRisk, Advice, Goal, Recomme
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Outcome, Proposal, Technique, facts_of
 from ridgeline_server.advisor.verdict import OBJECTIVE, judge
 from ridgeline_server.domain.deployment import CostBasis, Deployment
-from ridgeline_server.domain.efficiency import OperatorClass, ProfileSet
+from ridgeline_server.domain.efficiency import OF_ENGINES, ProfileSet
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
@@ -182,14 +182,15 @@ def _assumptions(baseline: Analysis) -> Iterator[str]:
             f"{gib(hardware.memory_bytes)} are taken as usable."
         )
     if baseline.profiles:
-        timed = [u for u in baseline.profiles if u.operator_class is not OperatorClass.ENGINE_MEMORY]
-        evidence = sum({used.profile.id: used.profile.evidence_count for used in timed}.values())
-        levels = ", ".join(dict.fromkeys(used.level for used in timed))
+        kernels = [used for used in baseline.profiles if used.operator_class not in OF_ENGINES]
+        evidence = sum({used.profile.id: used.profile.evidence_count for used in kernels}.values())
+        levels = ", ".join(dict.fromkeys(used.level for used in kernels))
         yield (
-            f"Predictions use {levels} efficiency profiles, fitted on {evidence:,} kernel timings; the "
-            "intervals span their constants' ranges over devices and engines."
+            f"Kernels use {levels} efficiency profiles, fitted on {evidence:,} timings; what engines add is "
+            "fitted on published measurements. Intervals of a change span the constants of kernels, those of "
+            "a time what measured times were off."
         )
-        unmeasured = [used.operator_class for used in baseline.profiles if not used.profile.evidence_count]
+        unmeasured = [used.operator_class for used in kernels if not used.profile.evidence_count]
         if unmeasured:
             classes = ", ".join(dict.fromkeys(unmeasured))
             yield f"The constants of {classes} costs are assumptions without measurements."
