@@ -44,9 +44,9 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.analysis import analyze
+from ridgeline_server.roofline.evaluation import Evaluation, evaluate
 from ridgeline_server.roofline.results import Analysis
 from ridgeline_server.roofline.scenario import Scenario, Variant
-from ridgeline_server.roofline.serving import Evaluation, evaluate
 from ridgeline_server.roofline.steps import Loads
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.startup import open_embedded_catalog

@@ -19,7 +19,7 @@ from pathlib import Path
 from ridgeline_server.calibration.documents import file_of
 from ridgeline_server.calibration.engines import ANY, CURRENT, EARLIER, STEP_CLASSES, fit_engines, profile_id
 from ridgeline_server.calibration.questions import MeasuredQuestion
-from ridgeline_server.calibration.ranges import LeftOut, left_out_rows, time_profiles, without_engine
+from ridgeline_server.calibration.ranges import SPLITS, LeftOut, left_out_rows, time_profiles, without_engine
 from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, OperatorClass, ProfileSet
 from ridgeline_server.roofline.constants import OF_EXPERTS
 from tests.accuracy.published import questions, shipped_profiles
@@ -28,7 +28,6 @@ from tests.accuracy.report import write_report
 ROOT = Path(__file__).parents[2]
 EFFICIENCY = ROOT / "catalog" / "ridgeline_catalog" / "efficiency"
 FITTED = (*STEP_CLASSES, OperatorClass.REQUEST, *OF_EXPERTS, *OF_EXPERTS.values())
-SPLITS = ("device", "family", "engine version")
 
 
 def main() -> None:

@@ -159,13 +159,7 @@ def _percent(errors: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
 
 
 def _errors(rows: Sequence[LeftOut]) -> str:
-    return _percent(
-        np.abs(np.expm1([-r.log_time_factor if not _rate(r) else r.log_time_factor for r in rows]))
-    )
-
-
-def _rate(row: LeftOut) -> bool:
-    return row.question.measurement.metric.endswith(("tok_s_total", "per_gpu", "tok_s"))
+    return _percent(np.abs([row.predicted / row.question.measurement.value - 1 for row in rows]))
 
 
 def _by_group(rows: Sequence[LeftOut]) -> str:

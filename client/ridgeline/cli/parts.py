@@ -103,6 +103,9 @@ def metric_table(response: AnalyzeResponse) -> Table:
         if metric.HasField("expected"):
             row += [write(metric.expected), interval(metric, write)] if metric.ideal else ["-", "-"]
         table.add_row(*row)
+    if response.workload.request_rate:
+        number = units.digits(metrics.requests_in_flight)
+        table.add_row("Requests in flight", *((number,) if words.is_ideal(response) else ("", number, "")))
     return table
 
 

@@ -12,7 +12,7 @@ from ridgeline_server.advisor.results import AccuracyRisk, Advice, Goal, Recomme
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Outcome, Proposal, Technique, facts_of
 from ridgeline_server.advisor.verdict import OBJECTIVE, judge
 from ridgeline_server.domain.deployment import CostBasis, Deployment
-from ridgeline_server.domain.efficiency import OperatorClass, ProfileSet
+from ridgeline_server.domain.efficiency import OF_ENGINES, ProfileSet
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
@@ -97,10 +97,13 @@ def _judged(
     technique: Technique, facts: Facts, proposal: Proposal, before: Simulation, after: Simulation, goal: Goal
 ) -> Recommendation:
     effects = compare(before, after, facts.basis)
-    # A request of one token has no decode step that could get faster; its TTFT decides.
-    metric = (
-        "ttft_ms" if technique.metric == "tpot_ms" and facts.workload.output_len == 1 else technique.metric
-    )
+    metric = technique.metric
+    if metric == "tpot_ms" and facts.workload.output_len == 1:
+        # A request of one token has no decode step that could get faster; its TTFT decides.
+        metric = "ttft_ms"
+    elif metric == "tpot_ms" and before.flight.requests_waiting:
+        # Where more requests then run at once, each of their tokens takes longer and all of them end sooner.
+        metric = "e2e_latency_ms"
     verdict = judge(before, after, effects, metric, goal)
     outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, after.memory)
     explanation = technique.explain(facts, outcome)
@@ -179,14 +182,15 @@ def _assumptions(baseline: Analysis) -> Iterator[str]:
             f"{gib(hardware.memory_bytes)} are taken as usable."
         )
     if baseline.profiles:
-        timed = [u for u in baseline.profiles if u.operator_class is not OperatorClass.ENGINE_MEMORY]
-        evidence = sum({used.profile.id: used.profile.evidence_count for used in timed}.values())
-        levels = ", ".join(dict.fromkeys(used.level for used in timed))
+        kernels = [used for used in baseline.profiles if used.operator_class not in OF_ENGINES]
+        evidence = sum({used.profile.id: used.profile.evidence_count for used in kernels}.values())
+        levels = ", ".join(dict.fromkeys(used.level for used in kernels))
         yield (
-            f"Predictions use {levels} efficiency profiles, fitted on {evidence:,} kernel timings; the "
-            "intervals span their constants' ranges over devices and engines."
+            f"Kernels use {levels} efficiency profiles, fitted on {evidence:,} timings; what engines add is "
+            "fitted on published measurements. Intervals of a change span the constants of kernels, those of "
+            "a time what measured times were off."
         )
-        unmeasured = [used.operator_class for used in baseline.profiles if not used.profile.evidence_count]
+        unmeasured = [used.operator_class for used in kernels if not used.profile.evidence_count]
         if unmeasured:
             classes = ", ".join(dict.fromkeys(unmeasured))
             yield f"The constants of {classes} costs are assumptions without measurements."

@@ -9,7 +9,7 @@ from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import Bound, StageAnalysis
 from ridgeline_server.roofline.wording import gib, ms, share
 
-LABELS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT"}
+LABELS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2e_latency_ms": "latency"}
 
 
 def change(effect: Effect) -> str:

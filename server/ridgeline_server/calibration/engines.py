@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgeline_server.calibration.fitting import Knob, fit, measured, predicted, setting_key
+from ridgeline_server.calibration.fitting import Knob, fit, predicted, setting_key
 from ridgeline_server.calibration.questions import MeasuredQuestion
 from ridgeline_server.domain.efficiency import (
     EfficiencyProfile,
@@ -383,10 +383,3 @@ def _unfitted(piece: Piece, profiles: ProfileSet) -> ProfileSet:
                 profile = replace(profile, further={**profile.further, constant: first.constant(constant)})
             by_id[name] = profile
     return ProfileSet(by_id.values())
-
-
-def errors(pairs: Iterable[tuple[MeasuredQuestion, float]]) -> Array:
-    """log(predicted / measured) of rows and their predictions."""
-    questions, values = zip(*pairs, strict=True)
-    found: Array = np.log(np.array(values) / measured(questions))
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -183,34 +183,3 @@ def _moved(estimate: Estimate, value: float) -> Estimate:
     if not estimate.value:
         return Estimate(value, value, value)
     return Estimate(value, *(value * end / estimate.value for end in (estimate.low, estimate.high)))
-
-
-Split = Callable[[MeasuredQuestion], str]
-"""What rows are left out together by."""
-
-
-def left_out(
-    questions: Sequence[MeasuredQuestion],
-    profiles: ProfileSet,
-    knobs: Sequence[Knob],
-    split: Split,
-    *,
-    rounds: int = ROUNDS,
-) -> Array:
-    """Predictions of each group of rows by a fit on all others, shape (Q,)."""
-    groups = np.array([split(question) for question in questions])
-    found = np.zeros(len(questions))
-    for group in np.unique(groups):
-        inside = [q for q, g in zip(questions, groups, strict=True) if g != group]
-        outside = [q for q, g in zip(questions, groups, strict=True) if g == group]
-        fitted = fit(inside, profiles, knobs, rounds=rounds).profiles if inside else profiles
-        found[groups == group] = predicted(outside, fitted)
-    return found
-
-
-SPLITS: Mapping[str, Split] = {
-    "device": lambda q: q.measurement.hardware_id,
-    "model": lambda q: q.model.family,
-    "engine version": lambda q: f"{q.measurement.engine} {q.measurement.engine_version}",
-}
-"""The ways of leaving rows out."""

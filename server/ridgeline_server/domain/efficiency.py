@@ -43,6 +43,23 @@ class OperatorClass(StrEnum):
     """What an engine takes of a device's memory, beside what is known of its release."""
 
 
+OF_ENGINES = frozenset(OperatorClass) - {
+    OperatorClass.GEMM,
+    OperatorClass.PREFILL_ATTENTION,
+    OperatorClass.DECODE_ATTENTION,
+    OperatorClass.ELEMENTWISE,
+    OperatorClass.MOE,
+    OperatorClass.ALL_REDUCE,
+    OperatorClass.RING,
+    OperatorClass.RING_STEP,
+    OperatorClass.ALL_TO_ALL,
+    OperatorClass.PCIE_PAIR,
+    OperatorClass.PCIE_GROUP,
+    OperatorClass.NETWORK,
+}
+"""Classes of what engines add to kernels and exchanges, or take of memory, and of whole times."""
+
+
 class ProfileLevel(StrEnum):
     """How specific a profile is, most specific first."""
 

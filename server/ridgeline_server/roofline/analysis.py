@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import ceil
 
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.dtypes import Dtype
@@ -27,7 +28,7 @@ from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.results import Analysis, Metrics, Notice, NoticeCode
 from ridgeline_server.roofline.scenario import Scenario
-from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, memory_of, simulate
+from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, memory_of, simulate
 from ridgeline_server.roofline.stages import describe_stages
 from ridgeline_server.roofline.unmodelled import not_modelled
 from ridgeline_server.roofline.wording import GIB, ms
@@ -71,7 +72,7 @@ def describe(model: Model, simulated: SimulatedGrid, index: int, basis: CostBasi
         workload=workload,
         deployment=scenario.deployment,
         basis=basis,
-        notices=tuple(_notices(model, candidate, metrics, simulation.memory)),
+        notices=tuple(_notices(model, simulation, metrics)),
         stages=describe_stages(simulated, index),
         metrics=metrics,
         memory=simulation.memory,
@@ -105,11 +106,14 @@ _FLOAT_UNITS = {
 """Low-bit floats, which are made for units of their own, and the units that compute in them."""
 
 
-def _notices(model: Model, candidate: Candidate, metrics: Metrics, memory: Memory) -> Iterator[Notice]:
+def _notices(model: Model, simulation: Simulation, metrics: Metrics) -> Iterator[Notice]:
+    candidate, memory = simulation.candidate, simulation.memory
     scenario, workload = candidate.scenario, candidate.workload
     hardware, deployment = scenario.hardware, scenario.deployment
     if not memory.fits:
         yield Notice(NoticeCode.DOES_NOT_FIT, _does_not_fit(model, candidate, metrics, memory))
+    if simulation.flight.near_limit:
+        yield Notice(NoticeCode.NEAR_LIMIT, _near_limit(workload, memory))
     context = model.max_context_len
     if context is not None and workload.total_len > context:
         yield Notice(
@@ -158,6 +162,7 @@ MOST_DEVICES = 64
 def _does_not_fit(model: Model, candidate: Candidate, metrics: Metrics, memory: Memory) -> str:
     workload, hardware = candidate.workload, candidate.scenario.hardware
     load = "batch" if workload.load is Load.STATIC_BATCH else "concurrency"
+    number = ceil(metrics.requests_in_flight)
     degree = _fitting_tp(model, candidate)
     fits = f" It fits with tp {degree}." if degree else ""
     way_out = (
@@ -179,8 +184,23 @@ def _does_not_fit(model: Model, candidate: Candidate, metrics: Metrics, memory: 
     if not candidate.scenario.deployment.parallel.is_single:
         where = f"each of {candidate.scenario.deployment.parallel.devices} x {hardware.name}"
     return (
-        f"{load} {workload.batch:,} does not fit on {where} by {missing:,.1f} GiB: {parts} GiB need "
+        f"{load} {number:,} does not fit on {where} by {missing:,.1f} GiB: {parts} GiB need "
         f"{memory.total_bytes / GIB:,.1f} of {memory.usable_bytes / GIB:,.1f} GiB. {_queue(metrics)}{way_out}"
+    )
+
+
+def _near_limit(workload: Workload, memory: Memory) -> str:
+    if workload.request_rate is not None:
+        return (
+            f"{workload.request_rate:g} requests a second are near the highest rate that is served: at the "
+            "slow end of what is known they are not, and the high ends of times are those of the most "
+            "requests that a device can have."
+        )
+    fewest = max(1, int(memory.max_batch * memory.max_concurrency.low / memory.max_concurrency.value))
+    return (
+        f"concurrency {workload.batch:,} is near what memory holds: {memory.max_batch:,} requests, and "
+        f"{fewest:,} at the low end of what is known. The high ends of TTFT and latency have the wait of the "
+        "others."
     )
 
 
@@ -189,7 +209,7 @@ def _queue(metrics: Metrics) -> str:
         return ""
     running = metrics.requests_in_flight - metrics.requests_waiting
     return (
-        f"At any time {running:,.3g} requests run and {metrics.requests_waiting:,.3g} wait for memory, "
+        f"At any time {running:,.0f} requests run and {metrics.requests_waiting:,.0f} wait for memory, "
         "which is in their TTFT. "
     )
 

@@ -7,7 +7,7 @@ anyway: its prefill alone, less what a step costs that computes next to nothing,
 already. So
 
     TPOT = t_d + i (n - 1) t_p / L
-    TTFT = t_1 + s_1 g TPOT + c g t_d + t_p + (together - 1 + met) t_p
+    TTFT = t_1 + s_1 g t_d + c g t_d + t_p + (together - 1 + met) t_p
 
 since a request waits for the steps of its own prompt, for its prefill, for the prompts that share a step with
 it (n over the steps of a request, where it has fewer steps than there are requests), and for those that it
@@ -26,7 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.efficiency import FurtherConstant
 from ridgeline_server.domain.workload import Workload
+from ridgeline_server.roofline.constants import request_profile
 from ridgeline_server.roofline.cost import cost_steps
 from ridgeline_server.roofline.open_loop import random_wait_s
 from ridgeline_server.roofline.operators.layer import Stage
@@ -50,6 +52,23 @@ class RequestConstants(NamedTuple):
 
 
 IDEAL_REQUEST = RequestConstants()
+
+
+def request_constants(scenario: Scenario) -> RequestConstants:
+    """What the engine of a scenario adds. Raises MissingProfileError."""
+    used = request_profile(scenario)
+    if used is None:
+        return IDEAL_REQUEST
+    profile = used.profile
+    steps, lockstep, interference = (
+        profile.constant(name).value
+        for name in (
+            FurtherConstant.FIRST_TOKEN_STEPS,
+            FurtherConstant.LOCKSTEP_SHARE,
+            FurtherConstant.INTERFERENCE,
+        )
+    )
+    return RequestConstants(profile.launch_time_us.value * 1e-6, steps, lockstep, interference)
 
 
 def _together(sequences: Array, steps_of_request: Array, stages: int) -> Array:
@@ -129,7 +148,7 @@ def beside_others(
     tpot_s = decode_s + constants.interference * (sequences - 1) * added_prefill_s / output_len
     return Beside(
         ttft_s=constants.first_token_s
-        + constants.first_token_steps * given * tpot_s
+        + constants.first_token_steps * given * decode_s
         + prompt_steps * given * decode_s
         + own_s
         + waited_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ridgeline_server.domain.deployment import CostBasis
+from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.closed_loop import IDEAL_REQUEST
 from ridgeline_server.roofline.requests import NO_FACTORS, Request, request_of
 from ridgeline_server.roofline.results import Metric, Metrics
@@ -22,7 +23,7 @@ def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[flo
     workload, scenario = simulation.candidate.workload, simulation.candidate.scenario
     found = _requests(simulation, ideal=ideal)
     devices = scenario.deployment.parallel.devices
-    rates = [simulation.in_flight * workload.output_len / request.latency_s for request in found]
+    rates = [simulation.flight.in_flight * workload.output_len / request.latency_s for request in found]
     if workload.request_rate is not None:
         # What arrives is served, however long it takes.
         rates = [workload.request_rate * workload.output_len] * len(found)
@@ -48,10 +49,15 @@ def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[flo
     if power is not None:
         least = _requests(simulation, ideal=True)[0].latency_s
         values["joules_per_output_token"] = tuple(
-            devices * power * power_share(least / request.latency_s) / rate
+            devices * power * power_share(_busy(workload, request) * least / request.latency_s) / rate
             for request, rate in zip(found, rates, strict=True)
         )
     return values
+
+
+def _busy(workload: Workload, request: Request) -> float:
+    """The share of the time in which a device has anything to do: where requests seldom arrive, little."""
+    return 1.0 if workload.request_rate is None else min(1.0, workload.request_rate * request.latency_s)
 
 
 IDLE_POWER_SHARE = 0.15
@@ -80,14 +86,16 @@ def _requests(simulation: Simulation, *, ideal: bool) -> list[Request]:
     )
     constants = IDEAL_REQUEST if ideal else simulation.request
     factors = (NO_FACTORS,) if ideal else times.factors
-    waiting = simulation.waiting[:1] if ideal else simulation.waiting
+    flight = simulation.flight
+    running = (flight.ideal_running,) if ideal else flight.running
+    waiting = flight.waiting[:1] if ideal else flight.waiting
     least = None if ideal else _requests(simulation, ideal=True)[0]
     deployment = candidate.scenario.deployment
     return [
         request_of(
             candidate.workload,
             deployment,
-            simulation.running,
+            number,
             times.prompt_steps,
             *request,
             constants,
@@ -95,7 +103,7 @@ def _requests(simulation: Simulation, *, ideal: bool) -> list[Request]:
             behind,
             least,
         )
-        for request, factor, behind in zip(figures, factors, waiting, strict=True)
+        for request, factor, number, behind in zip(figures, factors, running, waiting, strict=True)
     ]
 
 
@@ -115,7 +123,7 @@ def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
         found = {name: Metric(value) for name, (value,) in ideal.items()}
     else:
         found = {
-            name: _metric(ideal[name][0], values, more_is_better=name in RATE_METRICS)
+            name: Metric(ideal[name][0], values[0], min(values), max(values))
             for name, values in metric_values(simulation, ideal=False).items()
         }
     return Metrics(
@@ -130,15 +138,9 @@ def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
         output_cost_usd_per_million_tokens=found.get("output_cost_usd_per_million_tokens"),
         joules_per_output_token=_energy(simulation, found),
         prefill_time_share=_requests(simulation, ideal=basis is CostBasis.IDEAL)[0].prefill_share,
-        requests_in_flight=simulation.in_flight,
-        requests_waiting=simulation.in_flight - simulation.running,
+        requests_in_flight=simulation.flight.in_flight,
+        requests_waiting=simulation.flight.requests_waiting,
     )
-
-
-def _metric(ideal: float, values: tuple[float, ...], *, more_is_better: bool) -> Metric:
-    worst = min if more_is_better else max
-    found = [worst(value, ideal) for value in values]
-    return Metric(ideal, found[0], min(found), max(found))
 
 
 def _energy(simulation: Simulation, found: Mapping[str, Metric]) -> Metric | None:

@@ -13,8 +13,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
-
 Array = NDArray[np.float64]
 
 MOST_IN_FLIGHT = 65536.0
@@ -22,37 +20,18 @@ MOST_IN_FLIGHT = 65536.0
 SEARCH_WIDTH = 24
 ROUNDS = 3
 """Each round narrows the bracket of the one before by SEARCH_WIDTH: to under a thousandth."""
-PRECISION = 0.005
+PRECISION = 0.002
 """Relative width at which the search for the highest rate that is served ends."""
 
 
-def others_in_flight(latency_s: Callable[[Array, float], Array], requests_per_s: float) -> float:
+def others_in_flight(
+    latency_s: Callable[[Array, float], Array], requests_per_s: float, most: float = MOST_IN_FLIGHT
+) -> float | None:
     """How many other requests a request finds at a rate; `latency_s` tells the latency beside numbers of
-    others, where requests arrive at some rate.
-
-    Raises InvalidFieldsError where no number up to MOST_IN_FLIGHT is served as fast as requests arrive: then
-    the queue grows without end.
+    others, where requests arrive at some rate. None where no number up to `most` is served as fast as
+    requests arrive: then the queue grows without end.
     """
-    found = _others(latency_s, requests_per_s)
-    if found is not None:
-        return found
-    served, refused = 0.0, requests_per_s
-    while refused - served > PRECISION * refused:
-        tried = (served + refused) / 2
-        served, refused = (served, tried) if _others(latency_s, tried) is None else (tried, refused)
-    raise InvalidFieldsError(
-        [
-            FieldViolation(
-                "workload.request_rate",
-                f"is {requests_per_s:g} a second, and this deployment serves at most {served:.3g}: the queue "
-                "would grow without end; give less, or more devices",
-            )
-        ]
-    )
-
-
-def _others(latency_s: Callable[[Array, float], Array], requests_per_s: float) -> float | None:
-    tried = np.concatenate(([0.0], np.geomspace(0.01, MOST_IN_FLIGHT, SEARCH_WIDTH)))
+    tried = np.concatenate(([0.0], np.geomspace(0.01, most, SEARCH_WIDTH)))
     for _ in range(ROUNDS):
         steady = np.flatnonzero(requests_per_s * latency_s(tried, requests_per_s) <= tried)
         if not len(steady):
@@ -60,6 +39,20 @@ def _others(latency_s: Callable[[Array, float], Array], requests_per_s: float) -
         first = int(steady[0])
         tried = np.linspace(float(tried[first - 1]), float(tried[first]), SEARCH_WIDTH)
     return float(tried[-1])
+
+
+def highest_rate(
+    latency_s: Callable[[Array, float], Array], refused: float, most: float = MOST_IN_FLIGHT
+) -> float:
+    """The highest rate under one that is not served, to PRECISION."""
+    served = 0.0
+    while refused - served > PRECISION * refused:
+        tried = (served + refused) / 2
+        if others_in_flight(latency_s, tried, most) is None:
+            refused = tried
+        else:
+            served = tried
+    return served
 
 
 def random_wait_s(prompts_per_s: float, prefill_s: float) -> float:

@@ -69,9 +69,14 @@ def request_of(
     occupied_s = prefill_s if sequences <= 1 else sequences * added_prefill_s
     ttft_s *= factors.prefill if workload.load is Load.STATIC_BATCH else factors.first_token
     tpot_s *= factors.decode
-    share = occupied_s * factors.prefill / (ttft_s + further * tpot_s)
+    share = min(occupied_s * factors.prefill / (ttft_s + further * tpot_s), 1.0)
     # Each of those that run is followed by those that wait, one after the other.
     ttft_s += waiting * (ttft_s + further * tpot_s)
     if ideal is not None:
         ttft_s, tpot_s = max(ttft_s, ideal.ttft_s), max(tpot_s, ideal.tpot_s)
-    return Request(ttft_s, tpot_s if further else 0.0, ttft_s + further * tpot_s, min(share, 1.0))
+    latency_s = ttft_s + further * tpot_s
+    if ideal is not None and workload.request_rate is None:
+        # Neither prompts nor outputs take less of the devices than ideally.
+        least = ideal.prefill_share * ideal.latency_s
+        share = min(max(share * latency_s, least), latency_s - (ideal.latency_s - least)) / latency_s
+    return Request(ttft_s, tpot_s if further else 0.0, latency_s, share)

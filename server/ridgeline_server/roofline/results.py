@@ -41,6 +41,7 @@ class NoticeCode(StrEnum):
     STORAGE_ONLY_DTYPE = "storage_only_dtype"
     MODEL_ASSUMPTION = "model_assumption"
     NOT_MODELLED = "not_modelled"
+    NEAR_LIMIT = "near_limit"
 
 
 class Notice(NamedTuple):

@@ -12,6 +12,7 @@ from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.workload import MAX_BATCH
 from ridgeline_server.roofline.cost import BoundCode, Cost
+from ridgeline_server.roofline.evaluation import Evaluation
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.rows import Row
 from ridgeline_server.roofline.operators.table import OperatorTable
@@ -24,7 +25,7 @@ from ridgeline_server.roofline.results import (
     StageAnalysis,
 )
 from ridgeline_server.roofline.ridge import ridge_batch
-from ridgeline_server.roofline.serving import Evaluation, SimulatedGrid
+from ridgeline_server.roofline.serving import SimulatedGrid
 
 
 def describe_stages(
@@ -35,9 +36,10 @@ def describe_stages(
     The decode step is the one that is shown, or the mean of the request's own.
     """
     evaluation, place = simulated.evaluation(index)
+    shown = 0 if mean_step else evaluation.times.decode_s.shape[-1]
     return (
         _stage(simulated, index, Stage.PREFILL, evaluation, place, 0),
-        _stage(simulated, index, Stage.DECODE, evaluation, place, 0 if mean_step else 1),
+        _stage(simulated, index, Stage.DECODE, evaluation, place, shown),
     )
 
 

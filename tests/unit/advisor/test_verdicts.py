@@ -8,8 +8,20 @@ from hypothesis import strategies as st
 
 from ridgeline_server.advisor.results import Goal, ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype
-from ridgeline_server.domain.workload import Slo, Workload
-from tests.unit.questions import EXPECTED, LLAMA_2_7B, SGLANG, W8, Question, ask, device, effect, questions
+from ridgeline_server.domain.workload import Load, Slo, Workload
+from ridgeline_server.store.engines import builtin_engines
+from tests.unit.questions import (
+    EXPECTED,
+    LLAMA_2_7B,
+    LLAMA_3_8B,
+    SGLANG,
+    W8,
+    Question,
+    ask,
+    device,
+    effect,
+    questions,
+)
 
 GAIN = 1.03
 METRICS = {"increase-batch": "output_tokens_per_s", "int8-compute": "ttft_ms"}
@@ -148,6 +160,17 @@ class TestLimits:
         limited = question.at(slo=Slo(ttft_ms=50.0))
         assert not limited.analysis().notices
         assert limited.recommendation("weight-only-int8").verdict is Verdict.CONSIDER
+
+    def test_where_requests_wait_for_memory_their_latency_decides(self) -> None:
+        """Smaller keys and values let more of them run: each token takes longer, and all end sooner."""
+        engine = builtin_engines().find("vllm", "0.12.0")
+        load = Workload(2000, 1024, 1024, load=Load.CLOSED_LOOP)
+        question = ask(LLAMA_3_8B, "h100-sxm", load, EXPECTED, engine=engine)
+        assert question.analysis().metrics.requests_waiting > 0
+        found = question.recommendation("kv-cache-int4")
+        assert found.metric == "e2e_latency_ms"
+        assert "latency goes from" in found.reason
+        assert effect(found.effects, "e2e_latency_ms").speedup > 1.2
 
     def test_a_limit_that_was_broken_before_is_no_reason_against_a_gain(self) -> None:
         question = ask(LLAMA_2_7B, "rtx-a6000", Workload(1, 2048, 128, slo=Slo(ttft_ms=100.0)), EXPECTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.speculation import Draft, Speculation
 from ridgeline_server.domain.workload import Load, Workload
-from ridgeline_server.roofline.results import Metrics
+from ridgeline_server.roofline.results import Metrics, NoticeCode
 from tests.unit.deployments import served, with_deployment
 from tests.unit.questions import EXPECTED, IDEAL, LLAMA_3_8B, Question, ask
 
@@ -124,7 +125,7 @@ class TestMoreThanMemoryHolds:
 
     def test_those_that_fit_run_and_the_others_wait(self) -> None:
         found = self.on_l4(64).at(load=CLOSED).analysis()
-        fit = found.memory.max_concurrency.value
+        fit = found.memory.max_batch
         assert 1 < fit < 64
         assert found.metrics.requests_in_flight == 64
         assert found.metrics.requests_waiting == pytest.approx(64 - fit)
@@ -132,7 +133,7 @@ class TestMoreThanMemoryHolds:
     def test_waiting_is_in_the_first_token_and_not_in_the_others(self) -> None:
         """By Little's law latencies are as 64 to those that fit, at the rate of the latter."""
         found = self.on_l4(64).at(load=CLOSED).analysis()
-        fit = int(found.memory.max_concurrency.value)
+        fit = found.memory.max_batch
         alone, beside = metrics(self.on_l4(fit)), found.metrics
         assert beside.tpot_ms.value == pytest.approx(alone.tpot_ms.value, rel=0.1)
         assert beside.output_tokens_per_s.value == pytest.approx(alone.output_tokens_per_s.value, rel=0.1)
@@ -149,10 +150,39 @@ class TestMoreThanMemoryHolds:
         notices = self.on_l4(64).at(load=CLOSED).analysis().notices
         assert any("wait for memory, which is in their TTFT" in notice.message for notice in notices)
 
-    def test_where_not_even_one_fits_nobody_waits(self) -> None:
+    def test_where_not_even_the_weights_fit_nobody_waits(self) -> None:
         found = ask(LLAMA_3_8B, "t4", Workload(4, 2048, 256, load=CLOSED), EXPECTED).analysis()
-        assert found.memory.max_concurrency.value < 1
+        assert found.memory.max_concurrency.value == 0
         assert found.metrics.requests_waiting == 0
+
+    def test_where_not_even_one_request_fits_one_runs(self) -> None:
+        """So that a longer prompt never makes its first token come sooner."""
+        whole = metrics(ask(LLAMA_3_8B, "l4", Workload(16, 40_000, 128, load=CLOSED), EXPECTED))
+        found = ask(LLAMA_3_8B, "l4", Workload(16, 60_000, 128, load=CLOSED), EXPECTED).analysis()
+        assert 0 < found.memory.max_concurrency.value < 1
+        assert found.metrics.requests_waiting == 15
+        assert found.metrics.ttft_ms.value > whole.ttft_ms.value
+
+    def test_near_the_limit_the_answer_says_so(self) -> None:
+        question = self.on_l4(1).at(load=CLOSED)
+        fit = question.analysis().memory.max_batch
+        notices = question.at(batch=fit).analysis().notices
+        assert NoticeCode.NEAR_LIMIT in {notice.code for notice in notices}
 
     def test_a_static_batch_does_not_wait(self) -> None:
         assert metrics(self.on_l4(64), STATIC).requests_waiting == 0
+
+
+def test_more_requests_in_flight_never_serve_fewer_nor_do_longer_outputs_serve_more() -> None:
+    """Short outputs, where prompts take most of the time: a first token waits for steps and not for all of
+    the prompts that are put into them.
+    """
+    numbers, outputs = (1, 2, 4, 8, 16, 32, 64), (1, 2, 4, 8, 16)
+    rates = [
+        [metrics(loop(n, 1000, length)).output_tokens_per_s.value / length for n in numbers]
+        for length in outputs
+    ]
+    for of_length in rates:
+        assert all(more >= less * 0.995 for less, more in pairwise(of_length))
+    for shorter, longer in pairwise(rates):
+        assert all(a >= b * 0.9 for a, b in zip(shorter, longer, strict=True))

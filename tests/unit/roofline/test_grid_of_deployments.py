@@ -16,8 +16,9 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.analysis import analyze, describe
+from ridgeline_server.roofline.evaluation import Times, evaluate
 from ridgeline_server.roofline.scenario import Scenario
-from ridgeline_server.roofline.serving import Candidate, Times, evaluate, simulate
+from ridgeline_server.roofline.serving import Candidate, simulate
 from ridgeline_server.roofline.steps import Loads
 from tests.unit.deployments import (
     asked_of,

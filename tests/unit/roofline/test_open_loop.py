@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
+from ridgeline_server.domain.efficiency import Estimate, FurtherConstant, OperatorClass, ProfileSet
 from ridgeline_server.domain.errors import InvalidFieldsError
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.workload import Load, Workload
+from ridgeline_server.roofline.analysis import analyze
+from ridgeline_server.roofline.metrics import IDLE_POWER_SHARE
 from ridgeline_server.roofline.open_loop import random_wait_s
 from ridgeline_server.roofline.results import Metrics
-from tests.unit.questions import EXPECTED, LLAMA_3_8B, ask
+from ridgeline_server.store.engines import builtin_engines
+from tests.unit.questions import EXPECTED, IDEAL, LLAMA_3_8B, PROFILES, ask
 
 RATES = (0.01, 0.5, 2.0, 8.0, 15.0)
 
@@ -26,10 +30,11 @@ def at(request_rate: float, **stated: Any) -> Metrics:
 
 @pytest.mark.parametrize("rate", RATES)
 def test_littles_law_holds(rate: float) -> None:
-    """Those in flight are the one that is looked at and, beside it, rate times latency."""
+    """Those in flight are rate times latency."""
     found = at(rate)
-    others = rate * found.e2e_latency_ms.value / 1e3
-    assert found.requests_in_flight - 1 == pytest.approx(others, rel=0.01, abs=0.01)
+    assert found.requests_in_flight == pytest.approx(
+        rate * found.e2e_latency_ms.value / 1e3, rel=0.01, abs=0.01
+    )
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -56,7 +61,7 @@ def test_a_rate_that_is_not_served_is_refused_with_the_highest_that_is() -> None
         at(1000.0)
     (violation,) = refusal.value.violations
     assert violation.field == "workload.request_rate"
-    most = float(violation.description.split("at most ")[1].split(":")[0])
+    most = float(violation.description.split("at most ")[1].split(",")[0].split(":")[0])
     assert at(0.97 * most).requests_in_flight > 1
     with pytest.raises(InvalidFieldsError):
         at(1.03 * most)
@@ -72,3 +77,57 @@ def test_two_replicas_serve_twice_the_rate_with_the_same_waits() -> None:
 def test_prompts_wait_as_in_an_m_d_1_queue(used: float, services_waited: float) -> None:
     """Half of what they would in an M/M/1 queue: used / (2 (1 - used)) services."""
     assert random_wait_s(used / 0.1, 0.1) == pytest.approx(services_waited * 0.1)
+
+
+def test_no_more_are_in_flight_than_memory_holds() -> None:
+    """The closed loop of as many requests as fit serves the most that an open one does."""
+    with pytest.raises(InvalidFieldsError, match="requests that memory holds") as refusal:
+        at(1000.0, engine=builtin_engines().find("vllm", "0.12.0"))
+    description = refusal.value.violations[0].description
+    most, held = (
+        float(description.split(words)[1].split()[0].strip(",")) for words in ("at most ", "with the ")
+    )
+    closed = ask(
+        LLAMA_3_8B,
+        "h100-sxm",
+        Workload(int(held), 1024, 256, load=Load.CLOSED_LOOP),
+        EXPECTED,
+        engine=builtin_engines().find("vllm", "0.12.0"),
+    )
+    served = closed.analysis().metrics.output_tokens_per_s.value / 256
+    assert most == pytest.approx(served, rel=0.1)
+
+
+def test_what_is_not_known_of_times_is_not_known_of_requests_in_flight() -> None:
+    """Near the highest rate slower steps mean more requests, and so slower steps again."""
+    low, high = (at(rate).tpot_ms for rate in (0.5, 15.0))
+    assert (high.high or 0) / high.value > (low.high or 0) / low.value
+
+
+def test_calibrated_times_reach_the_requests_in_flight() -> None:
+    rate, factor = 4.0, 1.3
+    slower = ProfileSet(
+        replace(p, further={FurtherConstant.TIME_FACTOR: Estimate(factor, factor, factor)})
+        if p.operator_class is OperatorClass.DECODE_TIME
+        else p
+        for p in PROFILES.profiles
+    )
+    workload = Workload(1, 1024, 256, load=Load.OPEN_LOOP, request_rate=rate)
+    question = ask(LLAMA_3_8B, "h100-sxm", workload, EXPECTED)
+    found = analyze(
+        question.model, question.hardware, workload, question.deployment, slower, EXPECTED
+    ).metrics
+    assert found.requests_in_flight == pytest.approx(rate * found.e2e_latency_ms.value / 1e3, rel=0.01)
+    assert found.requests_in_flight > 1.25 * at(rate).requests_in_flight
+
+
+def test_the_ideal_column_is_the_ideal_answer() -> None:
+    ideal = ask(LLAMA_3_8B, "h100-sxm", Workload(1, 1024, 256, load=Load.OPEN_LOOP, request_rate=8.0), IDEAL)
+    assert at(8.0).tpot_ms.ideal == pytest.approx(ideal.analysis().metrics.tpot_ms.ideal, rel=1e-3)
+
+
+def test_a_device_that_has_little_to_do_draws_little() -> None:
+    """At a request in a million seconds the energy of a token is that of an idle device."""
+    found, power = at(1e-6).joules_per_output_token, 700.0
+    assert found is not None
+    assert found.value * 256e-6 / power == pytest.approx(IDLE_POWER_SHARE, rel=0.01)

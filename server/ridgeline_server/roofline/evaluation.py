@@ -1,0 +1,182 @@
+"""Steps of loads, costed for many deployments at once: prefills, decode steps, what they add to others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ridgeline_server.domain.efficiency import Estimate, FurtherConstant, OperatorClass
+from ridgeline_server.domain.errors import MissingProfileError
+from ridgeline_server.domain.model import Model
+from ridgeline_server.roofline.closed_loop import added_prefill
+from ridgeline_server.roofline.constants import FACTOR_ENDS, end_of, time_factor
+from ridgeline_server.roofline.cost import Cost, cost_steps
+from ridgeline_server.roofline.drafts import draft_deployment, draft_of
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.operators.table import operator_table
+from ridgeline_server.roofline.operators.variables import Steps
+from ridgeline_server.roofline.requests import TimeFactors
+from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
+from ridgeline_server.roofline.steps import Attended, Loads, attended, decode, prefill, tokens_of_steps
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """Seconds of N loads under S scenarios: the prefill of all prompts of a device, what one prompt adds to
+    running decodes, and a mean decode step divided by the tokens that it gives; shape (S, V, N) over V
+    variants, and (S, N) for the ideal ones. `prompt_steps` (S, N) are those that one prompt goes through.
+    """
+
+    prefill_s: Array
+    added_prefill_s: Array | None
+    decode_s: Array
+    ideal_prefill_s: Array
+    ideal_added_prefill_s: Array | None
+    ideal_decode_s: Array
+    prompt_steps: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """N loads under S scenarios whose operators are the same: costs of one prefill step, and of decode steps:
+    the N mean ones, then as many that were asked to be shown. `factors` has those of each scenario at each
+    variant, which `times` leave out. Costs are those of the variants that differ in more than these.
+    """
+
+    prefill: Cost
+    decode: Cost
+    prefill_count: Array
+    times: Times
+    factors: Sequence[Sequence[TimeFactors]]
+
+
+def evaluate(
+    model: Model,
+    scenarios: Sequence[Scenario],
+    loads: Loads,
+    variants: Sequence[Variant] = LEVELS,
+    *,
+    shown_keys: Array | None = None,
+    closed_loop: bool = False,
+) -> Evaluation:
+    """Costs N loads under S scenarios in one evaluation.
+
+    The scenarios share parallelism and attention kernel, hence an operator table, and all or none has
+    profiles. `shown_keys`, of the loads' shape, names a further decode step for each load. In a closed loop
+    the prefill is that of one prompt, and what it adds to running decodes is costed too.
+    """
+    deployments = [scenario.deployment for scenario in scenarios]
+    shape = (len(scenarios), loads.batch.shape[1])
+    sequences, groups = (
+        _rows(figure, shape) for figure in attended(deployments[0], loads.batch, closed_loop=closed_loop)
+    )
+    input_len = _rows(loads.input_len, shape)
+    tables = {stage: operator_table(model, scenarios[0].placement(stage)) for stage in Stage}
+    # Ranges of whole times cost nothing: factors alone tell these variants from the best one.
+    costed = tuple(variant for variant in variants if variant not in FACTOR_ENDS)
+    at = [costed.index(variant) if variant in costed else 0 for variant in variants]
+    # In a closed loop prompts come one by one.
+    prompts = prefill(deployments, np.ones(shape) if closed_loop else sequences, input_len, groups)
+    cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, prompts.steps, costed)
+    span = _rows(np.maximum(loads.output_len - 2, 0.0), shape)
+    steps = decode(deployments, sequences, input_len + 1, span, groups)
+    if shown_keys is not None:
+        keys = _rows(shown_keys, shape)
+        steps = joined(steps, decode(deployments, sequences, keys, np.zeros(shape), groups))
+    decode_cost = cost_steps(tables[Stage.DECODE], scenarios, Stage.DECODE, steps, costed)
+    width = shape[1]
+    step_s, ideal_step_s = decode_cost.expected_step_s[..., :width], decode_cost.ideal_step_s[:, :width]
+    if any(d.speculation is not None for d in deployments):
+        drafted_s, ideal_drafted_s = _drafting(
+            model, scenarios, Attended(sequences, groups), input_len, span, costed
+        )
+        step_s, ideal_step_s = step_s + drafted_s, ideal_step_s + ideal_drafted_s
+    added: tuple[Array | None, Array | None, Array | None] = (None, None, None)
+    if closed_loop:
+        running = Loads(sequences, input_len, _rows(loads.output_len, shape))
+        added = added_prefill(
+            tables[Stage.PREFILL], scenarios, running, groups, costed, (step_s, ideal_step_s)
+        )
+    given = tokens_of_steps(deployments, loads.output_len)
+    times = Times(
+        prefill_s=(cost.expected_step_s * prompts.count[:, None])[:, at],
+        added_prefill_s=None if added[0] is None else added[0][:, at],
+        decode_s=(step_s / given[:, None])[:, at],
+        ideal_prefill_s=cost.ideal_step_s * prompts.count,
+        ideal_added_prefill_s=added[1],
+        ideal_decode_s=ideal_step_s / given,
+        prompt_steps=added[2],
+    )
+    factors = [_time_factors(model, scenario, variants, closed_loop=closed_loop) for scenario in scenarios]
+    return Evaluation(cost, decode_cost, prompts.count, times, factors)
+
+
+def _time_factors(
+    model: Model, scenario: Scenario, variants: Sequence[Variant], *, closed_loop: bool
+) -> list[TimeFactors]:
+    """What whole times are multiplied by at each variant."""
+    if scenario.profiles is None:
+        return [TimeFactors()]
+    first_token = OperatorClass.FIRST_TOKEN_TIME if closed_loop else OperatorClass.PREFILL_TIME
+    classes = (OperatorClass.PREFILL_TIME, OperatorClass.DECODE_TIME, first_token)
+    found = [_factor(model, scenario, operator_class, variants) for operator_class in classes]
+    return [TimeFactors(*(end_of(each, FACTOR_ENDS, variant) for each in found)) for variant in variants]
+
+
+def _factor(
+    model: Model, scenario: Scenario, operator_class: OperatorClass, variants: Sequence[Variant]
+) -> Estimate:
+    """Raises MissingProfileError where a range is asked for and the catalog has none."""
+    used = time_factor(scenario, model, operator_class)
+    if used is not None:
+        return used.profile.constant(FurtherConstant.TIME_FACTOR)
+    if not FACTOR_ENDS.keys().isdisjoint(variants):
+        raise MissingProfileError(operator_class)
+    return ONE
+
+
+ONE = Estimate(1.0, 1.0, 1.0)
+
+
+def _rows(figures: Array, shape: tuple[int, int]) -> Array:
+    """Figures of loads, one row for each scenario."""
+    return figures if figures.shape == shape else np.broadcast_to(figures, shape)
+
+
+def joined(first: Steps, second: Steps) -> Steps:
+    """The steps of two sets side by side."""
+    pairs = zip(first.arrays, second.arrays, strict=True)
+    return Steps(*(np.concatenate(pair, axis=1) for pair in pairs))
+
+
+def _drafting(
+    model: Model,
+    scenarios: Sequence[Scenario],
+    running: Attended,
+    input_len: Array,
+    span: Array,
+    variants: Sequence[Variant],
+) -> tuple[Array, Array]:
+    """Seconds that drafting adds to a decode step: expected (S, V, N) and ideal (S, N)."""
+    width = 1 if scenarios[0].profiles is None else len(variants)
+    expected = np.zeros((len(scenarios), width, span.shape[1]))
+    ideal = np.zeros(span.shape)
+    for index, scenario in enumerate(scenarios):
+        draft, speculation = draft_of(model, scenario.deployment), scenario.deployment.speculation
+        if draft is None or speculation is None:
+            continue
+        served = replace(scenario, deployment=draft_deployment(scenario.deployment, draft))
+        one = slice(index, index + 1)
+        steps = decode(
+            [served.deployment], running.sequences[one], input_len[one] + 1, span[one], running.groups[one]
+        )
+        table = operator_table(draft, served.placement(Stage.DECODE))
+        cost = cost_steps(table, [served], Stage.DECODE, steps, variants)
+        expected[index] = speculation.tokens * cost.expected_step_s[0]
+        ideal[index] = speculation.tokens * cost.ideal_step_s[0]
+    return expected, ideal
