@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FAR_OFF = 3.0
 """Times that a prediction is off from which the measured row is doubted."""
+NOT_USED = 30.0
+"""The same from which it is not used, which is told with its reason."""
 WHOLE = ("memory_gib", "weights_gib", "kv_pool_gib")
 """Metrics of memory that nothing is corrected by; other parts of it are."""
 
@@ -57,7 +59,7 @@ def _unanswered(response: CalibrateResponse) -> Iterator[str]:
 
 
 def _doubts(rows: Sequence[CalibratedRow]) -> Iterator[str]:
-    far = [row.before.id for row in rows if _is_far(row.before) or _is_far(row.now)]
+    far = [row.before.id for row in rows if FAR_OFF < max(map(_off, (row.before, row.now))) <= NOT_USED]
     if far:
         yield (
             f"Over {FAR_OFF:g} times off: {_counted(far)}. The measured figure may be in another unit, or of "
@@ -66,9 +68,12 @@ def _doubts(rows: Sequence[CalibratedRow]) -> Iterator[str]:
         )
 
 
-def _is_far(prediction: MeasurementPrediction) -> bool:
-    ratio = prediction.predicted / prediction.measured if prediction.measured else 0.0
-    return prediction.HasField("predicted") and not 1 / FAR_OFF <= ratio <= FAR_OFF
+def _off(prediction: MeasurementPrediction) -> float:
+    """How many times too high or too low a prediction is; 1 without an answer."""
+    if not prediction.HasField("predicted"):
+        return 1.0
+    ratio = prediction.predicted / prediction.measured
+    return max(ratio, 1 / ratio)
 
 
 def _unmoved(rows: Sequence[CalibratedRow]) -> Iterator[str]:

@@ -150,7 +150,7 @@ class MeasurementTable:
             # What lies before the piece that was decoded has been read, but for the start of a line.
             line = self._reader.line_num + 1 + error.object[: error.start].count(b"\n")
             problem = (
-                f"is not a text in UTF-8, as line {line:,} shows; save it as CSV in UTF-8, or that by gzip"
+                f"is not a text in UTF-8, as line {line:,} shows; save it as CSV in UTF-8, plain or by gzip"
             )
         except EOFError:
             problem = f"is cut off{self._where()}: its gzip data end too early; copy or compress it again"

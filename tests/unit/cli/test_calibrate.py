@@ -192,6 +192,14 @@ def test_a_figure_that_is_far_off_is_doubted_and_used(ridgeline_command: Run) ->
     assert tpot_ms(ridgeline_command) > before * 2
 
 
+def test_a_figure_that_is_not_used_is_told_once(ridgeline_command: Run, tmp_path: Path) -> None:
+    good, absurd = rows(1)
+    path = table(tmp_path, good, absurd.replace(",15", ",15000"))
+    screen = squeezed(ridgeline_command("calibrate", path, "--dry-run").stdout)
+    assert "Not used: 1 row, such as last: value: is 1.5e+04" in screen
+    assert "Over 3 times off" not in screen
+
+
 def test_one_time_to_the_first_token_has_an_answer_afterwards(ridgeline_command: Run) -> None:
     ttft = ("calibrate", "--model", MODEL, *SETTING, "--metric", "ttft_ms", "--measured", "400", "--dry-run")
     screen = ridgeline_command(*ttft).stdout
