@@ -33,6 +33,7 @@ BOUNDS = {
     "elementwise_launch_time_us": (0, 1e9),
     "prefill_factor": (0.01, 100),
     "decode_factor": (0.01, 100),
+    "one_row_factor": (0.01, 100),
     "communication_factor": (0.01, 100),
     "sequence_time_us": (0, 1e9),
     "interference": (0, 10),

@@ -74,6 +74,7 @@ DECODES = frozenset({OperatorClass.DECODE_TIME, OperatorClass.EXPERT_DECODE_TIME
 PREFILLS = frozenset({OperatorClass.PREFILL_TIME, OperatorClass.EXPERT_PREFILL_TIME})
 LAUNCHES = (FurtherConstant.GEMM_LAUNCH_TIME_US, FurtherConstant.ELEMENTWISE_LAUNCH_TIME_US)
 STEPS = (OperatorClass.STEP, OperatorClass.EXPERT_STEP)
+PRODUCTS = (OperatorClass.GEMM, OperatorClass.MOE)
 TIMED_ALONE = Load.STATIC_BATCH
 
 
@@ -345,6 +346,8 @@ def _knobs(copies: Sequence[EfficiencyProfile]) -> Iterator[Knob]:
     for profile in copies:
         for constant in _EFFICIENCIES.get(profile.operator_class, ()):
             yield Knob((profile.id,), constant, 1.0, LEAST_EFFICIENCY, 1.0)
+        if profile.operator_class in PRODUCTS:
+            yield Knob((profile.id,), FurtherConstant.ONE_ROW_FACTOR, 0.7, 0.05, 5.0)
     # A step costs what it costs in all formats: one value for all, from the first one's.
     steps = tuple(profile.id for profile in copies if profile.operator_class in STEPS)
     for constant, spread in _OF_STEPS:

@@ -103,6 +103,10 @@ class FurtherConstant(StrEnum):
     PREFILL_FACTOR = "prefill_factor"
     """How much longer an engine's operators take in a prefill than the same kernels alone."""
     DECODE_FACTOR = "decode_factor"
+    ONE_ROW_FACTOR = "one_row_factor"
+    """What a product of one row of activations takes, over what the constants of several rows say: engines
+    have kernels of their own for a vector. Of products and experts; never under the ideal.
+    """
     COMMUNICATION_FACTOR = "communication_factor"
     SEQUENCE_TIME_US = "sequence_time_us"
     """What each running sequence adds to a step: scheduling, sampling, detokenisation."""
@@ -181,6 +185,7 @@ NEUTRAL: Mapping[FurtherConstant, Estimate] = MappingProxyType(
         for name in (
             FurtherConstant.PREFILL_FACTOR,
             FurtherConstant.DECODE_FACTOR,
+            FurtherConstant.ONE_ROW_FACTOR,
             FurtherConstant.COMMUNICATION_FACTOR,
             FurtherConstant.INTERFERENCE,
             FurtherConstant.TIME_FACTOR,

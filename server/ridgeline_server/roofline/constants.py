@@ -228,8 +228,9 @@ class Constants:
     """Calibrated constants of S scenarios at V variants: `launch_s`, `loop_s`, `compute`, `memory` and
     `exponent` have shape (S, V, R); `serial_s` and `passed_s`, seconds for each unit of the step variables,
     shape (S, V, R, B); what a step costs beside its operators, `step_s` and for each sequence `sequence_s`,
-    and `communication_factor` shape (S, V). `communication` holds those of collectives, with arrays of shape
-    (V, S, 1, 1), or (V, 1, 1, 1) where all scenarios have the same; None where a table has none.
+    and `communication_factor` shape (S, V). `one_row`, shape (S, V, R), is what products of one row are
+    multiplied by, None where that is 1 everywhere. `communication` holds those of collectives, with arrays of
+    shape (V, S, 1, 1), or (V, 1, 1, 1) where all scenarios have the same; None where a table has none.
     """
 
     launch_s: Array
@@ -242,6 +243,7 @@ class Constants:
     step_s: Array
     sequence_s: Array
     communication_factor: Array
+    one_row: Array | None
     communication: communication.Constants | None
 
 
@@ -256,6 +258,7 @@ _BY_SCENARIO = (
     "step_s",
     "sequence_s",
     "communication_factor",
+    "one_row",
 )
 
 
@@ -284,8 +287,11 @@ def constants_of(
     by_scenario = (
         found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
     )
+    named = dict(zip(_BY_SCENARIO, by_scenario, strict=True))
+    one_row = named.pop("one_row")
     return Constants(
-        **dict(zip(_BY_SCENARIO, by_scenario, strict=True)),
+        **named,
+        one_row=None if (one_row == 1).all() else one_row,
         communication=_communication_constants(scenarios, chosen) if table.collectives else None,
     )
 
@@ -353,6 +359,7 @@ def _constants_of(
         ones * (step.launch_time_us.value * 1e-6),
         ones * (step.constant(FurtherConstant.SEQUENCE_TIME_US).value * 1e-6),
         ones * step.constant(FurtherConstant.COMMUNICATION_FACTOR).value,
+        by_class["one_row"][:, row][None],
     )
     for array in found:
         array.setflags(write=False)
@@ -405,6 +412,7 @@ def _by_class(used: tuple[EfficiencyProfile, ...], variants: tuple[Variant, ...]
         "loop": same(FurtherConstant.LOOP_TIME_US),
         "passes": same(FurtherConstant.PASSES),
         "inner_passes": same(FurtherConstant.INNER_PASSES),
+        "one_row": same(FurtherConstant.ONE_ROW_FACTOR),
     }
 
 

@@ -130,7 +130,11 @@ def cost_steps(
         host = (folded.host_s @ several)[..., :columns]
     ideal = np.maximum(compute, memory + host)
     constants = constants_of(table, scenarios, stage, variants)
-    expected = None if constants is None else _expected(constants, several, compute, memory, host)
+    expected = (
+        None
+        if constants is None
+        else _expected(constants, several, compute, memory, host, _is_one_row(steps))
+    )
     if table.collectives:
         _exchange(table, folded, scenarios, variables, constants, ideal, expected)
     overhead = _overhead(constants, steps)
@@ -172,7 +176,8 @@ def with_other_rates(cost: Cost, bandwidth: Array, flops: Array) -> Cost:
     if cost.constants is not None:
         several, constants = _several(cost.variables)[:, None], cost.constants
         serial, passed = ((each @ several)[..., :1] for each in (constants.serial_s, constants.passed_s))
-        expected = _with_beside(constants, serial + passed / bandwidth, compute, memory, cost.host_s)
+        beside = serial + passed / bandwidth
+        expected = _with_beside(constants, beside, compute, memory, cost.host_s, _is_one_row(cost.steps))
     for row, _, _ in cost.table.collectives:
         ideal[:, row] = cost.ideal_s[:, row]
         if expected is not None and cost.expected_s is not None:
@@ -217,19 +222,39 @@ def _over_rows(runs: Array, seconds: Array) -> Array:
 
 
 def _expected(
-    constants: Constants, variables: Array, compute: Array, memory: Array, host: Array | float
+    constants: Constants,
+    variables: Array,
+    compute: Array,
+    memory: Array,
+    host: Array | float,
+    one_row: NDArray[np.bool_],
 ) -> Array:
     """Expected seconds of operators in K steps, shape (S, V, R, K)."""
     columns = compute.shape[-1]
     beside = ((constants.serial_s + constants.passed_s) @ variables[:, None])[..., :columns]
-    return _with_beside(constants, beside, compute, memory, host)
+    return _with_beside(constants, beside, compute, memory, host, one_row)
+
+
+def _is_one_row(steps: Steps) -> NDArray[np.bool_]:
+    """Whether a step computes a single token of a single sequence, shape (S, K)."""
+    alone: NDArray[np.bool_] = steps.batch * steps.query_len == 1
+    return alone
 
 
 def _with_beside(
-    constants: Constants, beside: Array, compute: Array, memory: Array, host: Array | float
+    constants: Constants,
+    beside: Array,
+    compute: Array,
+    memory: Array,
+    host: Array | float,
+    one_row: NDArray[np.bool_],
 ) -> Array:
     busy = compute[:, None] / constants.compute[..., None] + constants.loop_s[..., None]
     moving = memory[:, None] / constants.memory[..., None]
+    if constants.one_row is not None and one_row.any():
+        scale = np.where(one_row[:, None, None], constants.one_row[..., None], 1.0)
+        busy = np.maximum(busy * scale, compute[:, None])
+        moving = np.maximum(moving * scale, memory[:, None])
     if not isinstance(host, float):
         moving += host[:, None]
     return kernel_seconds(busy, moving, constants.exponent[..., None], constants.launch_s[..., None] + beside)

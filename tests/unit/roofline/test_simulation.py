@@ -135,6 +135,25 @@ class TestProfiles:
         gate = next(o for o in found.prefill.operators if o.name == "gate_proj")
         assert gate.expected_time_us == pytest.approx(2 * gate.ideal_time_us)
 
+    @pytest.mark.parametrize(("factor", "times"), [(1.5, 3.0), (0.75, 1.5), (0.1, 1.0)])
+    def test_a_product_of_one_row_has_a_factor_of_its_own(self, factor: float, times: float) -> None:
+        """Half of the bandwidth is attained: twice the ideal, times the factor, and never under the ideal."""
+        exactly = {FurtherConstant.ONE_ROW_FACTOR: Estimate(factor, factor, factor)}
+        half = Estimate(0.5, 0.5, 0.5)
+        profiles = self.of_this_device(
+            further=exactly, memory_efficiency=half, compute_efficiency=Estimate(1.0, 1.0, 1.0)
+        )
+
+        def step(batch: int, which: ProfileSet) -> float:
+            q = self.question.at(batch=batch)
+            found = analyze(q.model, q.hardware, q.workload, q.deployment, which, EXPECTED)
+            up = next(o for o in found.decode.operators if o.name == "up_proj")
+            assert up.expected_time_us is not None
+            return up.expected_time_us / up.ideal_time_us
+
+        assert step(1, profiles) == pytest.approx(times, rel=0.01)
+        assert step(2, profiles) == pytest.approx(2.0, rel=0.01)
+
     def test_ids_that_callers_make_up_are_not_kept(self) -> None:
         profiles, before = self.of_this_device(), len(gc.get_objects())
         for number in range(10_000):
