@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from hashlib import sha256
 from typing import TypeAlias
@@ -158,16 +158,34 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
     sign = np.array([-1.0 if q.measurement.metric.is_rate else 1.0 for q in questions])
     after, reach = before.copy(), np.full(len(questions), np.nan)
     made: list[EfficiencyProfile] = []
-    for operator_class, spread in SPREADS.items():
-        rows = [i for i, q in enumerate(questions) if class_of(q) is operator_class]
-        if not rows:
-            continue
+    places: dict[tuple[OperatorClass, str], list[int]] = {}
+    for index, question in enumerate(questions):
+        told = class_of(question)
+        if told is not None:
+            places.setdefault((told, question.hardware.id), []).append(index)
+    # Devices share nothing, and what is known of each before any row is its own.
+    for (operator_class, hardware_id), rows in places.items():
         mine = [questions[i] for i in rows]
+        engines = {question.measurement.engine.lower() for question in mine}
+        spread = spread_of(operator_class, profiles, hardware_id, engines)
         learnt = _Learnt.of([_key(question) for question in mine], sign[rows] * residual[rows], spread)
         after[rows] = before[rows] * np.exp(sign[rows] * learnt.left_out)
         reach[rows] = np.minimum(np.exp(COVERED_DEVIATIONS * learnt.left_out_deviation), FARTHEST)
         made += _profiles(operator_class, spread, learnt, profiles, mine)
     return Corrections(tuple(made), before, after, reach)
+
+
+def spread_of(
+    operator_class: OperatorClass, bare: ProfileSet, hardware_id: str, engines: Iterable[str]
+) -> Spread:
+    """How far times of a device are off before any row is seen: as far as the ranges that hold for it say.
+    Where its engines were not measured on it they are wide, and rows say the more of each engine.
+    """
+    spread = SPREADS[operator_class]
+    ranges = [_time_factor(bare, bare.setting(hardware_id, engine), operator_class) for engine in engines]
+    deviation = max(float(np.log(each.high / each.low)) for each in ranges) / (2 * COVERED_DEVIATIONS)
+    known = sum(spread.variance(level) for level in Level) + spread.row**2
+    return replace(spread, engine=float(np.sqrt(spread.engine**2 + max(deviation**2 - known, 0.0))))
 
 
 def without_calibrated(profiles: ProfileSet) -> ProfileSet:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from ridgeline_server.domain.deployment import Deployment, DeploymentRequest
-from ridgeline_server.domain.dtypes import Dtype
+from ridgeline_server.domain.dtypes import SIXTEEN_BIT, Dtype
 from ridgeline_server.domain.engine import EngineSet
 from ridgeline_server.domain.errors import (
     InvalidFieldsError,
@@ -117,12 +117,15 @@ kv_cache_quant_algo).
 
 def _activation(row: Measurement, weight: Dtype, hardware: Hardware) -> Dtype | None:
     """The GEMMs' input format that a row states. A low-bit one counts where weights have it too and the
-    device has the unit: engines widen the weights otherwise (fp8 checkpoints on an A100).
+    device has the unit: engines widen the weights otherwise (fp8 checkpoints on an A100). A 16-bit one that
+    the device does not compute in is the one that it has, as engines choose it.
     """
     if not row.act_dtype:
         return None
     stated = Dtype(row.act_dtype)
     if stated in LOW_BIT and (stated is not weight or hardware.unit_for(stated) is None):
+        return None
+    if stated in SIXTEEN_BIT and stated not in hardware.peak_flops_per_s:
         return None
     return stated
 

@@ -23,6 +23,7 @@ from ridgeline_server.calibration.engines import (
     profile_id,
 )
 from ridgeline_server.calibration.fitting import predicted
+from ridgeline_server.calibration.predictions import WIDEST_RANGE
 from ridgeline_server.calibration.questions import MeasuredQuestion
 from ridgeline_server.domain.efficiency import (
     EfficiencyProfile,
@@ -31,7 +32,6 @@ from ridgeline_server.domain.efficiency import (
     OperatorClass,
     ProfileSet,
 )
-from ridgeline_server.domain.measurement import MeasuredMetric
 from ridgeline_server.roofline.constants import OF_EXPERTS
 
 Array = NDArray[np.float64]
@@ -40,17 +40,12 @@ TAIL, TAIL_OF_EXPERTS = 0.085, 0.05
 """Shares of measured over predicted that lie below a range, and above it. Under 10%, for groups differ: so
 wide, the ranges of the others hold 80% of the rows of a group left out; with experts they differ more.
 """
-WIDEST = 2.95
+WIDEST = WIDEST_RANGE
 """High over low of the widest range. Where the quantiles lie further apart, both ends are drawn towards 1,
 and the range holds less than 80%: docs/accuracy.md tells how much. What is wider would say nothing.
 """
 FEWEST_ROWS = 20
 """Left-out rows from which a range of their own is made."""
-RATES = (
-    MeasuredMetric.OUTPUT_TOK_S_TOTAL,
-    MeasuredMetric.OUTPUT_TOK_S_PER_GPU,
-    MeasuredMetric.TOTAL_TOK_S,
-)
 
 
 def family(question: MeasuredQuestion) -> str:
@@ -79,7 +74,7 @@ class LeftOut:
     def log_time_factor(self) -> float:
         """log(measured / predicted) of the time that the row tells about."""
         ratio = float(np.log(self.question.measurement.value / self.predicted))
-        return -ratio if self.question.measurement.metric in RATES else ratio
+        return -ratio if self.question.measurement.metric.is_rate else ratio
 
 
 def left_out_rows(

@@ -14,6 +14,7 @@ from ridgeline_server.calibration.correction import (
     SPREADS,
     Corrections,
     correct,
+    spread_of,
     without_calibrated,
 )
 from ridgeline_server.calibration.fitting import predicted
@@ -99,7 +100,8 @@ SHARES = np.array(
 
 def dense() -> NDArray[np.float64]:
     """The covariance of the rows, written out."""
-    device, engine, setting = SPREAD.device**2, SPREAD.engine**2, SPREAD.setting**2
+    spread = spread_of(OperatorClass.DECODE_TIME, profiles(), "h100-sxm", ("vllm", "sglang"))
+    device, engine, setting = spread.device**2, spread.engine**2, spread.setting**2
     of = {0: 0.0, 1: device, 2: device + engine, 4: device + engine + setting}
     shared = np.array([[of[int(depth)] for depth in line] for line in SHARES])
     return shared + SPREAD.row**2 * np.eye(len(QUESTIONS))
@@ -142,6 +144,17 @@ def test_factors_shrink_from_the_setting_to_the_device() -> None:
     engine, device = factor_of(found, engine="vllm"), factor_of(found)
     assert 1 < device < engine < setting < 1.4
     assert np.log(setting) > np.log(1.4) / 2
+
+
+def test_a_row_says_the_more_the_less_is_known_of_its_engine_on_its_device() -> None:
+    """What is off of an engine that nobody measured there is the engine's own, and not the row's."""
+    known = correct([question(1.4)], profiles())
+    unknown = correct([question(1.4, hardware_id="mi300x", engine="tgi", engine_version="")], profiles())
+    there = {"hardware_id": "mi300x", "engine": "tgi"}
+    assert (
+        factor_of(unknown, model_id=SMALL, **there) > factor_of(known, engine="vllm", model_id=SMALL) + 0.05
+    )
+    assert factor_of(unknown, **there) > factor_of(known, engine="vllm") + 0.05
 
 
 def test_more_rows_of_a_setting_are_followed_nearer_and_with_less_doubt() -> None:

@@ -247,6 +247,7 @@ def test_a_constant_that_is_not_stated_changes_nothing() -> None:
     assert {name for name, value in neutral.items() if value} == {
         "prefill_factor",
         "decode_factor",
+        "one_row_factor",
         "communication_factor",
         "interference",
         "time_factor",
