@@ -55,6 +55,8 @@ class DeploymentOptions(TypedDict, total=False):
     """Speculative decoding: `ngram`, `heads`, or the model that drafts, as a name, a file or a config."""
     draft_tokens: int | None
     """Tokens that are drafted for one step."""
+    draft_weights: str | None
+    """Storage format of the weights of a model that drafts."""
     acceptance_rate: float | None
     """Chance that a drafted token is kept when those before it were."""
     offload_weights: float | None
@@ -255,7 +257,11 @@ def _module_formats(stated: object, checks: Checks) -> list[common_pb2.ModuleFor
 
 def _speculate(message: common_pb2.Deployment, stated: Mapping[str, object], checks: Checks) -> None:
     """Fill what drafts; arguments of a draft without one are told."""
-    details = {"draft_tokens": "tokens", "acceptance_rate": "acceptance_rate"}
+    details = {
+        "draft_tokens": "tokens",
+        "acceptance_rate": "acceptance_rate",
+        "draft_weights": "draft_weight_dtype",
+    }
     if "draft" not in stated:
         choices = ", ".join(enum_choices(common_pb2.Draft.DESCRIPTOR)[:-1])
         for name in details.keys() & stated.keys():
@@ -277,3 +283,6 @@ def _speculate(message: common_pb2.Deployment, stated: Mapping[str, object], che
         speculation.acceptance_rate = checks.number(
             "deployment.speculation.acceptance_rate", stated["acceptance_rate"]
         )
+    speculation.draft_weight_dtype = _dtype(
+        "deployment.speculation.draft_weight_dtype", stated.get("draft_weights"), checks
+    )

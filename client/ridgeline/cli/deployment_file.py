@@ -18,9 +18,9 @@ _NUMBERS = (
 KEYS = (
     "weights", "weight_group_size", "lm_head", "activations", "kv", "module_formats", "tp", "pp", "ep",
     "attention_dp", "dp", "node_bandwidth_bytes_per_s", "engine", "memory_utilization", "attention",
-    "chunk_tokens", "prefix_hit_rate", "kv_keep_ratio", "draft", "draft_tokens", "acceptance_rate",
-    "offload_weights", "offload_kv", "host_bandwidth_bytes_per_s", "sparse_weights", "skip_layers",
-    "expert_spread",
+    "chunk_tokens", "prefix_hit_rate", "kv_keep_ratio", "draft", "draft_tokens", "draft_weights",
+    "acceptance_rate", "offload_weights", "offload_kv", "host_bandwidth_bytes_per_s", "sparse_weights",
+    "skip_layers", "expert_spread",
 )  # fmt: skip
 """What a deployment has, in the order of the options: arguments of `Client.analyze`."""
 
@@ -41,6 +41,7 @@ _MESSAGE_KEYS = {
     **{f"parallel.{degree}": degree for degree in ("tp", "pp", "ep", "attention_dp", "dp")},
     "speculation.draft": "draft",
     "speculation.tokens": "draft_tokens",
+    "speculation.draft_weight_dtype": "draft_weights",
     "speculation.acceptance_rate": "acceptance_rate",
     "offload.weight_share": "offload_weights",
     "offload.kv_share": "offload_kv",

@@ -241,6 +241,11 @@ def _speculation(function: F) -> F:
         ),
         _draft("--draft-tokens", type=int, metavar="N", help="Tokens that are drafted for one step."),
         _draft(
+            "--draft-weights",
+            type=_choice(STORAGE_DTYPES),
+            help="Storage format of a drafting model's weights [default: its checkpoint's].",
+        ),
+        _draft(
             "--acceptance-rate",
             type=float,
             metavar="SHARE",

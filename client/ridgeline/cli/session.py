@@ -67,6 +67,7 @@ _SPELLINGS = {
     "deployment.speculation.draft_model.id": "--draft",
     "deployment.speculation.draft_model.config_json": "--draft",
     "deployment.speculation.tokens": "--draft-tokens",
+    "deployment.speculation.draft_weight_dtype": "--draft-weights",
     "deployment.speculation.acceptance_rate": "--acceptance-rate",
     "deployment.offload.weight_share": "--offload-weights",
     "deployment.offload.kv_share": "--offload-kv",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ridgeline_server.advisor.changes import Interval
 from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on
 from ridgeline_server.advisor.results import Effect, Goal, Verdict
 from ridgeline_server.advisor.technique import GAIN
@@ -17,6 +18,15 @@ OBJECTIVE = {
 """The metric that each goal improves."""
 
 
+def verdict_of(change: Interval) -> Verdict:
+    """The verdict on a change by its own effect alone."""
+    if change.speedup < 1 / GAIN:
+        return Verdict.HARMFUL
+    if change.speedup <= GAIN:
+        return Verdict.NO_GAIN
+    return Verdict.CONSIDER if change.low <= GAIN else Verdict.APPLY
+
+
 def judge(
     before: Simulation, after: Simulation, effects: tuple[Effect, ...], metric: str, goal: Goal
 ) -> Verdict:
@@ -28,15 +38,12 @@ def judge(
     if after.memory.fits and not before.memory.fits:
         return Verdict.APPLY
     deciding = effect_on(effects, metric)
-    if deciding.speedup < 1 / GAIN:
-        return Verdict.HARMFUL
-    if deciding.speedup <= GAIN:
-        return Verdict.NO_GAIN
+    verdict = verdict_of(Interval(deciding.speedup, deciding.low, deciding.high))
+    if verdict is not Verdict.APPLY:
+        return verdict
     harms_goal = effect_on(effects, OBJECTIVE[goal]).speedup < 1 / GAIN
     ideal = before.candidate.scenario.profiles is None
     breaks_limit = (before.memory.fits and not after.memory.fits) or (
         meets_slo(before, ideal=ideal) and not meets_slo(after, ideal=ideal)
     )
-    if deciding.low <= GAIN or harms_goal or breaks_limit or not after.memory.fits:
-        return Verdict.CONSIDER
-    return Verdict.APPLY
+    return Verdict.CONSIDER if harms_goal or breaks_limit or not after.memory.fits else Verdict.APPLY

@@ -75,6 +75,7 @@ START: Mapping[FurtherConstant, float] = {
     FurtherConstant.SEQUENCE_TIME_US: 20.0,
     FurtherConstant.PREFILL_FACTOR: 1.0,
     FurtherConstant.DECODE_FACTOR: 1.0,
+    FurtherConstant.UNPACKING_FACTOR: 1.0,
     FurtherConstant.COMMUNICATION_FACTOR: 1.0,
 }
 """Where fits begin, and what few rows stay near: launches at 0.7 of those of kernels timed one by one."""
@@ -231,6 +232,7 @@ def _earlier_knobs(era: Era) -> tuple[Knob, ...]:
                 Knob((profile,), FurtherConstant.PREFILL_FACTOR, 0.5, 0.3, 20.0),
             )
         ),
+        Knob(both, FurtherConstant.UNPACKING_FACTOR, 0.5, 1.0, 5.0),
         Knob(both, FurtherConstant.COMMUNICATION_FACTOR, 0.5, 0.2, 10.0),
     )
 

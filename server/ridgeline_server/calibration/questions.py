@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
-from ridgeline_server.domain.deployment import Deployment, DeploymentRequest
+from ridgeline_server.domain.deployment import AttentionKernel, Deployment, DeploymentRequest
 from ridgeline_server.domain.dtypes import SIXTEEN_BIT, Dtype
 from ridgeline_server.domain.engine import EngineSet
 from ridgeline_server.domain.errors import (
@@ -103,6 +103,8 @@ def _request(
         activation_dtype=activation,
         kv_dtype=kv_dtype,
         parallel=_parallel(row),
+        attention=UNSTATED_ATTENTION.get(row.engine, AttentionKernel.FUSED),
+        chunk_tokens=UNSTATED_CHUNKS.get(row.engine),
         engine=engines.find(row.engine, row.engine_version) if row.engine else None,
     )
     return request, assumptions
@@ -112,6 +114,18 @@ UNSTATED_KV: Mapping[Dtype | None, Dtype] = MappingProxyType({Dtype.FP8: Dtype.F
 """The format in which engines cache keys and values, by that of the GEMMs' inputs, where a row does not
 state it: checkpoints that quantise activations to floats carry scales for an fp8 cache (ModelOpt's
 kv_cache_quant_algo).
+"""
+
+
+UNSTATED_CHUNKS: Mapping[str, int] = MappingProxyType({"llama.cpp": 512})
+"""Prompt tokens that an engine computes at a time where a row does not state them: llama.cpp's physical batch
+(`--ubatch-size`; common/common.h, n_ubatch).
+"""
+
+
+UNSTATED_ATTENTION: Mapping[str, AttentionKernel] = MappingProxyType({"llama.cpp": AttentionKernel.UNFUSED})
+"""How an engine computes attention where a row does not state it: llama.cpp in three kernels, unless
+`--flash-attn` asks for one; in 2025 that became its default.
 """
 
 

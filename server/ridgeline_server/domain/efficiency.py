@@ -107,6 +107,10 @@ class FurtherConstant(StrEnum):
     """What a product of one row of activations takes, over what the constants of several rows say: engines
     have kernels of their own for a vector. Of products and experts; never under the ideal.
     """
+    UNPACKING_FACTOR = "unpacking_factor"
+    """How much longer an engine's products compute whose weights are widened first, than the same kernels
+    alone.
+    """
     COMMUNICATION_FACTOR = "communication_factor"
     SEQUENCE_TIME_US = "sequence_time_us"
     """What each running sequence adds to a step: scheduling, sampling, detokenisation."""
@@ -186,6 +190,7 @@ NEUTRAL: Mapping[FurtherConstant, Estimate] = MappingProxyType(
             FurtherConstant.PREFILL_FACTOR,
             FurtherConstant.DECODE_FACTOR,
             FurtherConstant.ONE_ROW_FACTOR,
+            FurtherConstant.UNPACKING_FACTOR,
             FurtherConstant.COMMUNICATION_FACTOR,
             FurtherConstant.INTERFERENCE,
             FurtherConstant.TIME_FACTOR,

@@ -57,7 +57,7 @@ class EngineRelease:
     """The memory constants of one release.
 
     `memory_utilisation` is the share of the device's bytes within which the engine stays, with its CUDA
-    graphs only if `counts_cuda_graphs`. `sampler_bytes_per_logit` is the peak that sampling adds on each GPU
+    graphs only if `counts_cuda_graphs`; of what is left of it `kv_share_of_rest` becomes the KV pool. `sampler_bytes_per_logit` is the peak that sampling adds on each GPU
     for every sequence and vocabulary entry, beside the logits in the model's format. `batch_limits` come with
     the largest devices first. `carried_from` names the release whose measured figures stand in for this one's
     (empty: it was measured itself).
@@ -70,6 +70,7 @@ class EngineRelease:
     sampler_bytes_per_logit: Estimate
     cuda_graph_bytes: Estimate
     non_torch: tuple[NonTorchMemory, ...]
+    kv_share_of_rest: float = 1.0
     carried_from: str = ""
     released: date | None = None
     sources: tuple[str, ...] = ()
@@ -182,6 +183,9 @@ def _release_for(profile: EngineProfile, version: str) -> EngineMatch:
     name, releases = profile.display_name, profile.releases
     oldest, newest = releases[0], releases[-1]
     keys = [version_key(release.version) or () for release in releases]
+    if not keys[-1]:
+        note = f"how {name} sizes its KV pool is known; of what else it takes nothing is, so that is assumed"
+        return EngineMatch(profile.id, newest, EngineLevel.GENERIC, note)
     if asked is None:
         stated = (
             f"version {version!r} of {name} cannot be read" if version else f"no version of {name} is stated"

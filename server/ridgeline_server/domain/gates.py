@@ -191,6 +191,11 @@ def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -
         yield FieldViolation(
             "deployment.speculation.draft_model", "goes with the draft `model`, and with no other; give both"
         )
+    if speculation.weight_dtype is not None and speculation.model is None:
+        yield FieldViolation(
+            "deployment.speculation.draft_weight_dtype",
+            f"is {speculation.weight_dtype}, and no model of its own drafts; leave it out, or give the draft",
+        )
     if speculation.model is not None and not _same_vocabulary(speculation.model, model):
         yield FieldViolation(
             "deployment.speculation.draft_model",

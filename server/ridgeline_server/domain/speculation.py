@@ -8,6 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.model import Model
 
 
@@ -50,13 +51,15 @@ depends on how far the output repeats the prompt.
 @dataclass(frozen=True)
 class Speculation:
     """`tokens` are drafted and verified in one step; `acceptance_rate` is the chance that one is kept when
-    those before it were. `model` is the one that drafts, of Draft.MODEL.
+    those before it were. `model` is the one that drafts, of Draft.MODEL, and `weight_dtype` the format of its
+    layers' weights; None: that of its checkpoint.
     """
 
     draft: Draft
     tokens: int
     acceptance_rate: float
     model: Model | None = None
+    weight_dtype: Dtype | None = None
 
     @property
     def acceptance_rate_source(self) -> str:

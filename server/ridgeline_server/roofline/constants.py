@@ -335,6 +335,8 @@ def _constants_of(
     factor = step.constant(
         FurtherConstant.PREFILL_FACTOR if stage is Stage.PREFILL else FurtherConstant.DECODE_FACTOR
     ).value
+    widened = np.array([_widens(formats, index) for index in range(len(CLASSES))])[row]
+    compute = np.where(widened, compute / step.constant(FurtherConstant.UNPACKING_FACTOR).value, compute)
     coefficients, per_clock = table.coefficients, 1e-6 * factor / rates.clock
     # Items of prefill kernels are tiles of queries, those of decode kernels what a sequence has.
     tiles = table.is_work(Work.ATTENTION) & (stage is Stage.PREFILL)
@@ -364,6 +366,13 @@ def _constants_of(
     for array in found:
         array.setflags(write=False)
     return found
+
+
+def _widens(formats: Formats, index: int) -> bool:
+    """Whether the products of a class widen their weights before they multiply."""
+    work = CLASSES[index]
+    dtype, stored = formats.pairs[index]
+    return dtype is not stored and (work is Work.EXPERTS or not isinstance(work, Work))
 
 
 _CAPTURED = {

@@ -198,7 +198,10 @@ def _overhead(constants: Constants | None, steps: Steps) -> Array | None:
     """Seconds that steps cost beside their operators, shape (S, V, K); None without constants."""
     if constants is None:
         return None
-    return constants.step_s[..., None] + constants.sequence_s[..., None] * steps.batch[:, None]
+    return (
+        constants.step_s[..., None]
+        + constants.sequence_s[..., None] * (steps.batch * steps.positions)[:, None]
+    )
 
 
 def _step_times(

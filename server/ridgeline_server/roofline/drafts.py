@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.dtypes import DEFAULT_GROUP_SIZE
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.speculation import Draft
 
@@ -24,12 +25,16 @@ def draft_of(model: Model, deployment: Deployment) -> Model | None:
 
 def draft_deployment(deployment: Deployment, draft: Model) -> Deployment:
     """How a draft is served: like the model, on the first stage's devices. A model of its own keeps the
-    formats of its checkpoint, and multiplies in the wide one.
+    formats of its checkpoint, unless another is stated for its weights, and multiplies in the wide one.
     """
-    own = deployment.speculation is not None and deployment.speculation.model is not None
+    speculation = deployment.speculation
     parallel = replace(deployment.parallel, pp=1, **({"ep": 1} if draft.experts is None else {}))
-    if not own:
-        return replace(deployment, parallel=parallel, speculation=None)
+    alike = replace(deployment, parallel=parallel, speculation=None)
+    if speculation is None or speculation.model is None:
+        return alike
+    if speculation.weight_dtype is not None:
+        stored = speculation.weight_dtype
+        return alike.storing(stored, DEFAULT_GROUP_SIZE.get(stored, 0), deployment.compute_dtype)
     return replace(
         deployment,
         weight_dtype=draft.weight_dtype

@@ -183,7 +183,9 @@ def estimate_memory(
         scenario=scenario,
         workload=workload,
         cache=cache,
-        room=taken.usable_bytes - weights - taken.overhead.value,
+        room=taken.usable_bytes - weights - taken.overhead.value
+        if taken.pool is None or taken.activations is None
+        else taken.pool.value + taken.activations.value,
         sequences=sequences,
         reserved=None if taken.activations is None else taken.activations.value,
     )

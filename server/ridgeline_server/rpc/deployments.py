@@ -127,8 +127,9 @@ def _speculation(message: common_pb2.Speculation, checks: Checks) -> Speculation
             "is not set; how often a lookup in the text is right depends on how far the output repeats the "
             "prompt, so there is no default: give 0 to 1, as your engine's log tells it",
         )
+    stored = checks.enum(f"{SPECULATION}.draft_weight_dtype", message.draft_weight_dtype, DTYPE)
     # A rate that passes, so that what else is wrong is found too.
-    return Speculation(draft, message.tokens, 0.0 if rate is None else rate)
+    return Speculation(draft, message.tokens, 0.0 if rate is None else rate, weight_dtype=stored)
 
 
 def _usual_rate(draft: Draft) -> float | None:

@@ -53,6 +53,7 @@ def _release(document: Document) -> EngineRelease:
             NonTorchMemory(figure["tp"], figure["pp"], _estimate(figure))
             for figure in document["non_torch_bytes"]
         ),
+        kv_share_of_rest=document.get("kv_share_of_rest", {"value": 1.0})["value"],
         carried_from=document.get("carried_from", ""),
         released=date.fromisoformat(document["released"]) if "released" in document else None,
         sources=tuple(dict.fromkeys(_sources(document))),

@@ -152,6 +152,7 @@ def _speculation(speculation: Speculation) -> Fields:
         "acceptance_rate": speculation.acceptance_rate,
         "draft_model": None if drafting is None else {"id": drafting.id},
         "acceptance_rate_source": speculation.acceptance_rate_source,
+        "draft_weight_dtype": DTYPE.number(speculation.weight_dtype),
     }
 
 
