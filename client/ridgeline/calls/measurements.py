@@ -9,6 +9,7 @@ from ridgeline import measurement_requests
 from ridgeline.calls.base import Calls, merged, text
 from ridgeline.measurement_requests import MeasurementChoice, MeasurementQuery, MeasurementSource
 from ridgeline.v1 import measurement_service_pb2 as service
+from ridgeline.v1.measured_case_pb2 import MeasuredCase, ValidateCasesRequest, ValidateCasesResponse
 from ridgeline.v1.measurement_pb2 import Measurement
 
 MEASUREMENTS = "ridgeline.v1.MeasurementService"
@@ -159,6 +160,18 @@ class MeasurementCalls(Calls):
         measurement_requests.check_groupings(by)
         predictions = list(self.iter_predictions(measurements, catalog_revision=catalog_revision, **choice))
         return Validation(predictions, self.summarize_errors(predictions, by=by))
+
+    def validate_cases(
+        self, cases: Iterable[MeasuredCase], *, catalog_revision: int = 0
+    ) -> ValidateCasesResponse:
+        """Predict what up to 5,000 changes did that were measured before and after. The answer has a
+        prediction for each, in their order, and how right they are: over all, by class and by technique.
+
+        A case that cannot be predicted is told with its `unanswered_reason`, and so is a wrong one. Raises
+        InvalidArgumentError for no cases or too many, and OutOfRangeError for a revision that cannot be read.
+        """
+        request = ValidateCasesRequest(cases=cases, catalog_revision=catalog_revision)
+        return self._call(f"{MEASUREMENTS}/ValidateCases", request, ValidateCasesResponse)
 
     def calibrate(
         self,

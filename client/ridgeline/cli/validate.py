@@ -44,6 +44,13 @@ def _read_groupings(_ctx: click.Context, _parameter: click.Parameter, value: str
     metavar="NAME,...",
     help=f"What errors are told apart by: {', '.join(GROUPINGS)}.",
 )
+@click.option(
+    "--cases",
+    cls=SectionOption,
+    section="Answer",
+    is_flag=True,
+    help="FILE is a table of changes that were measured before and after.",
+)
 @options.catalog_revision
 @options.output
 @options.connection
@@ -62,6 +69,11 @@ def validate(**given: Any) -> None:
                          high; 80% are meant to
       width              high over low, the median
 
+    With --cases each row of FILE is one load before and after a change, with columns such as technique,
+    engine, model_id, hardware_id, metric, before_weight_dtype, after_weight_dtype and speedup. Both sides are
+    predicted, and their quotient is compared with the measured speedup: whether the direction is right, above
+    all where a change hurt, and how near the size is.
+
     A row that cannot be predicted, or read, or that has the id of an earlier one, is told with the reason and
     stops nothing, and a row without an id by its line. The exit code is 0 also where no row is answered.
 
@@ -70,8 +82,14 @@ def validate(**given: Any) -> None:
       ridgeline validate measured.csv.gz
       ridgeline validate ours.csv --by hardware,engine,phase
       ridgeline validate ours.csv -o csv > predicted.csv
+      ridgeline validate --cases pairs.csv
       ridgeline measurements list --engine vllm -o csv | ridgeline validate -
     """
+    if given["cases"]:
+        from ridgeline.cli import validate_cases
+
+        validate_cases.show(given)
+        return
     from ridgeline.files import MeasurementTable
     from ridgeline.v1.measurement_service_pb2 import SummarizeErrorsResponse
 

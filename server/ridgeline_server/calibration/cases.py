@@ -115,11 +115,6 @@ def _number(key: str, text: str) -> float:
         raise UnansweredError(f"features: {key}={text} is not a number") from None
 
 
-def _share(key: str) -> Reader:
-    """A feature that is a share of the deployment, by the same name."""
-    return lambda deployment, text: replace(deployment, **{key: _number(key, text)})
-
-
 def _choice(key: str, choices: Mapping[str, Mapping[str, Any]]) -> Reader:
     """A feature with some values, and what of a deployment each sets."""
 
@@ -131,10 +126,6 @@ def _choice(key: str, choices: Mapping[str, Mapping[str, Any]]) -> Reader:
     return read
 
 
-def _chunks(deployment: Deployment, text: str) -> Deployment:
-    return replace(deployment, chunk_tokens=int(_number("chunk_tokens", text)))
-
-
 def _told_elsewhere(deployment: Deployment, _: str) -> Deployment:
     """What another feature or a column tells, or what the estimator does not tell apart."""
     return deployment
@@ -142,9 +133,9 @@ def _told_elsewhere(deployment: Deployment, _: str) -> Deployment:
 
 FEATURES: Mapping[str, Reader] = MappingProxyType(
     {
-        "prefix_hit_rate": _share("prefix_hit_rate"),
-        "kv_keep_ratio": _share("kv_keep_ratio"),
-        "chunk_tokens": _chunks,
+        "prefix_hit_rate": lambda d, text: replace(d, prefix_hit_rate=_number("prefix_hit_rate", text)),
+        "kv_keep_ratio": lambda d, text: replace(d, kv_keep_ratio=_number("kv_keep_ratio", text)),
+        "chunk_tokens": lambda d, text: replace(d, chunk_tokens=int(_number("chunk_tokens", text))),
         "flash_attention": _choice(
             "flash_attention",
             {

@@ -57,10 +57,11 @@ class EngineRelease:
     """The memory constants of one release.
 
     `memory_utilisation` is the share of the device's bytes within which the engine stays, with its CUDA
-    graphs only if `counts_cuda_graphs`; of what is left of it `kv_share_of_rest` becomes the KV pool. `sampler_bytes_per_logit` is the peak that sampling adds on each GPU
-    for every sequence and vocabulary entry, beside the logits in the model's format. `batch_limits` come with
-    the largest devices first. `carried_from` names the release whose measured figures stand in for this one's
-    (empty: it was measured itself).
+    graphs only if `counts_cuda_graphs`; of what is left of it `kv_share_of_rest` becomes the KV pool.
+    `sampler_bytes_per_logit` is the peak that sampling adds on each GPU for every sequence and vocabulary
+    entry, beside the logits in the model's format. `batch_limits` come with the largest devices first.
+    `carried_from` names the release whose measured figures stand in for this one's (empty: it was measured
+    itself).
     """
 
     version: str

@@ -65,7 +65,8 @@ def engine_memory(
     `device_bytes` is what the process sees in all; `utilisation` None takes the release's default. The pool
     is utilisation x device bytes less weights, peak of the profile run and memory outside of torch, and
     since 0.21.0 less the CUDA graphs (vllm-project/vllm@35d5cda:vllm/v1/worker/gpu_worker.py,
-    determine_available_memory, and pull request 38284), or the release's share of that. Its interval takes the parts' ends all together.
+    determine_available_memory, and pull request 38284), or the release's share of that. Its interval takes
+    the parts' ends all together.
     `factors` multiply the release's sizes, and their ends stand in for its own.
     """
     budget = (release.memory_utilisation if utilisation is None else utilisation) * device_bytes

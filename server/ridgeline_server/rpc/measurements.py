@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ridgeline.v1 import catalog_service_pb2 as catalog
-from ridgeline.v1 import measurement_pb2
+from ridgeline.v1 import measured_case_pb2, measurement_pb2
 from ridgeline.v1 import measurement_service_pb2 as pb
 from ridgeline_server.domain.measurement import FORMATS, Measurement
 from ridgeline_server.rpc.calibration import calibrate
+from ridgeline_server.rpc.cases import validate_cases
 from ridgeline_server.rpc.checks import MAX_TEXT_LENGTH, Checks
 from ridgeline_server.rpc.convert.changes import field_changes
 from ridgeline_server.rpc.convert.measurements import (
@@ -134,6 +135,12 @@ class MeasurementServicer:
     def summarize_errors(self, request: pb.SummarizeErrorsRequest) -> pb.SummarizeErrorsResponse:
         """How far predictions are from measured figures."""
         return summarize(request)
+
+    def validate_cases(
+        self, request: measured_case_pb2.ValidateCasesRequest
+    ) -> measured_case_pb2.ValidateCasesResponse:
+        """Measured changes with their predictions."""
+        return validate_cases(request, self._cache)
 
     def calibrate(self, request: pb.CalibrateRequest) -> pb.CalibrateResponse:
         """Corrects predictions by measured rows."""

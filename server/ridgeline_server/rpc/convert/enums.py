@@ -13,6 +13,7 @@ from ridgeline.v1 import (
     analysis_service_pb2,
     common_pb2,
     efficiency_profile_pb2,
+    measured_case_pb2,
     measurement_pb2,
     recommendation_service_pb2,
     types_pb2,
@@ -22,6 +23,7 @@ from ridgeline_server.domain.confidence import Confidence
 from ridgeline_server.domain.deployment import AttentionKernel, CostBasis
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import OperatorClass, ProfileLevel
+from ridgeline_server.domain.measured_case import CaseClass
 from ridgeline_server.domain.measurement import MeasuredMetric, Phase, Tier
 from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline import results as analysis
@@ -70,6 +72,7 @@ GOAL = EnumMap(recommendation_service_pb2.Goal.DESCRIPTOR, "GOAL", advice.Goal)
 VERDICT = EnumMap(recommendation_service_pb2.Verdict.DESCRIPTOR, "VERDICT", advice.Verdict)
 REASON_CODE = EnumMap(recommendation_service_pb2.ReasonCode.DESCRIPTOR, "REASON_CODE", advice.ReasonCode)
 EFFORT = EnumMap(recommendation_service_pb2.Effort.DESCRIPTOR, "EFFORT", advice.Effort)
+CASE_CLASS = EnumMap(measured_case_pb2.CaseClass.DESCRIPTOR, "CASE_CLASS", CaseClass)
 PHASE = EnumMap(measurement_pb2.MeasurementPhase.DESCRIPTOR, "MEASUREMENT_PHASE", Phase)
 MEASURED_METRIC = EnumMap(measurement_pb2.MeasurementMetric.DESCRIPTOR, "MEASUREMENT_METRIC", MeasuredMetric)
 TIER = EnumMap(measurement_pb2.MeasurementTier.DESCRIPTOR, "MEASUREMENT_TIER", Tier)
