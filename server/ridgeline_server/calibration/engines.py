@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ridgeline_server.calibration.fitting import Knob, fit, predicted, setting_key
 from ridgeline_server.calibration.questions import MeasuredQuestion
+from ridgeline_server.calibration.unpacking import with_unpacking
 from ridgeline_server.domain.efficiency import (
     EfficiencyProfile,
     Estimate,
@@ -90,11 +91,14 @@ START_FIRST_TOKEN_US = 20_000.0
 
 @dataclass(frozen=True)
 class Piece:
-    """Constants that are fitted together, and which rows tell of them."""
+    """Constants that are fitted together, and which rows tell of them; `unpacking` are the profiles whose
+    unpacking factor pairs of these rows tell, before the rest is fitted.
+    """
 
     name: str
     tells: Callable[[MeasuredQuestion], bool]
     knobs: tuple[Knob, ...]
+    unpacking: tuple[str, ...] = ()
 
 
 def starting_profiles() -> tuple[EfficiencyProfile, ...]:
@@ -232,7 +236,6 @@ def _earlier_knobs(era: Era) -> tuple[Knob, ...]:
                 Knob((profile,), FurtherConstant.PREFILL_FACTOR, 0.5, 0.3, 20.0),
             )
         ),
-        Knob(both, FurtherConstant.UNPACKING_FACTOR, 0.5, 1.0, 5.0),
         Knob(both, FurtherConstant.COMMUNICATION_FACTOR, 0.5, 0.2, 10.0),
     )
 
@@ -268,6 +271,7 @@ PIECES: tuple[Piece, ...] = (
             f"{era.engine}, earlier" if era.engine in _SERVED else era.engine,
             _earlier(era),
             _earlier_knobs(era),
+            tuple(profile_id(era, c) for c in STEP_CLASSES),
         )
         for era in EARLIER
     ),
@@ -294,8 +298,12 @@ def thinned(questions: Sequence[MeasuredQuestion], most: int = ROWS_OF_SETTING) 
 
 def fit_piece(piece: Piece, questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> ProfileSet:
     """The profiles after a piece's fit to those of the rows that tell of it."""
-    rows = thinned([q for q in questions if piece.tells(q) and is_sound(q)])
-    return fit(rows, profiles, piece.knobs).profiles if rows else profiles
+    sound = [q for q in questions if piece.tells(q) and is_sound(q)]
+    if not sound:
+        return profiles
+    if piece.unpacking:
+        profiles = with_unpacking(sound, profiles, piece.unpacking)
+    return fit(thinned(sound), profiles, piece.knobs).profiles
 
 
 def fit_engines(
@@ -375,7 +383,8 @@ def _unfitted(piece: Piece, profiles: ProfileSet) -> ProfileSet:
     """Profiles whose constants of a piece are where its fit begins."""
     start = {profile.id: profile for profile in starting_profiles()}
     by_id = {profile.id: profile for profile in profiles.profiles}
-    for knob in piece.knobs:
+    told_by_pairs = Knob(piece.unpacking, FurtherConstant.UNPACKING_FACTOR)
+    for knob in (*piece.knobs, told_by_pairs):
         for name in knob.profile_ids:
             profile, first = by_id[name], start[name]
             if knob.constant == "launch_time_us":
