@@ -17,6 +17,7 @@ from ridgeline_server.calibration.ranges import LeftOut, covered_by_others
 from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.measurement import MeasuredMetric, Phase
 from ridgeline_server.store.engines import builtin_engines
+from tests.accuracy.changes import report
 from tests.accuracy.one_row import after_one_row
 from tests.accuracy.published import ShippedNames, published
 
@@ -58,6 +59,7 @@ def write_report(
         "intervals": _intervals(left_out),
         "one_row": _one_row(left_out["family"]),
         "answered": _answered(profiles),
+        "changes": report(profiles),
     }
     page = Template((Path(__file__).parent / "page.md").read_text(encoding="utf-8"))
     text = page.substitute({name: "\n".join(lines) + "\n" for name, lines in parts.items()})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from ridgeline_server.advisor.changes import Interval, interval_of
+from ridgeline_server.advisor.changes import Interval, change_interval
 from ridgeline_server.advisor.results import Verdict
 from ridgeline_server.advisor.verdict import verdict_of
 from ridgeline_server.calibration.predictions import figures, simulated
@@ -29,6 +29,10 @@ a time does.
 """
 UNSTATED_DRAFT_TOKENS = 4
 """Drafted tokens that are taken where a case does not state them, between the 3 to 5 of engines' examples."""
+UNSTATED_CHUNK_TOKENS = 2048
+"""Prompt tokens of a step that are taken where chunked prefill is on and `chunk_tokens` follows not: vLLM's
+default in its first releases with it.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def predict_cases(
         except (UnansweredError, InvalidFieldsError) as error:
             yield CasePrediction(case, unanswered_reason=str(error))
             continue
-        interval = interval_of(predicted)
+        interval = change_interval(predicted, *(side.deployment for side in sides))
         assumptions = dict.fromkeys(text for side in sides for text in side.assumptions)
         yield CasePrediction(case, interval, verdict_of(interval), tuple(assumptions))
 
@@ -142,6 +146,9 @@ FEATURES: Mapping[str, Reader] = MappingProxyType(
                 "on": {"attention": AttentionKernel.FUSED},
                 "off": {"attention": AttentionKernel.UNFUSED},
             },
+        ),
+        "chunked_prefill": _choice(
+            "chunked_prefill", {"off": {}, "on": {"chunk_tokens": UNSTATED_CHUNK_TOKENS}}
         ),
         "kv_location": _choice("kv_location", {"device": {}, "host": {"offload": Offload(kv_share=1.0)}}),
         "sparsity": _choice("sparsity", {"2:4": {"sparse_weights": True}}),

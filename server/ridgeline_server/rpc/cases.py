@@ -24,7 +24,7 @@ MAX_CASES = 5000
 
 
 def validate_cases(request: pb.ValidateCasesRequest, cache: CatalogCache) -> pb.ValidateCasesResponse:
-    """The cases of a request with their predictions. Wrong ones count as cases without an answer, in no group."""
+    """The cases of a request with their predictions. A wrong one counts as one without an answer."""
     checks = Checks()
     revision = read_revision(checks, request.catalog_revision)
     if not 0 < len(request.cases) <= MAX_CASES:
