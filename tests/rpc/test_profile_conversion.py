@@ -34,6 +34,7 @@ BOUNDS = {
     "prefill_factor": (0.01, 100),
     "decode_factor": (0.01, 100),
     "one_row_factor": (0.01, 100),
+    "unpacking_factor": (0.01, 100),
     "communication_factor": (0.01, 100),
     "sequence_time_us": (0, 1e9),
     "interference": (0, 10),

@@ -113,7 +113,7 @@ class FurtherConstant(StrEnum):
     """
     COMMUNICATION_FACTOR = "communication_factor"
     SEQUENCE_TIME_US = "sequence_time_us"
-    """What each running sequence adds to a step: scheduling, sampling, detokenisation."""
+    """What each position whose logits are computed adds to a step: scheduling, sampling, detokenisation."""
     INTERFERENCE = "interference"
     """The share of other requests' prompts that a running request waits for."""
     FIRST_TOKEN_STEPS = "first_token_steps"

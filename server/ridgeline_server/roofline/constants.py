@@ -227,10 +227,11 @@ def _maybe(
 class Constants:
     """Calibrated constants of S scenarios at V variants: `launch_s`, `loop_s`, `compute`, `memory` and
     `exponent` have shape (S, V, R); `serial_s` and `passed_s`, seconds for each unit of the step variables,
-    shape (S, V, R, B); what a step costs beside its operators, `step_s` and for each sequence `sequence_s`,
-    and `communication_factor` shape (S, V). `one_row`, shape (S, V, R), is what products of one row are
-    multiplied by, None where that is 1 everywhere. `communication` holds those of collectives, with arrays of
-    shape (V, S, 1, 1), or (V, 1, 1, 1) where all scenarios have the same; None where a table has none.
+    shape (S, V, R, B); what a step costs beside its operators, `step_s` and for each position with logits
+    `sequence_s`, and `communication_factor` shape (S, V). `one_row`, shape (S, V, R), is what products of one
+    row are multiplied by, None where that is 1 everywhere. `communication` holds those of collectives, with
+    arrays of shape (V, S, 1, 1), or (V, 1, 1, 1) where all scenarios have the same; None where a table has
+    none.
     """
 
     launch_s: Array

@@ -248,6 +248,7 @@ def test_a_constant_that_is_not_stated_changes_nothing() -> None:
         "prefill_factor",
         "decode_factor",
         "one_row_factor",
+        "unpacking_factor",
         "communication_factor",
         "interference",
         "time_factor",

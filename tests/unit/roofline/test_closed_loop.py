@@ -102,7 +102,7 @@ def test_a_prompt_waits_for_a_whole_step_however_many_tokens_it_gives() -> None:
     """Ideal drafts of which all are kept divide the time of a token, and not that of the running step."""
     draft = Speculation(Draft.NGRAM, 7, 1.0)
     plain, drafted = (loop(64, 1, 1000, speculation=s) for s in (None, draft))
-    assert metrics(drafted).tpot_ms.value < metrics(plain).tpot_ms.value / 4
+    assert metrics(drafted).tpot_ms.value < metrics(plain).tpot_ms.value / 3
     assert metrics(drafted).ttft_ms.value > metrics(plain).ttft_ms.value
 
 

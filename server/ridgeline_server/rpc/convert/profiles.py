@@ -53,6 +53,7 @@ FURTHER: Mapping[FurtherConstant, Range] = {
     FurtherConstant.PREFILL_FACTOR: FACTOR,
     FurtherConstant.DECODE_FACTOR: FACTOR,
     FurtherConstant.ONE_ROW_FACTOR: FACTOR,
+    FurtherConstant.UNPACKING_FACTOR: FACTOR,
     FurtherConstant.COMMUNICATION_FACTOR: FACTOR,
     FurtherConstant.SEQUENCE_TIME_US: TIME_US,
     FurtherConstant.INTERFERENCE: SHARE,
