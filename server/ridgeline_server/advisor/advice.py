@@ -8,7 +8,7 @@ from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence
 from ridgeline_server.advisor.plans import search_plans
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import AccuracyRisk, Advice, Goal, Recommendation, Verdict
+from ridgeline_server.advisor.results import AccuracyRisk, Advice, Effort, Goal, Recommendation, Verdict
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Outcome, Proposal, Technique, facts_of
 from ridgeline_server.advisor.verdict import OBJECTIVE, judge
 from ridgeline_server.domain.deployment import CostBasis, Deployment
@@ -38,7 +38,8 @@ def recommend(
     *,
     allow_load_change: bool = False,
 ) -> Advice:
-    """Judges every technique and searches plans.
+    """Judges every technique and searches plans. What takes training is never more than considered, and
+    enters no plan.
 
     Raises InvalidFieldsError for the goal COST on a device without a price, MissingProfileError on the
     expected basis when the catalog lacks a needed profile.
@@ -75,7 +76,11 @@ def recommend(
     ]
     recommendations.sort(key=lambda recommendation: _rank(recommendation, goal))
     by_id = {technique.id: technique for technique in techniques}
-    applicable = [by_id[r.technique] for r in recommendations if r.technique in to_simulate]
+    applicable = [
+        by_id[r.technique]
+        for r in recommendations
+        if r.technique in to_simulate and r.effort is not Effort.RETRAIN
+    ]
     search = search_plans(facts, applicable, goal, allow_load_change=allow_load_change)
     return Advice(
         baseline=baseline,
@@ -105,6 +110,8 @@ def _judged(
         # Where more requests then run at once, each of their tokens takes longer and all of them end sooner.
         metric = "e2e_latency_ms"
     verdict = judge(before, after, effects, metric, goal)
+    if technique.effort is Effort.RETRAIN and verdict is Verdict.APPLY:
+        verdict = Verdict.CONSIDER
     outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, after.memory)
     explanation = technique.explain(facts, outcome)
     return Recommendation(
