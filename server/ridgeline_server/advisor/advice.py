@@ -44,16 +44,7 @@ def recommend(
     Raises InvalidFieldsError for the goal COST on a device without a price, MissingProfileError on the
     expected basis when the catalog lacks a needed profile.
     """
-    if goal is Goal.COST and hardware.price_usd_per_hour is None:
-        raise InvalidFieldsError(
-            [
-                FieldViolation(
-                    "goal",
-                    f"is COST, but {hardware.name} has no price; set hardware.overrides.price_usd_per_hour, "
-                    "or ask for THROUGHPUT, which ranks the same on one device",
-                )
-            ]
-        )
+    check_goal(goal, hardware)
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     simulated_today = simulate(model, [Candidate(scenario, workload)])
     baseline = describe(model, simulated_today, 0, basis)
@@ -90,6 +81,30 @@ def recommend(
         assumptions=tuple(_assumptions(baseline)),
         simulated_deployments=len(candidates) + search.simulated,
     )
+
+
+def check_goal(goal: Goal, hardware: Hardware) -> None:
+    """Raises InvalidFieldsError for the goal COST on a device without a price."""
+    if goal is Goal.COST and hardware.price_usd_per_hour is None:
+        raise InvalidFieldsError(
+            [
+                FieldViolation(
+                    "goal",
+                    f"is COST, but {hardware.name} has no price; set hardware.overrides.price_usd_per_hour, "
+                    "or ask for THROUGHPUT, which ranks the same on one device",
+                )
+            ]
+        )
+
+
+def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
+    """One technique, judged as among all of them."""
+    proposal = technique.propose(facts)
+    if isinstance(proposal, NotApplicable):
+        return _refused(technique, proposal)
+    candidates = [facts.candidate(), facts.candidate(proposal.workload, proposal.deployment)]
+    today, after = simulate(facts.model, candidates, CHANGES).simulations
+    return _judged(technique, facts, proposal, today, after, goal)
 
 
 def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
