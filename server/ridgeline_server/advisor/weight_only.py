@@ -82,18 +82,19 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     fewer = f"{bits(deployment):.3g} instead of {bits(facts.deployment):.3g} bits each"
     if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
         return makes_it_fit(facts, outcome, f"weights of {fewer}")
-    alone = replace(facts.workload, batch=1)
-    after, *single = facts.under(
-        [facts.candidate(deployment=deployment), facts.candidate(alone), facts.candidate(alone, deployment)]
-    )
+    compared = [facts.candidate(deployment=deployment)]
+    if facts.workload.batch > 1:
+        alone = replace(facts.workload, batch=1)
+        compared += [facts.candidate(alone), facts.candidate(alone, deployment)]
+    after, *single = facts.under(compared)
     weights = step.bytes_by_class.weights / step.bytes
     situation = (
         f"at {sequences(facts, step)} with {step.keys:,.0f} keys, weights are {share(weights)} of the bytes "
         f"{called(step)} moves"
     )
     cut = f"{fewer} cut these bytes by {share(_cut(step, after.step))}"
-    if step.batch > 1:
-        cut += f" (at batch 1 by {share(_cut(single[0].step, single[1].step))})"
+    if single:
+        cut += f" (for a single request by {share(_cut(single[0].step, single[1].step))})"
     capped = ridge(facts, step, after.step)
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         return Explanation(

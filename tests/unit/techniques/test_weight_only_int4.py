@@ -135,7 +135,7 @@ class TestAcrossTheRidge:
         assert f"the weight GEMMs of decode {said}." in question.recommendation(TECHNIQUE).reason
 
     @pytest.mark.parametrize(
-        ("batch", "saved", "alone"), [(1, "72%", ""), (64, "58%", " (at batch 1 by 72%)")]
+        ("batch", "saved", "alone"), [(1, "72%", ""), (64, "58%", " (for a single request by 72%)")]
     )
     def test_the_sentence_says_how_much_of_the_bytes_is_saved_and_how_much_of_a_single_sequences(
         self, batch: int, saved: str, alone: str
