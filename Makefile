@@ -17,7 +17,7 @@ PACKAGE_INPUTS := pyproject.toml hatch_build.py $(wildcard proto/ridgeline/v1/*.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo dev test soak accuracy lint format proto bench lock clean
+.PHONY: help demo dev test soak accuracy docs lint format proto bench lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -36,6 +36,9 @@ soak: dev ## hammer, kill and fuzz the catalog for the better part of an hour, o
 
 accuracy: dev ## judge predictions by published measurements on rows left out, and write docs/accuracy.md
 	@$(BIN)/python -m tests.accuracy
+
+docs: dev ## write docs/techniques from the techniques' modules and the catalog's evidence
+	@$(BIN)/python -m ridgeline_server.advisor.documentation docs/techniques
 
 lint: dev ## ruff, mypy --strict, import contracts, buf
 	$(BIN)/ruff check .

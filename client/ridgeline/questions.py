@@ -1,6 +1,6 @@
 """The arguments that questions share, and how they become the contract's messages.
 
-Each argument is told once, here: `Client.analyze` and `Client.recommend` take all of them as keywords.
+Each argument is told once, here: `Client.analyze`, `recommend` and `explain` take all of them as keywords.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ _FORMAT = re.compile(r"(?P<dtype>[^:]+)(?::g(?P<group>\d{1,10}))?(?::(?P<activat
 
 
 class QuestionParts(NamedTuple):
-    """The fields that AnalyzeRequest and RecommendRequest share."""
+    """The fields that AnalyzeRequest, RecommendRequest and ExplainRequest share."""
 
     model: common_pb2.ModelSelector
     hardware: common_pb2.HardwareSelector

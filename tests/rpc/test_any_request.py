@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from ridgeline.v1 import analysis_service_pb2, common_pb2, recommendation_service_pb2
 from ridgeline.v1.hardware_pb2 import PeakRate
+from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.rpc.dispatch import SERVICES
 from ridgeline_server.rpc.embedding import EmbeddedService
 from ridgeline_server.store.startup import open_embedded_catalog
@@ -206,6 +207,9 @@ def sensible_questions(request_type: type[Message]) -> st.SearchStrategy[Message
     more: dict[str, st.SearchStrategy[Any]] = {}
     if request_type is recommendation_service_pb2.RecommendRequest:
         more = {"goal": ENUM([0, 1, 2, 4]), "allow_load_change": st.booleans()}
+    if request_type is recommendation_service_pb2.ExplainRequest:
+        ids = [technique.id for technique in all_techniques()]
+        more = {"goal": ENUM([0, 1, 2, 4]), "technique": ENUM(ids)}
     return st.builds(
         request_type,
         model=st.builds(common_pb2.ModelSelector, id=ENUM(MODELS)),
@@ -242,6 +246,7 @@ def sensible_questions(request_type: type[Message]) -> st.SearchStrategy[Message
     [
         ("ridgeline.v1.AnalysisService/Analyze", analysis_service_pb2.AnalyzeRequest),
         ("ridgeline.v1.RecommendationService/Recommend", recommendation_service_pb2.RecommendRequest),
+        ("ridgeline.v1.RecommendationService/Explain", recommendation_service_pb2.ExplainRequest),
     ],
 )
 def test_every_question_within_the_bounds_has_a_finite_answer_or_a_reason(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -23,7 +23,7 @@ from ridgeline.v1 import (
     types_pb2,
 )
 from ridgeline_server.advisor.advice import recommend
-from ridgeline_server.advisor.results import Advice, Goal
+from ridgeline_server.advisor.results import Advice, ExplainedTechnique, Goal
 from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest, Offload
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
@@ -39,7 +39,7 @@ from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.results import Analysis
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert import enums, hardware, models, profiles
-from ridgeline_server.rpc.convert.answers import analyze_response, recommend_response
+from ridgeline_server.rpc.convert.answers import analyze_response, explain_response, recommend_response
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.engines import builtin_engines
 from ridgeline_server.store.startup import open_catalog
@@ -237,6 +237,16 @@ def test_an_answer_has_every_figure_of_the_advice(advice: Advice) -> None:
         memory.headroom_bytes,
         memory.fits,
     )
+
+
+def test_an_explanation_has_every_figure_of_both_sides(advice: Advice) -> None:
+    baseline = advice.baseline
+    judged = next(r for r in advice.recommendations if r.effects)
+    explained = ExplainedTechnique(baseline, judged, baseline.prefill, baseline.decode)
+    response = explain_response(explained, 7)
+    assert_mirrored(explained, response, "explained")
+    assert response.catalog_revision == 7
+    assert not explain_response(replace(explained, after=None), 7).HasField("after")
 
 
 def test_an_answer_has_every_figure_of_many_devices(rich: Analysis) -> None:

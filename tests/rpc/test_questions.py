@@ -1,9 +1,10 @@
-"""Analyze and Recommend: what they answer, and everything that can be wrong with the question."""
+"""Analyze, Recommend and Explain: what they answer, and everything that can be wrong with the question."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from tests.rpc import samples
 INT32_MAX = 2**31 - 1
 
 
-@pytest.fixture(params=["analyze", "recommend"])
+@pytest.fixture(params=["analyze", "recommend", "explain"])
 def ask(request: pytest.FixtureRequest, client: ridgeline.Client) -> Callable[..., Any]:
-    """Both questions in turn, on each way in turn."""
+    """The questions in turn, on each way in turn."""
     ask: Callable[..., Any] = getattr(client, request.param)
-    return ask
+    return partial(ask, "weight-only-int4") if request.param == "explain" else ask
 
 
 QUESTIONS: list[dict[str, Any]] = [
@@ -96,6 +97,34 @@ def test_the_answer_over_the_wire_is_the_embedded_one(
     wire, embedded = (getattr(clients[way], rpc)(**question) for way in ("wire", "embedded"))
     assert wire == embedded
     assert wire.SerializeToString(deterministic=True) == embedded.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("question", [*QUESTIONS, *MANY_DEVICES])
+@pytest.mark.parametrize("technique", ["kv-cache-fp8", "fp8-compute"])
+def test_an_explanation_judges_as_the_advice_does_on_either_way(
+    clients: dict[str, ridgeline.Client], technique: str, question: dict[str, Any]
+) -> None:
+    wire, embedded = (clients[way].explain(technique, **question) for way in ("wire", "embedded"))
+    assert wire == embedded
+    advice = clients["embedded"].recommend(**question)
+    assert wire.recommendation == next(r for r in advice.recommendations if r.technique == technique)
+    assert wire.baseline == advice.baseline
+    applicable = wire.recommendation.verdict != recommendation_service_pb2.VERDICT_NOT_APPLICABLE
+    assert wire.HasField("after") is applicable
+
+
+def test_a_technique_that_there_is_not_is_told_with_those_that_there_are(client: ridgeline.Client) -> None:
+    for asked in ("weight-only-int3", ""):
+        with pytest.raises(errors.InvalidArgumentError) as raised:
+            client.explain(asked, "llama-2-7b", "rtx-a6000", input_len=0)
+        assert [v.field for v in raised.value.violations] == ["technique", "workload.input_len"]
+        assert f'is "{asked}"; give one of fp8-compute, ' in raised.value.violations[0].description
+
+
+def test_no_explanation_is_given_of_an_open_loop(client: ridgeline.Client) -> None:
+    with pytest.raises(errors.InvalidArgumentError) as raised:
+        client.explain("kv-cache-fp8", "llama-2-7b", "rtx-a6000", input_len=10, request_rate=1.0)
+    assert [v.field for v in raised.value.violations] == ["workload.request_rate"]
 
 
 def test_an_answer_echoes_the_question_with_its_defaults(client: ridgeline.Client) -> None:

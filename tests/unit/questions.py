@@ -47,6 +47,7 @@ PROFILES = ProfileSet(
 LLAMA_2_7B = "meta-llama/Llama-2-7b-hf"
 LLAMA_2_13B = "meta-llama/Llama-2-13b-hf"
 LLAMA_3_8B = "meta-llama/Meta-Llama-3-8B"
+LLAMA_3_1_8B = "meta-llama/Llama-3.1-8B"
 
 GIB = 2**30
 IDEAL, EXPECTED = CostBasis.IDEAL, CostBasis.EXPECTED

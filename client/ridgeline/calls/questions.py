@@ -64,3 +64,26 @@ class QuestionCalls(Calls):
         )
         checks.raise_if_any()
         return self._call(f"{RECOMMENDATION}/Recommend", request, recommendation.RecommendResponse)
+
+    def explain(
+        self,
+        technique: str,
+        model: ModelSource,
+        hardware: HardwareSource,
+        *,
+        goal: str = "latency",
+        **options: Unpack[QuestionOptions],
+    ) -> recommendation.ExplainResponse:
+        """What one technique changes, operator by operator, and why it pays or not; see `recommend`.
+
+        `technique` is an id such as `weight-only-int4`.
+        """
+        checks = requests.Checks()
+        parts = question(model, hardware, options, checks)
+        request = recommendation.ExplainRequest(
+            technique=checks.text("technique", technique),
+            **parts._asdict(),
+            goal=requests.goal(goal, checks),
+        )
+        checks.raise_if_any()
+        return self._call(f"{RECOMMENDATION}/Explain", request, recommendation.ExplainResponse)

@@ -56,7 +56,8 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
     \b
     Words:
       APPLY            even the low end of the gain is over 3%
-      CONSIDER         the gain may be under 3%, or another metric pays for it
+      CONSIDER         the gain may be under 3%, another metric pays for it,
+                       or the model must be trained again
       NO GAIN          it does not pay here: under 3%
       HARMFUL          it would make things worse
       NOT APPLICABLE   it cannot be done here, or is done already

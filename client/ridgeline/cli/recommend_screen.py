@@ -143,7 +143,7 @@ def _show_changes(response: RecommendResponse, console: Console) -> None:
     judged = [r for r in response.recommendations if r.verdict not in NOT_WORTH_IT]
     titles_width = max((cell_len(r.title) for r in judged), default=0)
     for recommendation in judged:
-        _show_recommendation(recommendation, titles_width, console)
+        show_recommendation(recommendation, titles_width, console)
     if not judged:
         parts.paragraph(console, "Nothing: see why below.")
     rest = [r for r in response.recommendations if r.verdict in NOT_WORTH_IT]
@@ -163,22 +163,23 @@ def _show_changes(response: RecommendResponse, console: Console) -> None:
         )
 
 
-def _show_recommendation(recommendation: Recommendation, titles_width: int, console: Console) -> None:
+def show_recommendation(recommendation: Recommendation, titles_width: int, console: Console) -> None:
     """Verdict, name and gain in a line, and beneath it why, what it costs and what would turn the verdict."""
     verdict = _verdict(recommendation)
+    left = max(VERDICT_COLUMNS, len(verdict) + 2)
     line = Text(_title(recommendation), styles.HEADING)
     gain = _gain(_effect(recommendation.effects, recommendation.metric))
-    beside = VERDICT_COLUMNS + titles_width + 2 + cell_len(gain) <= console.width
+    beside = left + titles_width + 2 + cell_len(gain) <= console.width
     line.append(" " * (titles_width + 2 - line.cell_len) if beside else "\n").append(gain, "not bold")
     mark = Text(verdict, styles.VERDICTS.get(verdict, ""))
-    parts.paragraph(console, line, left=VERDICT_COLUMNS, mark=mark)
-    parts.paragraph(console, _sentence("", recommendation.reason), left=VERDICT_COLUMNS)
+    parts.paragraph(console, line, left=left, mark=mark)
+    parts.paragraph(console, _sentence("", recommendation.reason), left=left)
     costs = [f"Effort: {EFFORTS[recommendation.effort]}."] if recommendation.effort in EFFORTS else []
     costs.append(_sentence("Accuracy: ", recommendation.accuracy.summary))
     costs.append(_sentence("Needs ", "; ".join(recommendation.requirements)))
     costs.append(_sentence("Not together with ", ", ".join(recommendation.conflicts)))
     costs.append(_sentence("", recommendation.flips_when))
-    parts.paragraph(console, " ".join(filter(None, costs)), styles.QUIET, left=VERDICT_COLUMNS)
+    parts.paragraph(console, " ".join(filter(None, costs)), styles.QUIET, left=left)
 
 
 def _show_assumptions(response: RecommendResponse, console: Console) -> None:

@@ -20,6 +20,7 @@ Exit codes:
 
 COMMANDS = {
     "recommend": ("ridgeline.cli.recommend:recommend", "Say what to change, why, and by how much."),
+    "explain": ("ridgeline.cli.explain:explain", "Show what one technique changes, operator by operator."),
     "analyze": ("ridgeline.cli.analyze:analyze", "Show what limits a model on a device."),
     "plot": ("ridgeline.cli.plot:plot", "Draw what limits a model on a device."),
     "validate": ("ridgeline.cli.validate:validate", "Compare predictions with what was measured."),

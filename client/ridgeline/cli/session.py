@@ -29,6 +29,7 @@ _DATABASE_REASONS = frozenset(
 )
 
 _SPELLINGS = {
+    "technique": "TECHNIQUE",
     "model": "MODEL",
     "model.id": "MODEL",
     "model.config_json": "MODEL",

@@ -8,7 +8,7 @@ from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence
 from ridgeline_server.advisor.plans import search_plans
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import AccuracyRisk, Advice, Goal, Recommendation, Verdict
+from ridgeline_server.advisor.results import AccuracyRisk, Advice, Effort, Goal, Recommendation, Verdict
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Outcome, Proposal, Technique, facts_of
 from ridgeline_server.advisor.verdict import OBJECTIVE, judge
 from ridgeline_server.domain.deployment import CostBasis, Deployment
@@ -38,21 +38,13 @@ def recommend(
     *,
     allow_load_change: bool = False,
 ) -> Advice:
-    """Judges every technique and searches plans.
+    """Judges every technique and searches plans. What takes training is never more than considered, and
+    enters no plan.
 
     Raises InvalidFieldsError for the goal COST on a device without a price, MissingProfileError on the
     expected basis when the catalog lacks a needed profile.
     """
-    if goal is Goal.COST and hardware.price_usd_per_hour is None:
-        raise InvalidFieldsError(
-            [
-                FieldViolation(
-                    "goal",
-                    f"is COST, but {hardware.name} has no price; set hardware.overrides.price_usd_per_hour, "
-                    "or ask for THROUGHPUT, which ranks the same on one device",
-                )
-            ]
-        )
+    check_goal(goal, hardware)
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     simulated_today = simulate(model, [Candidate(scenario, workload)])
     baseline = describe(model, simulated_today, 0, basis)
@@ -75,7 +67,11 @@ def recommend(
     ]
     recommendations.sort(key=lambda recommendation: _rank(recommendation, goal))
     by_id = {technique.id: technique for technique in techniques}
-    applicable = [by_id[r.technique] for r in recommendations if r.technique in to_simulate]
+    applicable = [
+        by_id[r.technique]
+        for r in recommendations
+        if r.technique in to_simulate and r.effort is not Effort.RETRAIN
+    ]
     search = search_plans(facts, applicable, goal, allow_load_change=allow_load_change)
     return Advice(
         baseline=baseline,
@@ -85,6 +81,30 @@ def recommend(
         assumptions=tuple(_assumptions(baseline)),
         simulated_deployments=len(candidates) + search.simulated,
     )
+
+
+def check_goal(goal: Goal, hardware: Hardware) -> None:
+    """Raises InvalidFieldsError for the goal COST on a device without a price."""
+    if goal is Goal.COST and hardware.price_usd_per_hour is None:
+        raise InvalidFieldsError(
+            [
+                FieldViolation(
+                    "goal",
+                    f"is COST, but {hardware.name} has no price; set hardware.overrides.price_usd_per_hour, "
+                    "or ask for THROUGHPUT, which ranks the same on one device",
+                )
+            ]
+        )
+
+
+def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
+    """One technique, judged as among all of them."""
+    proposal = technique.propose(facts)
+    if isinstance(proposal, NotApplicable):
+        return _refused(technique, proposal)
+    candidates = [facts.candidate(), facts.candidate(proposal.workload, proposal.deployment)]
+    today, after = simulate(facts.model, candidates, CHANGES).simulations
+    return _judged(technique, facts, proposal, today, after, goal)
 
 
 def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
@@ -105,6 +125,8 @@ def _judged(
         # Where more requests then run at once, each of their tokens takes longer and all of them end sooner.
         metric = "e2e_latency_ms"
     verdict = judge(before, after, effects, metric, goal)
+    if technique.effort is Effort.RETRAIN and verdict is Verdict.APPLY:
+        verdict = Verdict.CONSIDER
     outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, after.memory)
     explanation = technique.explain(facts, outcome)
     return Recommendation(

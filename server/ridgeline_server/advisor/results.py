@@ -10,7 +10,7 @@ from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.operators.layer import Stage
-from ridgeline_server.roofline.results import Analysis
+from ridgeline_server.roofline.results import Analysis, StageAnalysis
 
 
 class Goal(StrEnum):
@@ -143,3 +143,15 @@ class Advice:
     plans: tuple[Plan, ...]
     assumptions: tuple[str, ...]
     simulated_deployments: int
+
+
+@dataclass(frozen=True)
+class ExplainedTechnique:
+    """One technique, judged, with the step that it addresses before and after; `after` is None when it cannot
+    be applied.
+    """
+
+    baseline: Analysis
+    recommendation: Recommendation
+    before: StageAnalysis
+    after: StageAnalysis | None

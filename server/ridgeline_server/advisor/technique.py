@@ -55,6 +55,11 @@ class Facts:
         """Simulates other loads or deployments at the constants' best values."""
         return simulate(self.model, candidates, (Variant.BEST,)).simulations
 
+    def under(self, candidates: Sequence[Candidate]) -> tuple[Facts, ...]:
+        """The facts of other loads or deployments at the constants' best values, simulated together."""
+        simulated = simulate(self.model, candidates, (Variant.BEST,))
+        return tuple(facts_of(self.model, simulated, index) for index in range(len(candidates)))
+
     def candidate(self, workload: Workload | None = None, deployment: Deployment | None = None) -> Candidate:
         """Today's candidate with another load or deployment."""
         scenario = self.scenario
@@ -64,7 +69,7 @@ class Facts:
 
 
 def facts_of(model: Model, simulated: SimulatedGrid, index: int) -> Facts:
-    """The facts of one simulated candidate, simulated with LEVELS."""
+    """The facts of one simulated candidate. The stages' intervals are those of its variants."""
     simulation = simulated.simulations[index]
     prefill, decode = describe_stages(simulated, index, mean_step=True)
     candidate = simulation.candidate

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.flips import first_gaining, first_without_gain, larger_batches, smaller_batches
 from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import GAIN, Explanation, Facts, NotApplicable, Outcome, Proposal
-from ridgeline_server.advisor.wording import called, change, makes_it_fit, sequences, spent_on
+from ridgeline_server.advisor.wording import called, change, makes_it_fit, ridge, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import DEFAULT_GROUP_SIZE, Dtype, weight_bits
-from ridgeline_server.roofline.results import Bound
+from ridgeline_server.domain.gates import SPARSE_WEIGHT_DTYPES
+from ridgeline_server.roofline.results import Bound, StageAnalysis
 from ridgeline_server.roofline.wording import share
 
 
@@ -44,12 +46,27 @@ def already_as_small(facts: Facts, technique_bits: float) -> NotApplicable | Non
     )
 
 
+def incompatible_with_sparsity(facts: Facts, dtype: Dtype) -> NotApplicable | None:
+    """Why weights that are 2:4 sparse are not stored in a format that no sparse kernel takes."""
+    if not facts.deployment.sparse_weights or dtype in SPARSE_WEIGHT_DTYPES:
+        return None
+    return NotApplicable(
+        ReasonCode.INCOMPATIBLE_FORMATS,
+        f"today's weights are 2:4 sparse, and 2:4 kernels take 16-bit, fp8 and int8 weights, not {dtype}.",
+        "It applies to dense weights.",
+    )
+
+
 def propose_format(dtype: Dtype) -> Callable[[Facts], Proposal | NotApplicable]:
     """Proposes to store the layers' weights in a format, with activations in the compute format."""
     group = DEFAULT_GROUP_SIZE.get(dtype, 0)
 
     def propose(facts: Facts) -> Proposal | NotApplicable:
-        refused = quantized_checkpoint(facts) or already_as_small(facts, weight_bits(dtype, group))
+        refused = (
+            quantized_checkpoint(facts)
+            or incompatible_with_sparsity(facts, dtype)
+            or already_as_small(facts, weight_bits(dtype, group))
+        )
         if refused:
             return refused
         deployment = facts.deployment
@@ -59,26 +76,33 @@ def propose_format(dtype: Dtype) -> Callable[[Facts], Proposal | NotApplicable]:
 
 
 def explain(facts: Facts, outcome: Outcome) -> Explanation:
-    """Weight bytes against everything else that a decode step moves."""
+    """Weight bytes against everything else that a decode step moves, and the ridge that fewer bits move."""
     step, effect = facts.step, outcome.deciding
-    before, after = bits(facts.deployment), bits(outcome.proposal.deployment)
-    fewer = f"{after:.3g} instead of {before:.3g} bits each"
+    deployment = outcome.proposal.deployment
+    fewer = f"{bits(deployment):.3g} instead of {bits(facts.deployment):.3g} bits each"
     if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
         return makes_it_fit(facts, outcome, f"weights of {fewer}")
+    compared = [facts.candidate(deployment=deployment)]
+    if facts.workload.batch > 1:
+        alone = replace(facts.workload, batch=1)
+        compared += [facts.candidate(alone), facts.candidate(alone, deployment)]
+    after, *single = facts.under(compared)
     weights = step.bytes_by_class.weights / step.bytes
     situation = (
         f"at {sequences(facts, step)} with {step.keys:,.0f} keys, weights are {share(weights)} of the bytes "
         f"{called(step)} moves"
     )
+    cut = f"{fewer} cut these bytes by {share(_cut(step, after.step))}"
+    if single:
+        cut += f" (for a single request by {share(_cut(single[0].step, single[1].step))})"
+    capped = ridge(facts, step, after.step)
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         return Explanation(
             ReasonCode.WEIGHT_BYTES_CUT,
-            f"{situation}; {fewer}: {change(effect)}{_prefill(outcome)}.",
+            f"{situation}; {cut}: {change(effect)}{_prefill(outcome)}; {capped}.",
             _gain_ends(facts, outcome),
         )
-    smaller = first_gaining(
-        facts, outcome.proposal.deployment, smaller_batches(facts.workload), effect.metric
-    )
+    smaller = first_gaining(facts, deployment, smaller_batches(facts.workload), effect.metric)
     flips_when = f"It gains over 3% at batch {smaller.batch:,} and below." if smaller else ""
     if outcome.verdict is Verdict.HARMFUL:
         return Explanation(
@@ -88,7 +112,14 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
             flips_when,
         )
     code = ReasonCode.BYTES_NOT_DOMINANT if step.bound is Bound.MEMORY else ReasonCode.BOUND_NOT_ADDRESSED
-    return Explanation(code, f"{situation} and {spent_on(step)}: {change(effect)}.", flips_when)
+    return Explanation(
+        code, f"{situation} and {spent_on(step)}; {cut}: {change(effect)}; {capped}.", flips_when
+    )
+
+
+def _cut(before: StageAnalysis, after: StageAnalysis) -> float:
+    """The share of a step's bytes that a change saves."""
+    return 1 - after.bytes / before.bytes
 
 
 def _prefill(outcome: Outcome) -> str:

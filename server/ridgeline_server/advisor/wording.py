@@ -42,7 +42,12 @@ def called(stage: StageAnalysis) -> str:
 
 def sequences(facts: Facts, step: StageAnalysis) -> str:
     """The sequences of a step: the load's batch, or what one of several devices has of it."""
-    number = f"{step.batch:,.0f}"
+    return batch_of(facts, step.batch)
+
+
+def batch_of(facts: Facts, size: float) -> str:
+    """A number of sequences of one device, in the words of the load."""
+    number = f"{size:,.0f}"
     if facts.deployment.parallel.devices > 1:
         return f"{number} sequences a device"
     return f"{'concurrency' if facts.workload.load is Load.CLOSED_LOOP else 'batch'} {number}"
@@ -52,6 +57,22 @@ def spent_on(stage: StageAnalysis) -> str:
     """What most of a stage's time goes to, with the share."""
     largest = stage.bound_shares[0]
     return f"{share(largest.share)} of its time goes to {_SPENT_ON[largest.bound]}"
+
+
+def ridge(facts: Facts, step: StageAnalysis, after: StageAnalysis) -> str:
+    """Up to which batch a change leaves a step's weight GEMMs memory-bound on the datasheet roofline."""
+    gemms = f"the weight GEMMs of {'prefill' if step.stage is Stage.PREFILL else 'decode'}"
+    before, then = step.ridge_batch, after.ridge_batch
+    if before is not None and step.batch >= before:
+        return f"{gemms} are compute-bound from {batch_of(facts, before)} on already"
+    if then is None:
+        return f"{gemms} stay memory-bound at any batch"
+    if then == 1:
+        return f"{gemms} turn compute-bound at any batch, which caps the gain"
+    if step.batch >= then:
+        return f"{gemms} turn compute-bound from {batch_of(facts, then)} on, which caps the gain"
+    today = "any" if before is None else f"{before - 1:,}"
+    return f"{gemms} stay memory-bound up to {batch_of(facts, then - 1)} (today {today})"
 
 
 def makes_it_fit(facts: Facts, outcome: Outcome, cause: str) -> Explanation:

@@ -236,21 +236,34 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:g}"
 
 
-def _sparse(deployment: Deployment, model: Model, hardware: Hardware) -> Iterator[FieldViolation]:
-    """2:4 sparsity needs a unit that skips the zeros: NVIDIA's since Ampere, the first with bf16; of NVIDIA's
-    CPUs, which have bf16 too, none multiplies in fp16.
+SPARSE_WEIGHT_DTYPES = (*SIXTEEN_BIT, Dtype.FP8, Dtype.INT8)
+"""Weights that kernels for 2:4 sparsity take."""
+
+
+def skips_zeros(hardware: Hardware) -> bool:
+    """Whether a device has units for 2:4 sparsity, which skip two zeros of four: NVIDIA's have since Ampere,
+    the first with bf16; of NVIDIA's CPUs, which have bf16 too, none multiplies in fp16.
     """
-    if hardware.vendor.lower() != "nvidia" or not set(SIXTEEN_BIT) <= set(hardware.peak_flops_per_s):
+    return hardware.vendor.lower() == "nvidia" and set(SIXTEEN_BIT) <= set(hardware.peak_flops_per_s)
+
+
+def _sparse(deployment: Deployment, model: Model, hardware: Hardware) -> Iterator[FieldViolation]:
+    if not skips_zeros(hardware):
         yield FieldViolation(
             "deployment.sparse_weights",
             f"is set, but no unit of {hardware.name} is known that skips two zeros of four (NVIDIA GPUs from "
             "Ampere on have one); leave it unset",
         )
-    present = [stored.module for stored in model.module_formats if stored.module in QUANTIZED_MODULES]
-    dtypes = dict.fromkeys(deployment.format_of(module).dtype for module in present)
-    dense = [dtype for dtype in dtypes if dtype not in (*SIXTEEN_BIT, Dtype.FP8, Dtype.INT8)]
+    dense = dense_only(deployment, model)
     if dense:
         yield FieldViolation(
             "deployment.sparse_weights",
             f"is set with {' and '.join(dense)} weights; 2:4 kernels take 16-bit, fp8 and int8 ones",
         )
+
+
+def dense_only(deployment: Deployment, model: Model) -> tuple[Dtype, ...]:
+    """Formats of the layers' weights that no kernel for 2:4 sparsity takes."""
+    present = [stored.module for stored in model.module_formats if stored.module in QUANTIZED_MODULES]
+    dtypes = dict.fromkeys(deployment.format_of(module).dtype for module in present)
+    return tuple(dtype for dtype in dtypes if dtype not in SPARSE_WEIGHT_DTYPES)

@@ -1,4 +1,4 @@
-"""Reads what AnalyzeRequest and RecommendRequest ask about: model, device, load and deployment."""
+"""Reads what the requests of analyses and advice ask about: model, device, load and deployment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ REQUEST_RATE = Range(1e-6, 1e9, "requests per second from 1e-6 to 1e9")
 SLO_MS = Range(1e-6, 1e9, "milliseconds from 1e-6 to 1e9")
 
 
-Request = analysis_service_pb2.AnalyzeRequest | recommendation_service_pb2.RecommendRequest
+Request = (
+    analysis_service_pb2.AnalyzeRequest
+    | recommendation_service_pb2.RecommendRequest
+    | recommendation_service_pb2.ExplainRequest
+)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from ridgeline.v1.recommendation_service_pb2 import RecommendRequest, RecommendResponse
+from ridgeline.v1.recommendation_service_pb2 import (
+    ExplainRequest,
+    ExplainResponse,
+    RecommendRequest,
+    RecommendResponse,
+)
 from ridgeline_server.advisor.advice import recommend
+from ridgeline_server.advisor.explain import explain
+from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import Goal
-from ridgeline_server.rpc.checks import Checks
-from ridgeline_server.rpc.convert.answers import recommend_response
+from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.rpc.checks import Checks, shown
+from ridgeline_server.rpc.convert.answers import explain_response, recommend_response
 from ridgeline_server.rpc.convert.enums import GOAL
 from ridgeline_server.rpc.questions import read_question, read_snapshot
 from ridgeline_server.store.catalog import CatalogCache
@@ -22,12 +30,7 @@ class RecommendationServicer:
         """Judges every technique against one deployment, and combines the best into plans."""
         checks = Checks()
         snapshot = read_snapshot(request, self._cache, checks)
-        if request.workload.WhichOneof("load") == "request_rate":
-            checks.add(
-                "workload.request_rate",
-                "is an open loop, for which no advice is given; ask for the concurrency that its analysis "
-                "tells as requests_in_flight",
-            )
+        _refuse_open_loop(request, checks)
         goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
         question = read_question(request, snapshot, checks)
         advice = recommend(
@@ -41,3 +44,41 @@ class RecommendationServicer:
             allow_load_change=request.allow_load_change,
         )
         return recommend_response(advice, snapshot.revision)
+
+    def explain(self, request: ExplainRequest) -> ExplainResponse:
+        """Judges one technique and shows what it changes."""
+        checks = Checks()
+        snapshot = read_snapshot(request, self._cache, checks)
+        technique = _technique(request.technique, checks)
+        _refuse_open_loop(request, checks)
+        goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
+        question = read_question(request, snapshot, checks)
+        assert technique is not None  # read_question raises with what is noted
+        explained = explain(
+            technique,
+            question.model,
+            question.hardware,
+            question.workload,
+            question.deployment,
+            snapshot.profiles,
+            question.basis,
+            goal,
+        )
+        return explain_response(explained, snapshot.revision)
+
+
+def _technique(technique_id: str, checks: Checks) -> Technique | None:
+    """The technique of an id; None after noting which ones there are."""
+    by_id = {technique.id: technique for technique in all_techniques()}
+    if technique_id not in by_id:
+        checks.add("technique", f"is {shown(technique_id)}; give one of {', '.join(by_id)}")
+    return by_id.get(technique_id)
+
+
+def _refuse_open_loop(request: RecommendRequest | ExplainRequest, checks: Checks) -> None:
+    if request.workload.WhichOneof("load") == "request_rate":
+        checks.add(
+            "workload.request_rate",
+            "is an open loop, for which no advice is given; ask for the concurrency that its analysis "
+            "tells as requests_in_flight",
+        )

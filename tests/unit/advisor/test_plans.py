@@ -134,9 +134,12 @@ def test_the_load_stays_unless_it_may_change(question: Question, goal: Goal) -> 
 WEIGHTS = {
     "weight-only-int4": (Dtype.INT4, 128),
     "weight-only-int8": (Dtype.INT8, 0),
+    "weight-only-fp8": (Dtype.FP8, 0),
     "int8-compute": (Dtype.INT8, 0),
+    "fp8-compute": (Dtype.FP8, 0),
+    "nvfp4-compute": (Dtype.NVFP4, 0),
 }
-CACHES = {"kv-cache-int8": Dtype.INT8, "kv-cache-int4": Dtype.INT4}
+CACHES = {"kv-cache-int8": Dtype.INT8, "kv-cache-int4": Dtype.INT4, "kv-cache-fp8": Dtype.FP8}
 
 
 def deployments(today: Deployment, usable: set[str]) -> Iterator[tuple[frozenset[str], Deployment]]:
@@ -148,7 +151,7 @@ def deployments(today: Deployment, usable: set[str]) -> Iterator[tuple[frozenset
         found = today
         if weights:
             dtype, group = WEIGHTS[weights]
-            inputs = Dtype.INT8 if weights == "int8-compute" else today.compute_dtype
+            inputs = dtype if weights.endswith("-compute") else today.compute_dtype
             found = found.storing(dtype, group, inputs)
         if cache:
             found = replace(found, kv_dtype=CACHES[cache])
@@ -249,8 +252,8 @@ class TestTheDemosPlans:
         assert effect(best.steps[1].effects, "tpot_ms").speedup > alone["kv-cache-int4"]
 
     def test_every_combination_was_simulated(self) -> None:
-        """Today, six techniques; then 4 weight formats by 3 cache formats without a change of the load."""
-        assert self.advice.simulated_deployments == 1 + 6 + 4 * 3
+        """Today, nine techniques; then 5 weight formats by 4 cache formats without a change of the load."""
+        assert self.advice.simulated_deployments == 1 + 9 + 5 * 4
 
 
 def test_a_model_that_fits_only_with_two_techniques_gets_a_plan_of_both() -> None:

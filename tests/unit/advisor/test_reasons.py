@@ -11,8 +11,8 @@ from hypothesis import given
 
 from ridgeline_server.advisor.results import Effect, ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.deployment import CostBasis
-from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.workload import Workload
+from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import StageAnalysis
 from tests.unit.questions import EXPECTED, GIB, IDEAL, LLAMA_2_7B, Question, ask, effect, questions
 
@@ -53,12 +53,10 @@ def test_changes_in_a_sentence_are_the_effects(question: Question) -> None:
 
 @given(questions())
 def test_a_technique_that_was_simulated_quotes_the_effect_that_decided(question: Question) -> None:
-    one_token = question.workload.output_len == 1
-    deciding = {"increase-batch": "throughput", "int8-compute": "TTFT"}
+    labels = {metric: label for label, metric in METRICS.items()}
     for found, reason in sentences(question):
         if found.effects and found.reason_code is not ReasonCode.MAKES_IT_FIT:
-            label = deciding.get(found.technique, "TTFT" if one_token else "TPOT")
-            assert f"{label} goes from " in reason
+            assert f"{labels[found.metric]} goes from " in reason
 
 
 def mean_step(question: Question) -> StageAnalysis:
@@ -76,22 +74,18 @@ def test_shares_in_a_sentence_are_those_of_the_step_that_decides(question: Quest
     asked = question.at(output_len=2)
     decode, prefill = mean_step(asked), asked.analysis().prefill
     moved = decode.bytes_by_class
-    shares = {
-        "kv-cache-int4": (moved.kv_read + moved.kv_written) / decode.bytes,
-        "kv-cache-int8": (moved.kv_read + moved.kv_written) / decode.bytes,
-        "weight-only-int4": moved.weights / decode.bytes,
-        "weight-only-int8": moved.weights / decode.bytes,
-    }
+    cache, weights = (moved.kv_read + moved.kv_written) / decode.bytes, moved.weights / decode.bytes
     for found, reason in sentences(asked):
         quoted = percent(reason, "the bytes a decode step moves")
         if quoted is not None:
-            assert quoted == pytest.approx(100 * shares[found.technique], abs=0.51)
+            smaller = cache if found.technique.startswith("kv-cache") else weights
+            assert quoted == pytest.approx(100 * smaller, abs=0.51)
         quoted = percent(reason, "its bytes")
         if quoted is not None:
             assert quoted == pytest.approx(100 * prefill.bytes_by_class.weights / prefill.bytes, abs=0.51)
         quoted = percent(reason, "its time")
         if quoted is not None:
-            stage = prefill if found.technique == "int8-compute" else decode
+            stage = prefill if found.stage is Stage.PREFILL else decode
             assert quoted == pytest.approx(100 * stage.bound_shares[0].share, abs=0.51)
 
 
@@ -99,11 +93,11 @@ def test_shares_in_a_sentence_are_those_of_the_step_that_decides(question: Quest
 def test_loads_in_a_sentence_are_the_questions(question: Question) -> None:
     asked = question.at(output_len=2)
     workload = asked.workload
-    for found, reason in sentences(asked):
+    for _, reason in sentences(asked):
         if reason.startswith("at batch"):
             keys = workload.input_len + 1
             assert reason.startswith(f"at batch {workload.batch:,} with {keys:,} keys")
-        if found.technique == "int8-compute" and "prompt tokens" in reason:
+        if "prompt tokens" in reason:
             assert f"at {workload.batch * workload.input_len:,} prompt tokens" in reason
 
 
@@ -194,13 +188,22 @@ def test_only_is_not_said_of_more_than_half(question: Question) -> None:
 def test_arithmetic_is_said_to_speed_up_only_where_the_device_has_a_faster_unit_for_it(
     question: Question,
 ) -> None:
-    found = next(r for r in question.advice().recommendations if r.technique == "int8-compute")
-    if found.reason_code is ReasonCode.COMPUTE_SPED_UP:
-        peaks = question.hardware.peak_flops_per_s
-        assert peaks[Dtype.INT8] > peaks[question.deployment.gemm_dtype]
+    for found in question.advice().recommendations:
+        if found.reason_code is ReasonCode.COMPUTE_SPED_UP:
+            assert found.deployment is not None
+            after, today = (
+                question.hardware.unit_for(served.gemm_dtype)
+                for served in (found.deployment, question.deployment)
+            )
+            assert after is not None
+            assert today is not None
+            peaks = question.hardware.peak_flops_per_s
+            assert peaks[after] > peaks[today]
 
 
-@pytest.mark.parametrize("technique", ["weight-only-int4", "weight-only-int8", "int8-compute"])
+@pytest.mark.parametrize(
+    "technique", ["weight-only-int4", "weight-only-int8", "weight-only-fp8", "int8-compute", "fp8-compute"]
+)
 def test_where_launches_hold_the_time_the_sentence_says_so(technique: str) -> None:
     """A step of gpt2 on an H100 is 97% launches; low-bit kernels cost as much, or a little more."""
     found = ask("openai-community/gpt2", "h100-sxm", Workload(1, 512, 128), EXPECTED).recommendation(
@@ -211,7 +214,15 @@ def test_where_launches_hold_the_time_the_sentence_says_so(technique: str) -> No
 
 
 @pytest.mark.parametrize(
-    "technique", ["weight-only-int4", "weight-only-int8", "kv-cache-int4", "kv-cache-int8"]
+    "technique",
+    [
+        "weight-only-int4",
+        "weight-only-int8",
+        "weight-only-fp8",
+        "kv-cache-int4",
+        "kv-cache-int8",
+        "kv-cache-fp8",
+    ],
 )
 @pytest.mark.parametrize("basis", [IDEAL, EXPECTED])
 def test_a_single_output_token_is_judged_by_its_ttft(technique: str, basis: CostBasis) -> None:
@@ -223,8 +234,14 @@ def test_a_single_output_token_is_judged_by_its_ttft(technique: str, basis: Cost
     assert (found.verdict in (Verdict.APPLY, Verdict.CONSIDER)) == (ttft > GAIN)
 
 
-def test_int8_compute_does_not_speak_of_a_time_between_tokens_where_there_is_one_token() -> None:
-    reason = ask(LLAMA_2_7B, "rtx-a6000", Workload(1, 2048, 1)).recommendation("int8-compute").reason
+@pytest.mark.parametrize(
+    ("technique", "device_id"),
+    [("int8-compute", "rtx-a6000"), ("fp8-compute", "h100-sxm"), ("nvfp4-compute", "b200-sxm")],
+)
+def test_low_bit_compute_does_not_speak_of_a_time_between_tokens_where_there_is_one_token(
+    technique: str, device_id: str
+) -> None:
+    reason = ask(LLAMA_2_7B, device_id, Workload(1, 2048, 1)).recommendation(technique).reason
     assert "TPOT goes from" not in reason
 
 

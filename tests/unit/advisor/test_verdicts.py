@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ridgeline_server.advisor.results import Goal, ReasonCode, Recommendation, Verdict
+from ridgeline_server.advisor.registry import all_techniques
+from ridgeline_server.advisor.results import Effort, Goal, ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype
 from ridgeline_server.domain.workload import Load, Slo, Workload
 from ridgeline_server.store.engines import builtin_engines
@@ -24,7 +25,12 @@ from tests.unit.questions import (
 )
 
 GAIN = 1.03
-METRICS = {"increase-batch": "output_tokens_per_s", "int8-compute": "ttft_ms"}
+METRICS = {
+    "increase-batch": "output_tokens_per_s",
+    "fp8-compute": "ttft_ms",
+    "int8-compute": "ttft_ms",
+    "nvfp4-compute": "ttft_ms",
+}
 OBJECTIVE = {
     Goal.LATENCY: "e2e_latency_ms",
     Goal.THROUGHPUT: "output_tokens_per_s",
@@ -47,15 +53,17 @@ def test_a_verdict_is_that_of_the_effect_on_the_techniques_own_metric(question: 
             continue
         assert found.memory is not None
         own = effect(found.effects, metric_of(found, question))
+        trained = found.effort is Effort.RETRAIN
         if found.memory.fits and not fits:
-            assert found.verdict is Verdict.APPLY
+            assert found.verdict is (Verdict.CONSIDER if trained else Verdict.APPLY)
         elif own.speedup < 1 / GAIN:
             assert found.verdict is Verdict.HARMFUL
         elif own.speedup <= GAIN:
             assert found.verdict is Verdict.NO_GAIN
         else:
             sure = own.low > GAIN and effect(found.effects, OBJECTIVE[goal]).speedup >= 1 / GAIN
-            assert found.verdict is (Verdict.APPLY if sure and found.memory.fits else Verdict.CONSIDER)
+            applied = sure and found.memory.fits and not trained
+            assert found.verdict is (Verdict.APPLY if applied else Verdict.CONSIDER)
 
 
 @given(questions(), goals)
@@ -77,22 +85,15 @@ def test_the_best_verdict_comes_first_and_within_it_the_largest_gain_on_the_goal
 @given(questions())
 def test_every_technique_is_judged_once(question: Question) -> None:
     found = [r.technique for r in question.advice().recommendations]
-    assert sorted(found) == [
-        "increase-batch",
-        "int8-compute",
-        "kv-cache-int4",
-        "kv-cache-int8",
-        "weight-only-int4",
-        "weight-only-int8",
-    ]
+    assert sorted(found) == [technique.id for technique in all_techniques()]
 
 
 @given(questions())
-def test_no_technique_widens_a_format_but_int8_compute_that_of_4_bit_weights(question: Question) -> None:
+def test_no_technique_widens_a_format_but_8_bit_compute_that_of_4_bit_weights(question: Question) -> None:
     today = question.deployment
     for found in question.advice().recommendations:
         if found.deployment is not None:
-            if found.technique != "int8-compute":
+            if found.technique not in ("int8-compute", "fp8-compute"):
                 assert ELEMENT_BITS[found.deployment.weight_dtype] <= ELEMENT_BITS[today.weight_dtype]
             assert ELEMENT_BITS[found.deployment.kv_dtype] <= ELEMENT_BITS[today.kv_dtype]
             assert found.deployment.lm_head_dtype is today.lm_head_dtype
@@ -117,7 +118,10 @@ class TestMakesItFit:
 
     question = ask("meta-llama/Llama-3.1-70B-Instruct", "h100-sxm", Workload(1, 2048, 128), EXPECTED)
 
-    @pytest.mark.parametrize("technique", ["weight-only-int4", "weight-only-int8", "int8-compute"])
+    @pytest.mark.parametrize(
+        "technique",
+        ["weight-only-int4", "weight-only-int8", "weight-only-fp8", "int8-compute", "fp8-compute"],
+    )
     def test_smaller_weights_make_it_fit(self, technique: str) -> None:
         found = self.question.recommendation(technique)
         assert found.verdict is Verdict.APPLY
@@ -125,7 +129,7 @@ class TestMakesItFit:
         assert found.memory is not None
         assert found.memory.fits
 
-    @pytest.mark.parametrize("technique", ["kv-cache-int4", "kv-cache-int8"])
+    @pytest.mark.parametrize("technique", ["kv-cache-int4", "kv-cache-int8", "kv-cache-fp8"])
     def test_a_smaller_cache_does_not(self, technique: str) -> None:
         found = self.question.recommendation(technique)
         assert found.verdict is Verdict.NO_GAIN
@@ -193,7 +197,9 @@ class TestLimits:
     ["Qwen/Qwen3-32B-FP8", "Qwen/Qwen3-32B-FP8-Static-PerTensor", "nvidia/Llama-3.1-70B-Instruct-FP8"],
 )
 @pytest.mark.parametrize("device_id", ["h100-sxm", "a100-sxm-80gb", "rtx-4090"])
-@pytest.mark.parametrize("technique", ["weight-only-int4", "weight-only-int8", "int8-compute"])
+@pytest.mark.parametrize(
+    "technique", ["weight-only-int4", "weight-only-int8", "weight-only-fp8", "int8-compute"]
+)
 def test_a_quantised_checkpoint_is_never_told_to_quantise_its_weights_again(
     model_id: str, device_id: str, technique: str
 ) -> None:

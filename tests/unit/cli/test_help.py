@@ -51,7 +51,9 @@ def test_no_sentence_in_a_list_of_commands_is_cut(path: tuple[str, ...]) -> None
 
 
 @pytest.mark.parametrize(
-    "path", [("recommend",), ("analyze",), ("plot", "roofline"), ("plot", "curve")], ids=" ".join
+    "path",
+    [("recommend",), ("explain",), ("analyze",), ("plot", "roofline"), ("plot", "curve")],
+    ids=" ".join,
 )
 def test_questions_have_examples(path: tuple[str, ...]) -> None:
     examples = help_of(path).partition("Examples:\n")[2].partition("\n\n")[0]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.tensors import ModuleClass
 from ridgeline_server.domain.workload import MAX_BATCH, Workload
 from ridgeline_server.roofline.results import Bound, StageAnalysis
 from tests.unit.questions import (
@@ -60,6 +63,27 @@ def test_gate_proj_of_llama_2_13b_turns_compute_bound_on_the_a6000(
     which is T = 106.5 w: 213.1, 106.5, 53.3 and 56.6.
     """
     question = ask(LLAMA_2_13B, "rtx-a6000", decode_step(100), **stated)
+    assert first_batch(question, gate_is_compute_bound, 1, 400) == tokens
+
+
+@dataclass(frozen=True)
+class Narrow(Deployment):
+    """A deployment whose layers' weights take so many bits, down to formats that no engine stores."""
+
+    layer_weight_bits: float = 16
+
+    def stored_bits(self, module: ModuleClass) -> float:
+        return self.layer_weight_bits if module in QUANTIZED_MODULES else super().stored_bits(module)
+
+
+@pytest.mark.parametrize(("bits", "tokens"), [(16, 214), (8, 107), (4, 54), (2, 27), (1, 14)])
+def test_each_halving_of_the_bits_halves_the_tokens_at_which_gate_proj_turns_compute_bound(
+    bits: float, tokens: int
+) -> None:
+    """16-bit activations and arithmetic, no scales; T = 106.5 w as above, with w of 2, 1, .5, .25, .125."""
+    wide = ask(LLAMA_2_13B, "rtx-a6000", decode_step(100))
+    stated = {each.name: getattr(wide.deployment, each.name) for each in fields(wide.deployment)}
+    question = replace(wide, deployment=Narrow(**stated, layer_weight_bits=bits))
     assert first_batch(question, gate_is_compute_bound, 1, 400) == tokens
 
 

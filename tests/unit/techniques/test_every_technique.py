@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ridgeline_server.advisor import techniques
+from ridgeline_server.advisor.documentation.docstrings import HEADINGS, documentation_of
 
 HERE = Path(__file__).parent
 MODULES = sorted(path.stem for path in Path(techniques.__path__[0]).glob("*.py") if path.stem != "__init__")
@@ -27,3 +28,13 @@ def test_the_cases_that_do_not_pay_come_first(module: str) -> None:
 def test_its_tests_name_the_technique_under_test(module: str) -> None:
     text = (HERE / f"test_{module}.py").read_text(encoding="utf-8")
     assert f'TECHNIQUE = "{module.replace("_", "-")}"' in text
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_its_module_says_what_it_does_when_it_pays_and_when_not(module: str) -> None:
+    documentation = documentation_of(module.replace("_", "-"))
+    assert documentation.summary.endswith(".")
+    assert tuple(documentation.paragraphs) == HEADINGS
+    for paragraph in documentation.paragraphs.values():
+        assert paragraph.endswith(".")
+        assert len(paragraph.split()) >= 15

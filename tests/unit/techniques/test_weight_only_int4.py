@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,21 @@ import pytest
 from ridgeline_server.advisor.results import ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.workload import Workload
-from tests.unit.questions import EXPECTED, IDEAL, LLAMA_2_7B, UNFUSED, W8A8, Stated, ask, effect
+from ridgeline_server.roofline.results import Bound, OperatorAnalysis
+from tests.unit.questions import (
+    EXPECTED,
+    IDEAL,
+    LLAMA_2_7B,
+    LLAMA_2_13B,
+    UNFUSED,
+    W8A8,
+    Stated,
+    ask,
+    decode_step,
+    device,
+    effect,
+    operator,
+)
 
 TECHNIQUE = "weight-only-int4"
 
@@ -59,6 +74,74 @@ class TestDoesNotPay:
     def test_one_output_token_of_a_long_prompt(self) -> None:
         found = judged(LLAMA_2_7B, "rtx-a6000", Workload(1, 2048, 1), ideal=True)
         assert found.verdict is Verdict.NO_GAIN
+
+
+GATE_PROJ_RIDGE = {"today": 214, "after": 57}
+"""Tokens from which gate_proj of Llama-2-13B is compute-bound on the A6000: 16 bits, and 4 with scales."""
+
+
+def gate_proj(batch: int) -> tuple[OperatorAnalysis, OperatorAnalysis]:
+    """gate_proj of a decode step before and after, on the datasheet roofline."""
+    question = ask(LLAMA_2_13B, "rtx-a6000", decode_step(100, batch))
+    found = question.recommendation(TECHNIQUE)
+    assert found.deployment is not None
+    return (
+        operator(question.analysis().decode, "gate_proj"),
+        operator(replace(question, deployment=found.deployment).analysis().decode, "gate_proj"),
+    )
+
+
+class TestAcrossTheRidge:
+    """The three cases of weight-only quantization: below the ridge, across it, and beyond it."""
+
+    @pytest.mark.parametrize("batch", [1, 8, GATE_PROJ_RIDGE["after"] - 1])
+    def test_decode_that_stays_memory_bound_gains_as_its_bytes_shrink(self, batch: int) -> None:
+        today, after = gate_proj(batch)
+        assert (today.bound, after.bound) == (Bound.MEMORY, Bound.MEMORY)
+        gain = today.ideal_time_us / after.ideal_time_us
+        assert gain == pytest.approx(today.bytes / after.bytes)
+        assert 3.5 < gain < 16 / 4.25
+
+    @pytest.mark.parametrize(("batch", "gained"), [(57, 3.59), (100, 2.07), (150, 1.398), (213, 1.0003)])
+    def test_decode_that_crosses_the_ridge_gains_only_up_to_it(self, batch: int, gained: float) -> None:
+        """At T tokens the bytes of today take (141.6 MB + T * 37,888 B) / 768 GB/s, and what is left is the
+        arithmetic, T * 141.6 MFLOP / 154.8 TFLOP/s: at 100, 189.3 us become 91.4.
+        """
+        today, after = gate_proj(batch)
+        assert (today.bound, after.bound) == (Bound.MEMORY, Bound.COMPUTE)
+        gain = today.ideal_time_us / after.ideal_time_us
+        assert gain == pytest.approx(gained, rel=1e-3)
+        assert gain < today.bytes / after.bytes
+
+    @pytest.mark.parametrize("batch", [GATE_PROJ_RIDGE["today"], 512])
+    def test_decode_that_is_compute_bound_already_gains_nothing(self, batch: int) -> None:
+        today, after = gate_proj(batch)
+        assert (today.bound, after.bound) == (Bound.COMPUTE, Bound.COMPUTE)
+        assert today.ideal_time_us == after.ideal_time_us
+
+    @pytest.mark.parametrize(
+        ("batch", "said"),
+        [
+            pytest.param(8, "stay memory-bound up to batch 57 (today 214)", id="below"),
+            pytest.param(100, "turn compute-bound from batch 58 on, which caps the gain", id="across"),
+            pytest.param(300, "are compute-bound from batch 215 on already", id="beyond"),
+        ],
+    )
+    def test_the_sentence_says_which_case_it_is_and_where_the_ridge_is_after_the_change(
+        self, batch: int, said: str
+    ) -> None:
+        roomy = device("rtx-a6000", usable_memory_bytes=1e12)
+        question = ask(LLAMA_2_13B, roomy, decode_step(100, batch))
+        assert f"the weight GEMMs of decode {said}." in question.recommendation(TECHNIQUE).reason
+
+    @pytest.mark.parametrize(
+        ("batch", "saved", "alone"), [(1, "72%", ""), (64, "58%", " (for a single request by 72%)")]
+    )
+    def test_the_sentence_says_how_much_of_the_bytes_is_saved_and_how_much_of_a_single_sequences(
+        self, batch: int, saved: str, alone: str
+    ) -> None:
+        reason = ask(LLAMA_2_13B, "rtx-a6000", decode_step(100, batch)).recommendation(TECHNIQUE).reason
+        assert f"4.25 instead of 16 bits each cut these bytes by {saved}{alone}: " in reason
 
 
 class TestPays:

@@ -1,4 +1,17 @@
-"""A larger batch: more sequences share each reading of the weights, up to the knee, the memory or the SLO."""
+"""A larger batch: more sequences share each reading of the weights, up to the knee, the memory or the SLO.
+
+What it does: More requests run at once, and each decode step reads the weights once for all of them. The
+largest batch is proposed that fits, keeps the SLO and lies before the knee, from which one more doubling adds
+under 10% throughput.
+
+When it pays: Where throughput or cost counts and steps wait for weight bytes: on an H100 the knee of
+Llama-3.1-8B with 1,000 input and 128 output tokens is batch 117, which gives 23.8x the throughput of batch 1
+for 2.3x the TPOT.
+
+When it does not: Where latency counts: each request waits for the others' steps and prompts. Past the knee,
+where arithmetic or the KV cache holds the time. Where the memory is full: fewer bits for weights or KV cache
+make room. Where there are no more requests.
+"""
 
 from __future__ import annotations
 

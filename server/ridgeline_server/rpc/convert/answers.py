@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ridgeline.v1 import analysis_service_pb2, recommendation_service_pb2
-from ridgeline_server.advisor.results import Advice, Effect, Plan, Recommendation
+from ridgeline_server.advisor.results import Advice, Effect, ExplainedTechnique, Plan, Recommendation
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.efficiency import Estimate
 from ridgeline_server.domain.hardware import Hardware
@@ -62,6 +62,20 @@ def recommend_response(advice: Advice, catalog_revision: int) -> recommendation_
         "simulated_deployments": advice.simulated_deployments,
     }
     return recommendation_service_pb2.RecommendResponse(**fields)
+
+
+def explain_response(
+    explained: ExplainedTechnique, catalog_revision: int
+) -> recommendation_service_pb2.ExplainResponse:
+    """The answer to Explain."""
+    fields: Fields = {
+        "catalog_revision": catalog_revision,
+        "baseline": _analysis(explained.baseline, catalog_revision),
+        "recommendation": _recommendation(explained.recommendation),
+        "before": _stage(explained.before),
+        "after": None if explained.after is None else _stage(explained.after),
+    }
+    return recommendation_service_pb2.ExplainResponse(**fields)
 
 
 def _analysis(analysis: Analysis, catalog_revision: int) -> Fields:

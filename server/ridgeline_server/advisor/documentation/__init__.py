@@ -1,0 +1,1 @@
+"""The techniques' pages: what a module says of its technique, with the catalog's evidence, as Markdown."""
