@@ -193,17 +193,17 @@ def _show_recommendation(recommendation: Recommendation, titles_width: int, cons
 
 
 def _published_loss(accuracy: AccuracyRisk) -> str:
-    """The largest loss that is published for models of the class, with its figure; empty where none is
-    needed.
+    """The largest loss that is published for models of the class, with its figure; empty where the answers
+    stay the same.
     """
     if accuracy.lossless:
         return ""
     if not accuracy.HasField("largest_relative_loss"):
         return f"nothing is published for {accuracy.model_class}"
     loss = accuracy.largest_relative_loss
-    worst = next((e for e in accuracy.evidence if abs(e.relative_change + loss) < 1e-9), None)
-    if worst is None:
+    if not loss:
         return f"no published figure of {accuracy.model_class} got worse"
+    worst = next(e for e in accuracy.evidence if e.relative_change == -loss)
     return (
         f"{accuracy.model_class} lost up to {units.share(round(loss, 3))} as published ({worst.model_id}, "
         f"{worst.method}: {worst.finding})"
