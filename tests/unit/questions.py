@@ -95,7 +95,13 @@ class Question:
             with_flips=with_flips,
         )
 
-    def advice(self, goal: Goal = Goal.LATENCY, *, allow_load_change: bool = False) -> Advice:
+    def advice(
+        self,
+        goal: Goal = Goal.LATENCY,
+        *,
+        allow_load_change: bool = False,
+        allow_unknown_accuracy: bool = False,
+    ) -> Advice:
         return recommend(
             self.model,
             self.hardware,
@@ -105,6 +111,7 @@ class Question:
             self.basis,
             goal,
             allow_load_change=allow_load_change,
+            allow_unknown_accuracy=allow_unknown_accuracy,
         )
 
     def recommendation(self, technique: str, goal: Goal = Goal.LATENCY) -> Recommendation:

@@ -11,14 +11,21 @@ from rich.text import Text
 from ridgeline.cli import parts, styles
 from ridgeline.cli.recommend import says_no
 from ridgeline.plots import units, words
+from ridgeline.v1 import measurement_pb2, types_pb2
 from ridgeline.v1 import recommendation_service_pb2 as advice
-from ridgeline.v1 import types_pb2
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse, Metric, StageAnalysis
-    from ridgeline.v1.recommendation_service_pb2 import Effect, Plan, Recommendation, RecommendResponse
+    from ridgeline.v1.recommendation_service_pb2 import (
+        AccuracyRisk,
+        Effect,
+        Plan,
+        PublishedCase,
+        Recommendation,
+        RecommendResponse,
+    )
 
 NOT_WORTH_IT = frozenset({advice.VERDICT_NO_GAIN, advice.VERDICT_NOT_APPLICABLE})
 """Verdicts that are told in the compact list."""
@@ -176,10 +183,51 @@ def show_recommendation(recommendation: Recommendation, titles_width: int, conso
     parts.paragraph(console, _sentence("", recommendation.reason), left=left)
     costs = [f"Effort: {EFFORTS[recommendation.effort]}."] if recommendation.effort in EFFORTS else []
     costs.append(_sentence("Accuracy: ", recommendation.accuracy.summary))
+    costs.append(_sentence("", _published_loss(recommendation.accuracy)))
     costs.append(_sentence("Needs ", "; ".join(recommendation.requirements)))
     costs.append(_sentence("Not together with ", ", ".join(recommendation.conflicts)))
     costs.append(_sentence("", recommendation.flips_when))
     parts.paragraph(console, " ".join(filter(None, costs)), styles.QUIET, left=left)
+    if recommendation.HasField("nearest_published"):
+        published = _published(recommendation.nearest_published)
+        parts.paragraph(console, published, styles.QUIET, left=left)
+
+
+def _published_loss(accuracy: AccuracyRisk) -> str:
+    """The typical and the largest loss that are published for models of the class, with the figure of the
+    largest; empty where the answers stay the same.
+    """
+    if accuracy.lossless:
+        return ""
+    if not accuracy.HasField("largest_relative_loss"):
+        return f"nothing is published for {accuracy.model_class}"
+    loss = accuracy.largest_relative_loss
+    if not loss:
+        return f"no published figure of {accuracy.model_class} got worse"
+    worst = next(e for e in accuracy.evidence if e.relative_change == -loss)
+    typical = units.share(round(accuracy.typical_relative_loss, 3))
+    return (
+        f"{accuracy.model_class} lost {typical} in the median of "
+        f"published figures, at most {units.share(round(loss, 3))} ({worst.model_id}, {worst.method}: "
+        f"{worst.finding})"
+    )
+
+
+def _published(case: PublishedCase) -> str:
+    """`Published nearby: 1.48x, gpt-fast, Llama-2-7b-hf on a100-sxm-80gb, batch 1 (source)`."""
+    where = "far from here" if case.nearness == advice.NEARNESS_FAR else "nearby"
+    memory = " memory" * (case.metric == measurement_pb2.MEASUREMENT_METRIC_MEMORY_GIB)
+    model = case.model_id.rpartition("/")[2]
+    engine = " ".join(filter(None, (case.engine, case.engine_version)))
+    if case.HasField("batch"):
+        load = f", batch {case.batch:,}"
+    elif case.HasField("concurrency"):
+        load = f", concurrency {case.concurrency:,}"
+    else:
+        load = ""
+    speedup = units.times(case.speedup)
+    setting = f"{engine}, {model} on {case.hardware_id}{load}"
+    return f"Published {where}: {speedup}{memory}, {setting} ({case.source})."
 
 
 def _show_assumptions(response: RecommendResponse, console: Console) -> None:

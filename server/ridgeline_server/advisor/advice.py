@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ridgeline_server.advisor.effects import compare, effect_on
-from ridgeline_server.advisor.evidence import accuracy_evidence
+from ridgeline_server.advisor.evidence import accuracy_evidence, accuracy_losses, evidence_for, model_class
+from ridgeline_server.advisor.nearby import nearest_published
 from ridgeline_server.advisor.plans import search_plans
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import AccuracyRisk, Advice, Effort, Goal, Recommendation, Verdict
+from ridgeline_server.advisor.results import (
+    AccuracyRisk,
+    Advice,
+    Effort,
+    Goal,
+    PublishedCase,
+    Recommendation,
+    Verdict,
+)
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Outcome, Proposal, Technique, facts_of
 from ridgeline_server.advisor.verdict import OBJECTIVE, judge
 from ridgeline_server.domain.deployment import CostBasis, Deployment
@@ -37,9 +46,11 @@ def recommend(
     goal: Goal = Goal.LATENCY,
     *,
     allow_load_change: bool = False,
+    allow_unknown_accuracy: bool = False,
 ) -> Advice:
     """Judges every technique and searches plans. What takes training is never more than considered, and
-    enters no plan.
+    enters no plan; nor is what may change the model's answers where nothing is published on that, unless
+    `allow_unknown_accuracy`.
 
     Raises InvalidFieldsError for the goal COST on a device without a price, MissingProfileError on the
     expected basis when the catalog lacks a needed profile.
@@ -59,9 +70,17 @@ def recommend(
     today, *after = simulate(model, candidates, CHANGES).simulations
     simulated = dict(zip(to_simulate, after, strict=True))
     recommendations = [
-        _refused(technique, proposal)
+        _refused(technique, facts, proposal)
         if isinstance(proposal, NotApplicable)
-        else _judged(technique, facts, proposal, today, simulated[technique.id], goal)
+        else _judged(
+            technique,
+            facts,
+            proposal,
+            today,
+            simulated[technique.id],
+            goal,
+            allow_unknown_accuracy=allow_unknown_accuracy,
+        )
         for technique in techniques
         for proposal in (proposals[technique.id],)
     ]
@@ -101,10 +120,10 @@ def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
     """One technique, judged as among all of them."""
     proposal = technique.propose(facts)
     if isinstance(proposal, NotApplicable):
-        return _refused(technique, proposal)
+        return _refused(technique, facts, proposal)
     candidates = [facts.candidate(), facts.candidate(proposal.workload, proposal.deployment)]
     today, after = simulate(facts.model, candidates, CHANGES).simulations
-    return _judged(technique, facts, proposal, today, after, goal)
+    return _judged(technique, facts, proposal, today, after, goal, allow_unknown_accuracy=False)
 
 
 def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
@@ -114,7 +133,14 @@ def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
 
 
 def _judged(
-    technique: Technique, facts: Facts, proposal: Proposal, before: Simulation, after: Simulation, goal: Goal
+    technique: Technique,
+    facts: Facts,
+    proposal: Proposal,
+    before: Simulation,
+    after: Simulation,
+    goal: Goal,
+    *,
+    allow_unknown_accuracy: bool,
 ) -> Recommendation:
     effects = compare(before, after, facts.basis)
     metric = technique.metric
@@ -129,24 +155,32 @@ def _judged(
         verdict = Verdict.CONSIDER
     outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, after.memory)
     explanation = technique.explain(facts, outcome)
+    accuracy = _accuracy(technique, facts.model)
+    unknown = (
+        verdict is Verdict.APPLY
+        and not technique.lossless
+        and accuracy.largest_relative_loss is None
+        and not allow_unknown_accuracy
+    )
     return Recommendation(
         technique=technique.id,
         title=technique.title,
-        verdict=verdict,
+        verdict=Verdict.CONSIDER if unknown else verdict,
         stage=technique.stage,
         reason_code=explanation.reason_code,
-        reason=explanation.reason + _room(verdict, after.memory),
+        reason=explanation.reason + _room(verdict, after.memory) + (_unknown(accuracy) if unknown else ""),
         flips_when=explanation.flips_when,
         effects=effects,
         workload=proposal.workload,
         deployment=proposal.deployment,
         memory=after.memory,
-        accuracy=_accuracy(technique),
+        accuracy=accuracy,
         effort=technique.effort,
         requirements=technique.requirements,
         conflicts=technique.conflicts,
         assumptions=technique.assumptions,
         metric=metric,
+        nearest_published=_nearest(technique, facts, metric),
     )
 
 
@@ -157,7 +191,15 @@ def _room(verdict: Verdict, memory: Memory) -> str:
     return f" It does not fit: {gib(memory.total_bytes)} of {gib(memory.usable_bytes)}."
 
 
-def _refused(technique: Technique, refusal: NotApplicable) -> Recommendation:
+def _unknown(accuracy: AccuracyRisk) -> str:
+    """That nobody published what a change that would pay does to the model's answers."""
+    return (
+        f" Nothing is published on what it does to the answers of {accuracy.model_class}: measure that "
+        "first, or allow unknown accuracy."
+    )
+
+
+def _refused(technique: Technique, facts: Facts, refusal: NotApplicable) -> Recommendation:
     return Recommendation(
         technique=technique.id,
         title=technique.title,
@@ -170,17 +212,33 @@ def _refused(technique: Technique, refusal: NotApplicable) -> Recommendation:
         workload=None,
         deployment=None,
         memory=None,
-        accuracy=_accuracy(technique),
+        accuracy=_accuracy(technique, facts.model),
         effort=technique.effort,
         requirements=technique.requirements,
         conflicts=technique.conflicts,
         assumptions=(),
         metric="",
+        nearest_published=_nearest(technique, facts, technique.metric),
     )
 
 
-def _accuracy(technique: Technique) -> AccuracyRisk:
-    return AccuracyRisk(technique.accuracy, accuracy_evidence(technique.id))
+def _accuracy(technique: Technique, model: Model) -> AccuracyRisk:
+    evidence, losses = evidence_for(technique.id, model), accuracy_losses(technique.id, model)
+    return AccuracyRisk(
+        summary=technique.accuracy,
+        lossless=technique.lossless,
+        model_class=model_class(model),
+        typical_relative_loss=None if losses is None else losses.typical,
+        largest_relative_loss=None if losses is None else losses.largest,
+        evidence=evidence,
+        other_evidence_count=len(accuracy_evidence(technique.id)) - len(evidence),
+    )
+
+
+def _nearest(technique: Technique, facts: Facts, metric: str) -> PublishedCase | None:
+    scenario = facts.scenario
+    devices = scenario.deployment.parallel.devices
+    return nearest_published(technique.id, facts.model, scenario.hardware, facts.workload, metric, devices)
 
 
 def _assumptions(baseline: Analysis) -> Iterator[str]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.measurement import MeasuredMetric, Phase
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.operators.layer import Stage
@@ -73,25 +74,83 @@ class Effect(NamedTuple):
 
 
 class AccuracyEvidence(NamedTuple):
-    """A published accuracy figure."""
+    """A published accuracy figure. `method` tells how it was done and what else belongs to the setting, and
+    `bits` those of the values that were made narrow. A `relative_change` below zero says that the model got
+    worse, also of a perplexity, of which less is better. `before` and `after` are None where the source tells
+    the change alone.
+    """
 
     model_id: str
+    model_class: str
+    method: str
+    bits: int | None
+    benchmark: str
+    less_is_better: bool
+    before: float | None
+    after: float | None
+    relative_change: float
     finding: str
     source: str
+    read_on: str
 
 
 @dataclass(frozen=True)
 class AccuracyRisk:
-    """What a technique does to the model's answers."""
+    """What a technique does to the model's answers: nothing by construction when it is `lossless`.
+
+    `evidence` are the figures on models of the same `model_class`, the largest loss first;
+    `typical_relative_loss`, their median, and `largest_relative_loss` are None when nothing is published.
+    `other_evidence_count` more are on models of other classes.
+    """
 
     summary: str
+    lossless: bool
+    model_class: str
+    typical_relative_loss: float | None
+    largest_relative_loss: float | None
     evidence: tuple[AccuracyEvidence, ...]
+    other_evidence_count: int
+
+
+class Nearness(StrEnum):
+    """How near a published case is to the question."""
+
+    EXACT = "exact"
+    RELATED = "related"
+    FAR = "far"
+
+
+@dataclass(frozen=True)
+class PublishedCase:
+    """A published speedup of a technique, and how near its setting is to the question's.
+
+    The load is that before the change. What the source does not tell is None, also a metric that measurements
+    do not have. `change` is what differs between the two sides, `differences` what differs from the question.
+    """
+
+    technique: str
+    model_id: str
+    hardware_id: str
+    engine: str
+    engine_version: str
+    metric: MeasuredMetric | None
+    phase: Phase
+    batch: int | None
+    concurrency: int | None
+    input_len: int | None
+    output_len: int | None
+    devices: int
+    change: str
+    speedup: float
+    nearness: Nearness
+    differences: tuple[str, ...]
+    source: str
 
 
 @dataclass(frozen=True)
 class Recommendation:
     """One technique, judged, on one metric of its effects. What is after the change is None, and the metric
-    empty, when the technique cannot be applied.
+    empty, when the technique cannot be applied. `nearest_published` is None when nobody published a speedup.
     """
 
     technique: str
@@ -111,6 +170,7 @@ class Recommendation:
     conflicts: tuple[str, ...]
     assumptions: tuple[str, ...]
     metric: str
+    nearest_published: PublishedCase | None
 
 
 class PlanStep(NamedTuple):

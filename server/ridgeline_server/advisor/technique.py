@@ -123,7 +123,8 @@ class Technique:
     """One optimisation. `metric` decides its verdict; `conflicts` name techniques it cannot be combined with.
 
     `propose` gives the variant to simulate or says why there is none; `explain` puts the simulated outcome in
-    words. Both are pure. `changes_load` techniques enter a plan only when the request frees the load.
+    words. Both are pure. `changes_load` techniques enter a plan only when the request frees the load. After a
+    `lossless` one the model's answers stay the same by construction.
     """
 
     id: str
@@ -138,3 +139,4 @@ class Technique:
     propose: Callable[[Facts], Proposal | NotApplicable]
     explain: Callable[[Facts, Outcome], Explanation]
     changes_load: bool = False
+    lossless: bool = False

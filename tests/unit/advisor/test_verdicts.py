@@ -43,6 +43,10 @@ def metric_of(found: Recommendation, question: Question) -> str:
     return METRICS.get(found.technique, "ttft_ms" if question.workload.output_len == 1 else "tpot_ms")
 
 
+def answers_are_known(found: Recommendation) -> bool:
+    return found.accuracy.lossless or found.accuracy.largest_relative_loss is not None
+
+
 @given(questions(), goals)
 def test_a_verdict_is_that_of_the_effect_on_the_techniques_own_metric(question: Question, goal: Goal) -> None:
     fits = question.analysis().memory.fits
@@ -54,16 +58,46 @@ def test_a_verdict_is_that_of_the_effect_on_the_techniques_own_metric(question: 
         assert found.memory is not None
         own = effect(found.effects, metric_of(found, question))
         trained = found.effort is Effort.RETRAIN
+        best = Verdict.APPLY if answers_are_known(found) and not trained else Verdict.CONSIDER
         if found.memory.fits and not fits:
-            assert found.verdict is (Verdict.CONSIDER if trained else Verdict.APPLY)
+            assert found.verdict is best
         elif own.speedup < 1 / GAIN:
             assert found.verdict is Verdict.HARMFUL
         elif own.speedup <= GAIN:
             assert found.verdict is Verdict.NO_GAIN
         else:
             sure = own.low > GAIN and effect(found.effects, OBJECTIVE[goal]).speedup >= 1 / GAIN
-            applied = sure and found.memory.fits and not trained
-            assert found.verdict is (Verdict.APPLY if applied else Verdict.CONSIDER)
+            assert found.verdict is (best if sure and found.memory.fits else Verdict.CONSIDER)
+
+
+LONG_PROMPTS = ask("Qwen/Qwen2-1.5B-Instruct", "a100-sxm-80gb", Workload(256, 4096, 128))
+"""A load of mostly KV cache on a small model, of whose answers with a 4-bit KV cache nothing is published."""
+
+
+def test_a_gain_whose_cost_in_accuracy_nobody_published_is_to_be_considered() -> None:
+    found = LONG_PROMPTS.recommendation("kv-cache-int4")
+    assert effect(found.effects, "tpot_ms").low > GAIN
+    assert found.verdict is Verdict.CONSIDER
+    assert found.reason.endswith(
+        " Nothing is published on what it does to the answers of dense models of under 3 billion parameters: "
+        "measure that first, or allow unknown accuracy."
+    )
+
+
+def test_unknown_accuracy_can_be_allowed() -> None:
+    found = next(
+        r
+        for r in LONG_PROMPTS.advice(allow_unknown_accuracy=True).recommendations
+        if r.technique == "kv-cache-int4"
+    )
+    assert found.verdict is Verdict.APPLY
+    assert "Nothing is published" not in found.reason
+
+
+def test_a_change_that_keeps_the_answers_needs_no_figure() -> None:
+    found = LONG_PROMPTS.at(batch=1, input_len=128).recommendation("increase-batch", Goal.THROUGHPUT)
+    assert found.accuracy.largest_relative_loss is None
+    assert "Nothing is published" not in found.reason
 
 
 @given(questions(), goals)

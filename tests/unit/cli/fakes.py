@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
+from ridgeline.v1 import measurement_pb2, types_pb2
 from ridgeline.v1 import recommendation_service_pb2 as advice
-from ridgeline.v1 import types_pb2
 from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse
-from ridgeline.v1.recommendation_service_pb2 import Effect, RecommendResponse
+from ridgeline.v1.recommendation_service_pb2 import Effect, PublishedCase, Recommendation, RecommendResponse
 from tests.unit.plots.answers import GIB, analysis
 
 
@@ -61,6 +61,32 @@ class FakeClient:
             raise self.error
 
 
+def tell_what_is_published(added: Recommendation) -> None:
+    """An accuracy figure on another model and a speedup on another device."""
+    added.accuracy.typical_relative_loss = 0.02
+    added.accuracy.largest_relative_loss = 0.0566
+    added.accuracy.evidence.add(
+        model_id="meta-llama/Llama-3.1-8B-Instruct",
+        finding="MMLU 68.0 -> 64.15",
+        source="a table",
+        method="awq",
+        relative_change=-0.0566,
+    )
+    added.nearest_published.MergeFrom(
+        PublishedCase(
+            technique=added.technique,
+            model_id="meta-llama/Llama-2-7b-hf",
+            hardware_id="a100-sxm-80gb",
+            engine="gpt-fast",
+            metric=measurement_pb2.MEASUREMENT_METRIC_OUTPUT_TOK_S_TOTAL,
+            batch=1,
+            speedup=1.4831,
+            nearness=advice.NEARNESS_RELATED,
+            source="gpt-fast's README",
+        )
+    )
+
+
 def effect(metric: str, before: float, after: float, speedup: float) -> Effect:
     """An effect with an interval of 10% to each side."""
     return Effect(
@@ -102,6 +128,9 @@ def recommendation(
             effort=advice.EFFORT_CALIBRATE,
         )
         added.accuracy.summary = "small"
+        added.accuracy.model_class = "dense models of 3 to 14 billion parameters"
+        if technique == "weight-only-int4":
+            tell_what_is_published(added)
         if verdict != advice.VERDICT_NOT_APPLICABLE:
             added.effects.append(effect("ttft_ms", 242.0, 242.0, 1.0))
             added.effects.append(effect("tpot_ms", 25.0, 10.0, 2.5))

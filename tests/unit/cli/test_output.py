@@ -9,7 +9,8 @@ import json
 import pytest
 
 from ridgeline import jsonform
-from ridgeline.v1 import common_pb2
+from ridgeline.v1 import common_pb2, measurement_pb2
+from ridgeline.v1 import recommendation_service_pb2 as advice
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeClient, recommendation
 from tests.unit.plots.answers import analysis, many_devices
@@ -102,6 +103,41 @@ def test_each_verdict_is_told_with_its_number_and_reason(run: Run, fake: FakeCli
         in text
     )
     assert "NOT APPLICABLE FP8 compute: the device has no FP8 unit. At batch 64 it turns." in text
+
+
+def test_what_is_published_is_told_with_its_source(run: Run, fake: FakeClient) -> None:
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert (
+        "Dense models of 3 to 14 billion parameters lost 2% in the median of published figures, at most 5.7% "
+        "(meta-llama/Llama-3.1-8B-Instruct, awq: MMLU 68.0 -> 64.15)."
+    ) in text
+    assert (
+        "Published nearby: 1.48x, gpt-fast, Llama-2-7b-hf on a100-sxm-80gb, batch 1 (gpt-fast's README)."
+    ) in text
+
+
+def test_that_nothing_is_published_is_told(run: Run, fake: FakeClient) -> None:
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "Nothing is published for dense models of 3 to 14 billion parameters." in text
+
+
+def test_published_figures_that_rose_are_no_loss(run: Run, fake: FakeClient) -> None:
+    fake.advice.recommendations[0].accuracy.largest_relative_loss = 0
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "No published figure of dense models of 3 to 14 billion parameters got worse." in text
+
+
+def test_a_published_speedup_is_said_to_be_far_or_of_memory(run: Run, fake: FakeClient) -> None:
+    case = fake.advice.recommendations[0].nearest_published
+    case.nearness = advice.NEARNESS_FAR
+    case.metric = measurement_pb2.MEASUREMENT_METRIC_MEMORY_GIB
+    case.ClearField("batch")
+    case.concurrency, case.engine_version = 1024, "1.0"
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert (
+        "Published far from here: 1.48x memory, gpt-fast 1.0, Llama-2-7b-hf on a100-sxm-80gb, "
+        "concurrency 1,024 (gpt-fast's README)."
+    ) in text
 
 
 def test_what_was_assumed_is_echoed(run: Run, fake: FakeClient) -> None:

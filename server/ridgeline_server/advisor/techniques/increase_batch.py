@@ -155,4 +155,5 @@ TECHNIQUE = Technique(
     propose=propose,
     explain=explain,
     changes_load=True,
+    lossless=True,
 )

@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from ridgeline.v1 import analysis_service_pb2, recommendation_service_pb2
-from ridgeline_server.advisor.results import Advice, Effect, ExplainedTechnique, Plan, Recommendation
+from ridgeline_server.advisor.results import (
+    AccuracyEvidence,
+    AccuracyRisk,
+    Advice,
+    Effect,
+    ExplainedTechnique,
+    Plan,
+    PublishedCase,
+    Recommendation,
+)
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.efficiency import Estimate
 from ridgeline_server.domain.hardware import Hardware
@@ -29,8 +38,11 @@ from ridgeline_server.rpc.convert.enums import (
     EFFORT,
     GOAL,
     LEVER,
+    MEASURED_METRIC,
+    NEARNESS,
     NOTICE_CODE,
     OPERATOR_CLASS,
+    PHASE,
     PROFILE_LEVEL,
     REASON_CODE,
     STAGE,
@@ -323,10 +335,7 @@ def _roof(hardware: Hardware) -> Fields:
 
 def _recommendation(recommendation: Recommendation) -> Fields:
     workload, deployment, memory = recommendation.workload, recommendation.deployment, recommendation.memory
-    evidence = [
-        {"model_id": e.model_id, "finding": e.finding, "source": e.source}
-        for e in recommendation.accuracy.evidence
-    ]
+    published = recommendation.nearest_published
     return {
         "technique": recommendation.technique,
         "title": recommendation.title,
@@ -339,12 +348,64 @@ def _recommendation(recommendation: Recommendation) -> Fields:
         "workload": None if workload is None else _workload(workload),
         "deployment": None if deployment is None else _deployment(deployment),
         "memory": None if memory is None else _memory(memory),
-        "accuracy": {"summary": recommendation.accuracy.summary, "evidence": evidence},
+        "accuracy": _accuracy(recommendation.accuracy),
         "effort": EFFORT.to_proto[recommendation.effort],
         "requirements": recommendation.requirements,
         "conflicts": recommendation.conflicts,
         "assumptions": recommendation.assumptions,
         "metric": recommendation.metric,
+        "nearest_published": None if published is None else _published_case(published),
+    }
+
+
+def _accuracy(risk: AccuracyRisk) -> Fields:
+    return {
+        "summary": risk.summary,
+        "evidence": [_accuracy_evidence(piece) for piece in risk.evidence],
+        "typical_relative_loss": risk.typical_relative_loss,
+        "largest_relative_loss": risk.largest_relative_loss,
+        "model_class": risk.model_class,
+        "lossless": risk.lossless,
+        "other_evidence_count": risk.other_evidence_count,
+    }
+
+
+def _accuracy_evidence(piece: AccuracyEvidence) -> Fields:
+    return {
+        "model_id": piece.model_id,
+        "finding": piece.finding,
+        "source": piece.source,
+        "method": piece.method,
+        "bits": piece.bits,
+        "benchmark": piece.benchmark,
+        "before": piece.before,
+        "after": piece.after,
+        "relative_change": piece.relative_change,
+        "model_class": piece.model_class,
+        "less_is_better": piece.less_is_better,
+        "read_on": piece.read_on,
+    }
+
+
+def _published_case(case: PublishedCase) -> Fields:
+    return {
+        "technique": case.technique,
+        "model_id": case.model_id,
+        "hardware_id": case.hardware_id,
+        "engine": case.engine,
+        "engine_version": case.engine_version,
+        "metric": MEASURED_METRIC.number(case.metric),
+        "phase": PHASE.to_proto[case.phase],
+        "batch": case.batch,
+        "concurrency": case.concurrency,
+        "input_len": case.input_len,
+        "output_len": case.output_len,
+        "devices": case.devices,
+        "change": case.change,
+        "speedup": case.speedup,
+        "nearness": NEARNESS.to_proto[case.nearness],
+        "differences": case.differences,
+        "source": case.source,
     }
 
 

@@ -71,6 +71,7 @@ PROFILE_LEVEL = EnumMap(efficiency_profile_pb2.ProfileLevel.DESCRIPTOR, "PROFILE
 GOAL = EnumMap(recommendation_service_pb2.Goal.DESCRIPTOR, "GOAL", advice.Goal)
 VERDICT = EnumMap(recommendation_service_pb2.Verdict.DESCRIPTOR, "VERDICT", advice.Verdict)
 REASON_CODE = EnumMap(recommendation_service_pb2.ReasonCode.DESCRIPTOR, "REASON_CODE", advice.ReasonCode)
+NEARNESS = EnumMap(recommendation_service_pb2.Nearness.DESCRIPTOR, "NEARNESS", advice.Nearness)
 EFFORT = EnumMap(recommendation_service_pb2.Effort.DESCRIPTOR, "EFFORT", advice.Effort)
 CASE_CLASS = EnumMap(measured_case_pb2.CaseClass.DESCRIPTOR, "CASE_CLASS", CaseClass)
 PHASE = EnumMap(measurement_pb2.MeasurementPhase.DESCRIPTOR, "MEASUREMENT_PHASE", Phase)

@@ -1,0 +1,152 @@
+"""The published speedup of a technique whose setting is nearest to a question's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from math import log2
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ridgeline_catalog import evidence_documents
+from ridgeline_server.advisor.results import Nearness, PublishedCase
+from ridgeline_server.domain.hardware import Hardware
+from ridgeline_server.domain.measurement import MeasuredMetric, Phase
+from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.product_lines import PRODUCT_LINES
+from ridgeline_server.domain.workload import Workload
+
+EXACT, RELATED = 0.25, 4.0
+"""Distances up to which a case counts as exact and as related."""
+
+OTHER_LINE = 1.0
+"""A device outside of the asked one's product line, whatever its bandwidth."""
+OTHER_MODEL = 0.5
+OTHER_KIND = 2.0
+"""A mixture of experts instead of a dense model, or the reverse."""
+UNKNOWN_BATCH = 2.0
+UNKNOWN_LENGTHS = 0.5
+LENGTHS = 0.25
+"""A doubling of a request's tokens, against one of the batch: few techniques depend much on it."""
+OTHER_STAGE = 4.0
+MEMORY_ALONE = 4.0
+"""A case that tells memory and no time."""
+
+NOT_THE_TECHNIQUE_ALONE = {
+    "mechanism": (0.0, ""),
+    "kernel_maturity": (2.0, "it shows how good the kernels of its time were"),
+    "engine_change": (2.0, "the engine was changed too"),
+}
+
+
+class _Gap(NamedTuple):
+    """A distance from the question, in doublings, and what it consists of."""
+
+    distance: float
+    difference: str
+
+
+def nearest_published(
+    technique_id: str, model: Model, hardware: Hardware, workload: Workload, metric: str, devices: int
+) -> PublishedCase | None:
+    """The published case with the smallest distance; None when none is published.
+
+    The distance adds up doublings: of the devices' bandwidth and their number, of the models' parameters, of
+    the batch or concurrency, and a quarter of those of a request's tokens; generations between the devices;
+    and what the constants of this module say for anything else that differs. `metric` is the one that the
+    technique is judged on: a case of the other stage is far. The first of equally near cases is taken.
+    """
+    found = [
+        (tuple(_gaps(row, model, hardware, workload, metric, devices)), row)
+        for row in _speedups().get(technique_id, ())
+    ]
+    if not found:
+        return None
+    gaps, row = min(found, key=lambda pair: _total(pair[0]))
+    return _case(technique_id, row, gaps)
+
+
+def _total(gaps: tuple[_Gap, ...]) -> float:
+    return sum(gap.distance for gap in gaps)
+
+
+def _gaps(
+    row: Mapping[str, Any], model: Model, hardware: Hardware, workload: Workload, metric: str, devices: int
+) -> Iterator[_Gap]:
+    side = row["before"]
+    if row["hardware_id"] != hardware.id:
+        bandwidths = _doublings(hardware.bandwidth_bytes_per_s, row["hardware_bandwidth_bytes_per_s"])
+        yield _Gap(bandwidths + _generations(hardware.id, row["hardware_id"]), f"on {row['hardware_id']}")
+    if row["model_id"] != model.id:
+        other_kind = row["experts"] != (model.experts is not None)
+        sizes = _doublings(model.parameter_count, row["model_parameters"])
+        yield _Gap(OTHER_MODEL + sizes + OTHER_KIND * other_kind, f"with {row['model_id']}")
+    batch = side.get("batch") or side.get("concurrency")
+    if batch is None:
+        yield _Gap(UNKNOWN_BATCH, "at a batch that is not told")
+    elif batch != workload.batch:
+        yield _Gap(_doublings(batch, workload.batch), f"at batch {batch:,}")
+    if "isl" not in side or "osl" not in side:
+        yield _Gap(UNKNOWN_LENGTHS, "with lengths that are not all told")
+    elif (side["isl"], side["osl"]) != (workload.input_len, workload.output_len):
+        tokens = max(side["isl"] + side["osl"], 1)
+        lengths = f"with {side['isl']:,} input and {side['osl']:,} output tokens"
+        yield _Gap(LENGTHS * _doublings(tokens, workload.total_len), lengths)
+    if side.get("n_devices", 1) != devices:
+        count = side.get("n_devices", 1)
+        yield _Gap(_doublings(count, devices), f"from {count:,} device{'s' * (count > 1)} on")
+    if row.get("metric") == MeasuredMetric.MEMORY_GIB:
+        yield _Gap(MEMORY_ALONE, "it tells memory alone")
+    elif side["phase"] in (Phase.PREFILL, Phase.DECODE) and (side["phase"] == Phase.PREFILL) != (
+        metric == "ttft_ms"
+    ):
+        yield _Gap(OTHER_STAGE, f"{side['phase']} alone")
+    penalty, why = NOT_THE_TECHNIQUE_ALONE[row["class"]]
+    if why:
+        yield _Gap(penalty, why)
+
+
+def _doublings(one: float, other: float) -> float:
+    return abs(log2(one / other))
+
+
+def _generations(one: str, other: str) -> float:
+    """Generations between two devices of one product line."""
+    for line in PRODUCT_LINES:
+        if one in line and other in line:
+            return float(abs(line.index(one) - line.index(other)))
+    return OTHER_LINE
+
+
+def _case(technique_id: str, row: Mapping[str, Any], gaps: tuple[_Gap, ...]) -> PublishedCase:
+    before, after = row["before"], row["after"]
+    distance = _total(gaps)
+    nearness = Nearness.RELATED if distance <= RELATED else Nearness.FAR
+    return PublishedCase(
+        technique=technique_id,
+        model_id=row["model_id"],
+        hardware_id=row["hardware_id"],
+        engine=row["engine"],
+        engine_version=row["engine_version"],
+        metric=MeasuredMetric(row["metric"]) if "metric" in row else None,
+        phase=Phase(before["phase"]),
+        batch=before.get("batch"),
+        concurrency=before.get("concurrency"),
+        input_len=before.get("isl"),
+        output_len=before.get("osl"),
+        devices=before.get("n_devices", 1),
+        change="; ".join(
+            f"{column} {before.get(column, 'not stated')} -> {after.get(column, 'not stated')}"
+            for column in {**before, **after}
+            if before.get(column) != after.get(column)
+        ),
+        speedup=row["speedup"],
+        nearness=Nearness.EXACT if distance <= EXACT else nearness,
+        differences=tuple(gap.difference for gap in gaps),
+        source=row["source"],
+    )
+
+
+@cache
+def _speedups() -> Mapping[str, tuple[Mapping[str, Any], ...]]:
+    return MappingProxyType({d["technique"]: tuple(d["speedups"]) for _, d in evidence_documents()})
