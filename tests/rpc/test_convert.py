@@ -17,6 +17,7 @@ from ridgeline.v1 import (
     efficiency_profile_pb2,
     errors_pb2,
     hardware_pb2,
+    measured_case_pb2,
     measurement_pb2,
     model_pb2,
     recommendation_service_pb2,
@@ -57,6 +58,7 @@ def enums_of_the_contract() -> Iterator[EnumDescriptor]:
         efficiency_profile_pb2,
         errors_pb2,
         hardware_pb2,
+        measured_case_pb2,
         measurement_pb2,
         model_pb2,
         recommendation_service_pb2,
@@ -122,7 +124,7 @@ def rich(request: pytest.FixtureRequest, seeded_database_url: str) -> Analysis:
         chunk_tokens=512,
         prefix_hit_rate=0.25,
         kv_keep_ratio=0.5,
-        speculation=Speculation(Draft.MODEL, 2, 0.65, catalog.model("deepseek-r1")),
+        speculation=Speculation(Draft.MODEL, 2, 0.65, catalog.model("deepseek-r1"), Dtype.INT4),
         offload=Offload(0.1, 0.2, 5e10),
         sparse_weights=True,
         skipped_layer_share=0.125,
@@ -147,7 +149,7 @@ TOLD_DIFFERENTLY = {
     "deployment": {"compute_dtype", "weight_scale_bits", "engine", "memory_utilization"},
     "profile_use": {"profile"},
     "format": {"scale_bits"},
-    "speculation": {"model"},
+    "speculation": {"model", "weight_dtype"},
     "workload": {"batch", "load"},
     "memory": {"ranges"},
 }
@@ -167,6 +169,7 @@ def assert_mirrored(value: Any, message: Any, path: str) -> None:
     elif isinstance(value, Speculation):
         assert value.model is not None
         assert message.draft_model == common_pb2.ModelSelector(id=value.model.id)
+        assert message.draft_weight_dtype == enums.DTYPE.number(value.weight_dtype)
         skipped = TOLD_DIFFERENTLY["speculation"]
     elif isinstance(value, Workload):
         kind = "concurrency" if value.load is Load.CLOSED_LOOP else "batch"
