@@ -17,10 +17,10 @@ PACKAGE_INPUTS := pyproject.toml hatch_build.py $(wildcard proto/ridgeline/v1/*.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo dev test soak accuracy lint format proto bench lock clean
+.PHONY: help demo dev test soak accuracy engine-flags lint format proto bench lock clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/demo.stamp $(VENV)/package.stamp ## install into .venv and answer a real question
 	@echo 'ridgeline recommend llama-2-7b rtx-a6000 --batch 1 --input-len 2048 --output-len 128'
@@ -36,6 +36,9 @@ soak: dev ## hammer, kill and fuzz the catalog for the better part of an hour, o
 
 accuracy: dev ## judge predictions by published measurements on rows left out, and write docs/accuracy.md
 	@$(BIN)/python -m tests.accuracy
+
+engine-flags: dev ## look every flag of the catalog up in the engines' sources, which are downloaded
+	@$(BIN)/python -m tests.engine_flags
 
 lint: dev ## ruff, mypy --strict, import contracts, buf
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ridgeline.v1 import analysis_service_pb2, recommendation_service_pb2
-from ridgeline_server.advisor.results import Advice, Effect, Plan, Recommendation
+from ridgeline_server.advisor.results import Advice, Effect, Launch, Plan, Recommendation, Switch
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.efficiency import Estimate
 from ridgeline_server.domain.hardware import Hardware
@@ -330,6 +330,20 @@ def _recommendation(recommendation: Recommendation) -> Fields:
         "conflicts": recommendation.conflicts,
         "assumptions": recommendation.assumptions,
         "metric": recommendation.metric,
+        "switches": [_switch(switch) for switch in recommendation.switches],
+    }
+
+
+def _switch(switch: Switch) -> Fields:
+    return {
+        "engine": switch.engine,
+        "release": switch.release,
+        "flags": switch.flags,
+        "config_file": switch.config_file,
+        "steps": switch.steps,
+        "notes": switch.notes,
+        "sources": switch.sources,
+        "missing": switch.missing,
     }
 
 
@@ -342,6 +356,20 @@ def _plan(plan: Plan) -> Fields:
         "deployment": _deployment(plan.deployment),
         "memory": _memory(plan.memory),
         "meets_slo": plan.meets_slo,
+        "launches": [_launch(launch) for launch in plan.launches],
+    }
+
+
+def _launch(launch: Launch) -> Fields:
+    return {
+        "engine": launch.engine,
+        "release": launch.release,
+        "command": launch.command,
+        "config_file": launch.config_file,
+        "steps": launch.steps,
+        "notes": launch.notes,
+        "not_expressed": launch.not_expressed,
+        "manifest": launch.manifest,
     }
 
 
