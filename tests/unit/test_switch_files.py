@@ -15,10 +15,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import ridgeline_catalog
+from ridgeline import jsonform
+from ridgeline.v1.common_pb2 import Deployment
 from ridgeline_server.advisor.launching.places import places_of
 from ridgeline_server.advisor.launching.settings import CONVERT, LISTEN, LOAD
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.domain.workload import Workload
+from ridgeline_server.rpc.launch_commands import nested
 from tests.engine_flags.claims import checked, claims
 from tests.unit.questions import LLAMA_2_7B, ask
 
@@ -146,6 +149,25 @@ def test_a_sentence_names_no_flag(engine: dict[str, Any]) -> None:
     for name, setting in engine["settings"].items():
         for sentence in sentences(setting):
             assert not re.search(r"(^|\s)-", sentence), (name, sentence)
+
+
+@every_engine
+def test_a_flag_that_is_read_fills_a_field_of_the_contract(engine: dict[str, Any]) -> None:
+    for name, entry in engine["command_flags"].items():
+        paths = [path for path in (entry.get("field"), *entry.get("beside", {}).values()) if path]
+        text = "org/model" if paths and paths[0].endswith(".id") else 1
+        for stated in (dict.fromkeys(paths, text), *entry.get("values", {}).values()):
+            jsonform.from_dict(Deployment, nested(stated))
+        others = {entry.get("over"), entry.get("unless"), *entry.get("beside", ()), *entry.get("product", ())}
+        others |= set(entry.get("json", {}).values())
+        assert others - {None} <= set(engine["command_flags"]), name
+
+
+@every_engine
+def test_no_name_of_a_flag_that_is_read_is_taken_twice(engine: dict[str, Any]) -> None:
+    flags = engine["command_flags"]
+    names = [alias for name, entry in flags.items() for alias in (name, *entry.get("also", ()))]
+    assert len(names) == len(set(names))
 
 
 @every_engine

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ridgeline.v1.recommendation_service_pb2 import RecommendRequest, RecommendResponse
 from ridgeline_server.advisor.advice import recommend
 from ridgeline_server.advisor.results import Goal
@@ -40,4 +42,5 @@ class RecommendationServicer:
             goal,
             allow_load_change=request.allow_load_change,
         )
-        return recommend_response(advice, snapshot.revision)
+        baseline = replace(advice.baseline, notices=(*advice.baseline.notices, *question.notices))
+        return recommend_response(replace(advice, baseline=baseline), snapshot.revision)
