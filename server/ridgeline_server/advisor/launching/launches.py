@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ridgeline_server.advisor.launching.manifests import manifest_text
 from ridgeline_server.advisor.launching.places import places_of
-from ridgeline_server.advisor.launching.settings import LISTEN, settings_of, unsettled
+from ridgeline_server.advisor.launching.settings import CONVERT, LISTEN, settings_of, unsettled
 from ridgeline_server.advisor.launching.switches import (
     EngineSwitches,
     Places,
@@ -116,6 +116,8 @@ def _launch(engine: EngineSwitches, model: Model, hardware: Hardware, plan: Plan
             told.add(name, engine.settings[name], places)
         else:
             told.not_expressed.append(f"{name}: nothing was checked for it.")
+    if engine.reads_gguf and not told.makes_checkpoint:
+        told.add(CONVERT, engine.settings[CONVERT], places)
     told.not_expressed += unsettled(model, deployment)
     replicas = deployment.parallel.dp
     if replicas > 1:

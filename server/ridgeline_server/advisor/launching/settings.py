@@ -87,11 +87,10 @@ def _weights(model: Model, deployment: Deployment, *, reads_gguf: bool) -> str:
     """The setting that makes the weights what they are; empty where the checkpoint has them so, or where
     there is none.
     """
+    if _is_own_format(model, deployment) and not reads_gguf:
+        return ""
     made = COMPUTE if _computes_low(deployment) else WEIGHT_ONLY
-    setting = made.get(deployment.weight_dtype, "")
-    if reads_gguf:
-        return setting or CONVERT
-    return "" if _is_own_format(model, deployment) else setting
+    return made.get(deployment.weight_dtype, "")
 
 
 def unsettled(model: Model, deployment: Deployment) -> Iterator[str]:

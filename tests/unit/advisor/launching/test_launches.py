@@ -107,6 +107,12 @@ def test_formats_that_the_checkpoint_has_itself_need_no_step() -> None:
         assert told[engine].not_expressed == ()
 
 
+def test_an_engine_that_reads_gguf_alone_has_the_checkpoint_converted_once() -> None:
+    for stated in ({}, W4, W8A8):
+        steps = served(**stated)["llama.cpp"].steps
+        assert sum("to GGUF with convert_hf_to_gguf.py" in step for step in steps) == 1
+
+
 def test_a_draft_model_and_its_tokens_are_stated() -> None:
     told = served(speculation=Speculation(Draft.MODEL, 4, 0.7, model(SMALL_DRAFT)))
     assert f"--spec-method draft_model --spec-model {SMALL_DRAFT} --spec-tokens 4" in told["vllm"].command
