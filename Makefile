@@ -17,10 +17,10 @@ PACKAGE_INPUTS := pyproject.toml hatch_build.py $(wildcard proto/ridgeline/v1/*.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo dev test soak accuracy docs lint format proto bench lock clean
+.PHONY: help demo dev test soak accuracy docs engine-flags lint format proto bench lock clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/demo.stamp $(VENV)/package.stamp ## install into .venv and answer a real question
 	@echo 'ridgeline recommend llama-2-7b rtx-a6000 --batch 1 --input-len 2048 --output-len 128'
@@ -39,6 +39,9 @@ accuracy: dev ## judge predictions by published measurements on rows left out, a
 
 docs: dev ## write docs/techniques from the techniques' modules and the catalog's evidence
 	@$(BIN)/python -m ridgeline_server.advisor.documentation docs/techniques
+
+engine-flags: dev ## look every flag of the catalog up in the engines' sources, which are downloaded
+	@$(BIN)/python -m tests.engine_flags
 
 lint: dev ## ruff, mypy --strict, import contracts, buf
 	$(BIN)/ruff check .

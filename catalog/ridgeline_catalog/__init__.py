@@ -1,4 +1,6 @@
-"""The data files that seed the catalog: hardware, models, efficiency profiles, evidence and engines."""
+"""The data files: hardware, models and efficiency profiles that seed the catalog, evidence, engines, and how
+engines are switched.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +43,11 @@ def evidence_documents() -> Iterator[tuple[str, Document]]:
 def engine_documents() -> Iterator[tuple[str, Document]]:
     """What serving engines keep of a device's memory, as (file name, document), sorted by file name."""
     return _documents("engines")
+
+
+def switch_documents() -> Iterator[tuple[str, Document]]:
+    """How serving engines are told what to do, as (file name, document), sorted by file name."""
+    return _documents("switches")
 
 
 def _documents(folder: str) -> Iterator[tuple[str, Document]]:

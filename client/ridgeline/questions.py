@@ -100,6 +100,10 @@ class QuestionOptions(DeploymentOptions, total=False):
     """Limit of the mean time to first token."""
     slo_tpot_ms: float | None
     """Limit of the mean time per output token."""
+    launch_command: str | None
+    """The command line that serves the model today, of vLLM, TensorRT-LLM, SGLang or llama.cpp: it states the
+    deployment, and what is stated beside it wins.
+    """
     ideal: bool
     """The datasheet roofline alone."""
     overrides: Mapping[str, object] | None
@@ -127,6 +131,7 @@ class QuestionParts(NamedTuple):
     deployment: common_pb2.Deployment
     basis: common_pb2.CostBasis.ValueType
     catalog_revision: int
+    launch_command: str
 
 
 def question(
@@ -145,6 +150,7 @@ def question(
         _deployment(options, checks),
         common_pb2.COST_BASIS_IDEAL if options.get("ideal") else common_pb2.COST_BASIS_EXPECTED,
         checks.whole("catalog_revision", options.get("catalog_revision", 0)),
+        checks.text("launch_command", options.get("launch_command") or ""),
     )
 
 
@@ -177,6 +183,11 @@ def _dtype(path: str, value: object, checks: Checks) -> types_pb2.Dtype.ValueTyp
     return types_pb2.Dtype.ValueType(0 if value is None else checks.choice(path, _DTYPE, value))
 
 
+def _attention(value: object, checks: Checks) -> common_pb2.AttentionKernel.ValueType:
+    number = 0 if value is None else checks.choice("deployment.attention", _ATTENTION, value)
+    return common_pb2.AttentionKernel.ValueType(number)
+
+
 _WHOLE = {
     "weight_group_size": "weight_group_size",
     "tp": "parallel.tp",
@@ -207,9 +218,7 @@ def _deployment(options: DeploymentOptions, checks: Checks) -> common_pb2.Deploy
         lm_head_dtype=_dtype("deployment.lm_head_dtype", stated.get("lm_head"), checks),
         activation_dtype=_dtype("deployment.activation_dtype", stated.get("activations"), checks),
         kv_dtype=_dtype("deployment.kv_dtype", stated.get("kv"), checks),
-        attention=common_pb2.AttentionKernel.ValueType(
-            checks.choice("deployment.attention", _ATTENTION, stated.get("attention", "fused"))
-        ),
+        attention=_attention(stated.get("attention"), checks),
         module_formats=_module_formats(stated.get("module_formats", {}), checks),
         sparse_weights=checks.flag("deployment.sparse_weights", stated.get("sparse_weights") or False),
     )

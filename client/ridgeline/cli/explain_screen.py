@@ -35,7 +35,12 @@ def show(response: ExplainResponse, taken: str, console: Console) -> None:
         parts.paragraph(console, f"after: {_totals(response.after)}")
     console.print(_operators(response, changed=changed, roomy=console.width >= parts.ROOMY))
     console.print()
-    show_recommendation(response.recommendation, len(response.recommendation.title), console)
+    show_recommendation(
+        response.recommendation,
+        response.baseline.deployment.engine,
+        len(response.recommendation.title),
+        console,
+    )
     for line in response.recommendation.assumptions:
         parts.paragraph(console, line, styles.QUIET, left=0)
     console.print(Text(f"Catalog revision {response.catalog_revision}", styles.QUIET))

@@ -220,6 +220,13 @@ def _engine_and_steps(*, many_files: bool) -> Callable[[F], F]:
             help="KV eviction: share of a sequence's keys that decode still holds and reads [default: 1].",
         ),
         _serving(
+            "--from-command",
+            "launch_command",
+            metavar="'COMMAND'",
+            help="Today's launch command of vLLM, TensorRT-LLM, SGLang or llama.cpp, quoted: it states the "
+            "deployment; options given beside it win.",
+        ),
+        _serving(
             "--deployment",
             "deployment_files" if many_files else "deployment_file",
             multiple=many_files,

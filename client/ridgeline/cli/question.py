@@ -50,8 +50,11 @@ def module_formats(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def circumstances(options: Mapping[str, Any]) -> dict[str, Any]:
-    """On what the answer rests, as keyword arguments: the basis, figures replaced, the catalog's revision."""
-    return {
+    """On what the answer rests, as keyword arguments: the basis, figures replaced, the catalog's revision,
+    and the command that states the deployment.
+    """
+    command = options["launch_command"]
+    return ({"launch_command": command} if command is not None else {}) | {
         "ideal": options["ideal"],
         "overrides": overrides(options["overrides"]),
         "catalog_revision": options["catalog_revision"] or 0,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ridgeline.cli import aliases, options, output, question, session
+from ridgeline.cli import aliases, launching, options, output, question, session
 from ridgeline.cli.commands import SectionCommand, SectionOption
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ CSV_COLUMNS = (
     is_flag=True,
     help="Let plans change the batch. Batching is judged anyway.",
 )
+@click.option(
+    "--manifest",
+    cls=SectionOption,
+    section="Answer",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.yaml",
+    help="Write the best plan as a Kubernetes manifest, for --engine or for vLLM.",
+)
 @options.basis
 @options.catalog_revision
 @options.output
@@ -71,8 +80,10 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
           --goal throughput --allow-load-change --slo-tpot-ms 30
       ridgeline recommend ./config.json l40s --input-len 4000 -o json
 
-    Exit code 1 says that neither today's deployment nor a plan fits and meets the SLOs that were given.
+    Exit code 1 says that neither today's deployment nor a plan fits and meets the SLOs that were given, or
+    that there is no plan to write a manifest of.
     """
+    launching.check_path(given["manifest"])
     arguments = question.load(given) | question.deployment(given, given["deployment_file"])
     arguments |= question.circumstances(given)
     arguments |= {"goal": given["goal"], "allow_load_change": given["allow_load_change"]}
@@ -83,6 +94,8 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
             taken = aliases.answered(
                 client, given["hardware"], response.baseline.hardware_id, response.catalog_revision
             )
+    # Before the answer, whose reader may leave early.
+    written = given["manifest"] is None or put_out(given["manifest"], response)
     if given["output"] == "json":
         output.write_json(response)
     elif given["output"] == "csv":
@@ -91,7 +104,18 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
         from ridgeline.cli import recommend_screen
 
         recommend_screen.show(response, taken, output.console())
-    ctx.exit(session.NO if says_no(response) else session.ANSWER)
+    ctx.exit(session.NO if says_no(response) or not written else session.ANSWER)
+
+
+def put_out(path: Path, response: RecommendResponse) -> bool:
+    """Writes the best plan's manifest and says so on stderr; tells whether there was a plan to write."""
+    launch = launching.best_launch(response)
+    if launch is None:
+        click.echo(f"{path} was not written: there is no plan.", err=True)
+        return False
+    launching.write_manifest(path, launch)
+    click.echo(f"Wrote {path} for {launch.engine} {launch.release}.", err=True)
+    return True
 
 
 def says_no(response: RecommendResponse) -> bool:

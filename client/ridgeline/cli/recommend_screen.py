@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.text import Text
 
-from ridgeline.cli import parts, styles
+from ridgeline.cli import launching, parts, styles
 from ridgeline.cli.recommend import says_no
 from ridgeline.plots import units, words
 from ridgeline.v1 import measurement_pb2, types_pb2
@@ -62,12 +62,13 @@ COMPACT_COLUMNS = 16
 
 
 def show(response: RecommendResponse, taken: str, console: Console) -> None:
-    """Notices, then three blocks: the answer, what to change and why, what was assumed.
+    """Notices, then the blocks: the answer, how to start it, what to change and why, what was assumed.
 
     `taken` tells what the device's name was taken as.
     """
     parts.show_notices(response.baseline.notices, console)
     _show_answer(response, taken, console)
+    _show_launch(response, console)
     _show_changes(response, console)
     _show_assumptions(response, console)
 
@@ -144,13 +145,36 @@ def _plan(plan: Plan, metric: str, titles: dict[str, str]) -> str:
     return f"{techniques}: {_gain(_effect(plan.effects, metric))}; {', '.join(said)}."
 
 
+def _show_launch(response: RecommendResponse, console: Console) -> None:
+    """The best plan as a command to copy, what comes before it, and what it leaves out."""
+    launch = launching.best_launch(response)
+    if launch is None:
+        return
+    console.print()
+    console.print(Text(f"How to start the best plan ({launch.engine} {launch.release})", styles.HEADING))
+    for line in launching.command_lines(launch.command, console.width - 2):
+        # A command is copied: what is wider than the screen is left to the terminal.
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    if launch.config_file:
+        parts.paragraph(console, "with config.yaml:", styles.QUIET)
+        for line in launch.config_file.splitlines():
+            console.print(Text(f"    {line}"), soft_wrap=True)
+    for start, sentences in (
+        ("First, ", launch.steps),
+        ("Note, ", launch.notes),
+        ("Not in it, ", launch.not_expressed),
+    ):
+        for sentence in sentences:
+            parts.paragraph(console, f"{start}{sentence}", styles.QUIET)
+
+
 def _show_changes(response: RecommendResponse, console: Console) -> None:
     console.print()
     console.print(Text("What to change, and why", styles.HEADING))
     judged = [r for r in response.recommendations if r.verdict not in NOT_WORTH_IT]
     titles_width = max((cell_len(r.title) for r in judged), default=0)
     for recommendation in judged:
-        show_recommendation(recommendation, titles_width, console)
+        show_recommendation(recommendation, response.baseline.deployment.engine, titles_width, console)
     if not judged:
         parts.paragraph(console, "Nothing: see why below.")
     rest = [r for r in response.recommendations if r.verdict in NOT_WORTH_IT]
@@ -170,7 +194,9 @@ def _show_changes(response: RecommendResponse, console: Console) -> None:
         )
 
 
-def show_recommendation(recommendation: Recommendation, titles_width: int, console: Console) -> None:
+def show_recommendation(
+    recommendation: Recommendation, engine: str, titles_width: int, console: Console
+) -> None:
     """Verdict, name and gain in a line, and beneath it why, what it costs and what would turn the verdict."""
     verdict = _verdict(recommendation)
     left = max(VERDICT_COLUMNS, len(verdict) + 2)
@@ -187,6 +213,7 @@ def show_recommendation(recommendation: Recommendation, titles_width: int, conso
     costs.append(_sentence("Needs ", "; ".join(recommendation.requirements)))
     costs.append(_sentence("Not together with ", ", ".join(recommendation.conflicts)))
     costs.append(_sentence("", recommendation.flips_when))
+    costs.append(_switch(recommendation, engine))
     parts.paragraph(console, " ".join(filter(None, costs)), styles.QUIET, left=left)
     if recommendation.HasField("nearest_published"):
         published = _published(recommendation.nearest_published)
@@ -228,6 +255,19 @@ def _published(case: PublishedCase) -> str:
     speedup = units.times(case.speedup)
     setting = f"{engine}, {model} on {case.hardware_id}{load}"
     return f"Published {where}: {speedup}{memory}, {setting} ({case.source})."
+
+
+def _switch(recommendation: Recommendation, engine: str) -> str:
+    """How it is switched on in the deployment's engine, or why it cannot be; empty where nothing is known."""
+    switch = launching.of_engine(recommendation.switches, engine)
+    if switch is None:
+        return ""
+    if switch.missing:
+        return switch.missing
+    settings = ", ".join(switch.config_file.split())
+    said = [" ".join(switch.flags), f"config.yaml with {settings}" if settings else "", *switch.steps]
+    how = "; ".join(filter(None, said)) or " ".join(switch.notes)
+    return _ended(f"With {switch.engine} {switch.release}: {how}")
 
 
 def _show_assumptions(response: RecommendResponse, console: Console) -> None:

@@ -44,6 +44,7 @@ _SPELLINGS = {
     "workload.decode_keys": "--decode-keys",
     "workload.slo.ttft_ms": "--slo-ttft-ms",
     "workload.slo.tpot_ms": "--slo-tpot-ms",
+    "launch_command": "--from-command",
     "deployment.weight_dtype": "--weights",
     "deployment.weight_group_size": "--weight-group-size",
     "deployment.lm_head_dtype": "--lm-head",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence, accuracy_losses, evidence_for, model_class
+from ridgeline_server.advisor.launching.launches import launches_of, switches_of
 from ridgeline_server.advisor.nearby import nearest_published
 from ridgeline_server.advisor.plans import search_plans
 from ridgeline_server.advisor.registry import all_techniques
@@ -96,7 +98,7 @@ def recommend(
         baseline=baseline,
         goal=goal,
         recommendations=tuple(recommendations),
-        plans=search.plans,
+        plans=tuple(replace(plan, launches=launches_of(model, hardware, plan)) for plan in search.plans),
         assumptions=tuple(_assumptions(baseline)),
         simulated_deployments=len(candidates) + search.simulated,
     )
@@ -181,6 +183,9 @@ def _judged(
         assumptions=technique.assumptions,
         metric=metric,
         nearest_published=_nearest(technique, facts, metric),
+        switches=switches_of(
+            technique.id, facts.model, facts.scenario.hardware, proposal.workload, proposal.deployment
+        ),
     )
 
 

@@ -148,9 +148,45 @@ class PublishedCase:
 
 
 @dataclass(frozen=True)
+class Switch:
+    """How a technique is switched on in one release of an engine, or, in `missing`, why it cannot be.
+
+    `config_file` is the YAML of the settings that the engine takes from a file alone; empty without any.
+    """
+
+    engine: str
+    release: str
+    flags: tuple[str, ...]
+    config_file: str
+    steps: tuple[str, ...]
+    notes: tuple[str, ...]
+    sources: tuple[str, ...]
+    missing: str
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A deployment as the command line of one release of an engine, and as a Kubernetes manifest in YAML.
+
+    `steps` come before it, `config_file` is the text of the file that the command names, and `not_expressed`
+    is what the deployment states and the command does not.
+    """
+
+    engine: str
+    release: str
+    command: str
+    config_file: str
+    steps: tuple[str, ...]
+    notes: tuple[str, ...]
+    not_expressed: tuple[str, ...]
+    manifest: str
+
+
+@dataclass(frozen=True)
 class Recommendation:
     """One technique, judged, on one metric of its effects. What is after the change is None, and the metric
-    empty, when the technique cannot be applied. `nearest_published` is None when nobody published a speedup.
+    and the switches are empty, when the technique cannot be applied. `nearest_published` is None when nobody
+    published a speedup.
     """
 
     technique: str
@@ -171,6 +207,7 @@ class Recommendation:
     assumptions: tuple[str, ...]
     metric: str
     nearest_published: PublishedCase | None
+    switches: tuple[Switch, ...] = ()
 
 
 class PlanStep(NamedTuple):
@@ -191,6 +228,7 @@ class Plan:
     deployment: Deployment
     memory: Memory
     meets_slo: bool
+    launches: tuple[Launch, ...] = ()
 
 
 @dataclass(frozen=True)

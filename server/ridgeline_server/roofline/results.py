@@ -42,6 +42,7 @@ class NoticeCode(StrEnum):
     MODEL_ASSUMPTION = "model_assumption"
     NOT_MODELLED = "not_modelled"
     NEAR_LIMIT = "near_limit"
+    LAUNCH_COMMAND = "launch_command"
 
 
 class Notice(NamedTuple):

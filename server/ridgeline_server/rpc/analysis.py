@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ridgeline.v1.analysis_service_pb2 import AnalyzeRequest, AnalyzeResponse
 from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.rpc.checks import Checks
@@ -30,4 +32,5 @@ class AnalysisServicer:
             question.basis,
             with_flips=not request.without_flips,
         )
-        return analyze_response(analysis, snapshot.revision)
+        noticed = replace(analysis, notices=(*analysis.notices, *question.notices))
+        return analyze_response(noticed, snapshot.revision)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ridgeline.v1 import analysis_service_pb2, common_pb2, recommendation_service_pb2
+from ridgeline_server.advisor.launching.commands import Command
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedDtypeError
 from ridgeline_server.domain.gates import check_stated
@@ -12,11 +14,13 @@ from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Load, Slo, Workload
+from ridgeline_server.roofline.results import Notice, NoticeCode
 from ridgeline_server.rpc.checks import Checks, Range
 from ridgeline_server.rpc.convert.enums import BASIS
 from ridgeline_server.rpc.convert.hardware import override, read_hardware
 from ridgeline_server.rpc.deployments import DRAFT_MODEL, drafts_by_model, read_deployment
 from ridgeline_server.rpc.entry_kinds import read_revision
+from ridgeline_server.rpc.launch_commands import with_command
 from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
 from ridgeline_server.store.errors import NotFoundError
 
@@ -40,6 +44,7 @@ class Question:
     workload: Workload
     deployment: Deployment
     basis: CostBasis
+    notices: tuple[Notice, ...] = ()
 
 
 def read_snapshot(request: Request, cache: CatalogCache, checks: Checks) -> CatalogSnapshot:
@@ -58,7 +63,8 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     NotFoundError and UnsupportedDtypeError only when nothing else is.
     """
     workload = _workload(request.workload, checks)
-    stated = read_deployment(request.deployment, checks)
+    message, command = with_command(request.launch_command, request.deployment, checks)
+    stated = read_deployment(message, checks)
     basis = checks.enum("basis", request.basis, BASIS) or CostBasis.EXPECTED
     model = hardware = deployment = draft = None
     refusals: list[NotFoundError | UnsupportedDtypeError] = []
@@ -70,10 +76,10 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
         hardware = _hardware(request.hardware, snapshot, checks)
     except NotFoundError as error:
         refusals.append(error)
-    drafting = drafts_by_model(request.deployment)
+    drafting = drafts_by_model(message)
     if drafting:
         try:
-            draft = _model(request.deployment.speculation.draft_model, DRAFT_MODEL, snapshot, checks)
+            draft = _model(message.speculation.draft_model, DRAFT_MODEL, snapshot, checks)
         except NotFoundError as error:
             refusals.append(error)
     if draft is not None and stated.speculation is not None:
@@ -94,7 +100,21 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     assert model is not None
     assert hardware is not None
     assert deployment is not None
-    return Question(model, hardware, workload, deployment, basis)
+    return Question(model, hardware, workload, deployment, basis, tuple(_unread(command, model)))
+
+
+def _unread(command: Command | None, model: Model) -> Iterator[Notice]:
+    """What of a launch command the question does not have."""
+    if command is None:
+        return
+    named = command.model.rpartition("/")[2].lower()
+    if named and named != model.id.rpartition("/")[2].lower():
+        text = (
+            f"the launch command serves {command.model}; the answer is about {model.id or 'the given model'}"
+        )
+        yield Notice(NoticeCode.LAUNCH_COMMAND, text)
+    for note in command.notes:
+        yield Notice(NoticeCode.LAUNCH_COMMAND, f"not read of the launch command: {note}")
 
 
 def _model(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ridgeline.v1.recommendation_service_pb2 import (
     ExplainRequest,
     ExplainResponse,
@@ -43,7 +45,8 @@ class RecommendationServicer:
             goal,
             allow_load_change=request.allow_load_change,
         )
-        return recommend_response(advice, snapshot.revision)
+        baseline = replace(advice.baseline, notices=(*advice.baseline.notices, *question.notices))
+        return recommend_response(replace(advice, baseline=baseline), snapshot.revision)
 
     def explain(self, request: ExplainRequest) -> ExplainResponse:
         """Judges one technique and shows what it changes."""
@@ -64,7 +67,8 @@ class RecommendationServicer:
             question.basis,
             goal,
         )
-        return explain_response(explained, snapshot.revision)
+        baseline = replace(explained.baseline, notices=(*explained.baseline.notices, *question.notices))
+        return explain_response(replace(explained, baseline=baseline), snapshot.revision)
 
 
 def _technique(technique_id: str, checks: Checks) -> Technique | None:

@@ -100,6 +100,31 @@ def effect(metric: str, before: float, after: float, speedup: float) -> Effect:
     )
 
 
+def add_launches(answer: RecommendResponse) -> None:
+    """How the best plan is started in two engines, one of which cannot be told all of it."""
+    answer.recommendations[0].switches.add(
+        engine="vllm", release="0.33.0", steps=["Quantise the checkpoint with a tool."]
+    )
+    answer.recommendations[1].switches.add(
+        engine="vllm", release="0.33.0", flags=["--kv-cache-dtype int4_per_token_head"]
+    )
+    answer.recommendations[1].switches.add(engine="sglang", missing="SGLang has no such format.")
+    answer.plans[0].launches.add(
+        engine="sglang",
+        release="0.5.23",
+        command="sglang serve --model-path CHECKPOINT",
+        not_expressed=["kv-cache-int4: SGLang has no such format."],
+        manifest="kind: Deployment\nname: sglang\n",
+    )
+    answer.plans[0].launches.add(
+        engine="vllm",
+        release="0.33.0",
+        command="vllm serve CHECKPOINT --kv-cache-dtype int4_per_token_head --max-num-seqs 1",
+        steps=["weight-only-int4: Quantise the checkpoint with a tool."],
+        manifest="kind: Deployment\nname: vllm\n",
+    )
+
+
 def recommendation(
     *,
     baseline: AnalyzeResponse | None = None,
@@ -142,5 +167,6 @@ def recommendation(
         for technique in plan.techniques:
             plan.steps.add(technique=technique).effects.append(effect("e2e_latency_ms", 3400.0, 2000.0, 1.7))
         plan.memory.total_bytes, plan.memory.usable_bytes, plan.memory.fits = 5.4 * GIB, 47.5 * GIB, plan_fits
+        add_launches(answer)
     answer.assumptions.append("Driver and engine take 1.3 GiB of memory.")
     return answer

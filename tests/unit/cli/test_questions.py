@@ -118,6 +118,16 @@ def test_every_option_of_a_deployment_reaches_the_question(
     assert "batch" not in fake.questions[0]
 
 
+@pytest.mark.parametrize("command", [("analyze",), ("recommend",), ("plot", "roofline")], ids=" ".join)
+def test_a_launch_command_reaches_the_question_as_it_is(
+    run: Run, fake: FakeClient, command: tuple[str, ...]
+) -> None:
+    launch = "vllm serve org/model --tensor-parallel-size 2"
+    assert run(*command, *ANALYZE[1:], "--from-command", launch).exit_code == 0
+    assert fake.questions[0]["launch_command"] == launch
+    assert stated(fake.questions[0]) == {}
+
+
 def test_a_deployment_file_has_what_a_question_can_state() -> None:
     assert sorted(deployment_file.KEYS) == sorted(DEPLOYMENT_OPTIONS)
 

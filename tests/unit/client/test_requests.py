@@ -62,7 +62,7 @@ def test_a_plain_question_states_only_what_was_said(client: Client, recorder: Re
                 model=common_pb2.ModelSelector(id="llama-2-7b"),
                 hardware=common_pb2.HardwareSelector(id="rtx-a6000"),
                 workload=common_pb2.Workload(batch=1, input_len=2048, output_len=128),
-                deployment=common_pb2.Deployment(attention=common_pb2.ATTENTION_KERNEL_FUSED),
+                deployment=common_pb2.Deployment(),
                 basis=common_pb2.COST_BASIS_EXPECTED,
             ),
         )
@@ -167,7 +167,6 @@ def test_every_option_of_a_deployment_reaches_its_field(client: Client, recorder
     ((_, request),) = recorder.sent
     assert request.workload == common_pb2.Workload(concurrency=16, input_len=1, output_len=128)
     assert request.deployment == common_pb2.Deployment(
-        attention=common_pb2.ATTENTION_KERNEL_FUSED,
         module_formats=[
             common_pb2.ModuleFormat(module_class="experts", dtype=types_pb2.DTYPE_MXFP4),
             common_pb2.ModuleFormat(module_class="mlp", dtype=types_pb2.DTYPE_INT4, group_size=64),

@@ -16,9 +16,11 @@ from ridgeline_server.advisor.results import (
     Advice,
     Effect,
     ExplainedTechnique,
+    Launch,
     Plan,
     PublishedCase,
     Recommendation,
+    Switch,
 )
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.efficiency import Estimate
@@ -354,6 +356,7 @@ def _recommendation(recommendation: Recommendation) -> Fields:
         "conflicts": recommendation.conflicts,
         "assumptions": recommendation.assumptions,
         "metric": recommendation.metric,
+        "switches": [_switch(switch) for switch in recommendation.switches],
         "nearest_published": None if published is None else _published_case(published),
     }
 
@@ -409,6 +412,19 @@ def _published_case(case: PublishedCase) -> Fields:
     }
 
 
+def _switch(switch: Switch) -> Fields:
+    return {
+        "engine": switch.engine,
+        "release": switch.release,
+        "flags": switch.flags,
+        "config_file": switch.config_file,
+        "steps": switch.steps,
+        "notes": switch.notes,
+        "sources": switch.sources,
+        "missing": switch.missing,
+    }
+
+
 def _plan(plan: Plan) -> Fields:
     return {
         "techniques": plan.techniques,
@@ -418,6 +434,20 @@ def _plan(plan: Plan) -> Fields:
         "deployment": _deployment(plan.deployment),
         "memory": _memory(plan.memory),
         "meets_slo": plan.meets_slo,
+        "launches": [_launch(launch) for launch in plan.launches],
+    }
+
+
+def _launch(launch: Launch) -> Fields:
+    return {
+        "engine": launch.engine,
+        "release": launch.release,
+        "command": launch.command,
+        "config_file": launch.config_file,
+        "steps": launch.steps,
+        "notes": launch.notes,
+        "not_expressed": launch.not_expressed,
+        "manifest": launch.manifest,
     }
 
 

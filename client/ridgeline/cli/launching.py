@@ -1,0 +1,69 @@
+"""Which engine's switches are told, how its command is laid out, and the manifest as a file."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ridgeline.v1.recommendation_service_pb2 import Launch, RecommendResponse, Switch
+
+    OfEngine = TypeVar("OfEngine", Launch, Switch)
+
+USUAL_ENGINE = "vllm"
+"""The engine whose switches are told where the deployment states none."""
+SUFFIXES = (".yaml", ".yml")
+
+
+def best_launch(response: RecommendResponse) -> Launch | None:
+    """How the best plan is started in the deployment's engine; None without a plan."""
+    launches = response.plans[0].launches if response.plans else ()
+    return of_engine(launches, response.baseline.deployment.engine)
+
+
+def of_engine(told: Iterable[OfEngine], engine: str) -> OfEngine | None:
+    """What is told for the engine, or for the usual one where it is none of them; None without either."""
+    by_engine = {one.engine: one for one in told}
+    return by_engine.get(engine.lower(), by_engine.get(USUAL_ENGINE))
+
+
+def command_lines(command: str, columns: int) -> Iterator[str]:
+    """A command on one line where it fits, else on a line for each flag, as a shell reads it."""
+    if len(command) <= columns:
+        yield command
+        return
+    pieces: list[list[str]] = [[]]
+    for word in shlex.split(command):
+        if word.startswith("--") and pieces[-1]:
+            pieces.append([])
+        pieces[-1].append(word)
+    start, *flags = map(shlex.join, pieces)
+    yield from " \\\n    ".join((start, *flags)).split("\n")
+
+
+def check_path(path: Path | None) -> None:
+    """Raises click.UsageError for a file that no manifest can be written to."""
+    if path is None:
+        return
+    if path.suffix.lower() not in SUFFIXES:
+        raise click.UsageError(
+            f"--manifest is {str(path)!r}; give a file that ends in {' or '.join(SUFFIXES)}."
+        )
+    if not path.parent.is_dir():
+        raise click.UsageError(f"--manifest is {str(path)!r}, but there is no folder {str(path.parent)!r}.")
+
+
+def write_manifest(path: Path, launch: Launch) -> None:
+    """Writes the manifest whole or not at all. Raises click.UsageError for a file that cannot be written."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(launch.manifest, encoding="utf-8", newline="\n")
+        partial.replace(path)
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,159 @@
+"""Renders switches and whole launches for a deployment, for every engine that runs on its device."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ridgeline_server.advisor.launching.manifests import manifest_text
+from ridgeline_server.advisor.launching.places import places_of
+from ridgeline_server.advisor.launching.settings import CONVERT, LISTEN, settings_of, unsettled
+from ridgeline_server.advisor.launching.switches import (
+    EngineSwitches,
+    Places,
+    Setting,
+    config_text,
+    engine_switches,
+    filled,
+)
+from ridgeline_server.advisor.results import Launch, Plan, Switch
+from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.hardware import Hardware
+from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.workload import Workload
+
+CONFIG_FILE = "config.yaml"
+"""The name that a command gives to the file of settings."""
+CONFIG_FOLDER = "/etc/ridgeline"
+"""Where a manifest mounts that file."""
+MADE_CHECKPOINT = "CHECKPOINT"
+"""Stands in a command for the checkpoint that its steps make."""
+
+
+def switches_of(
+    technique_id: str, model: Model, hardware: Hardware, workload: Workload, deployment: Deployment
+) -> tuple[Switch, ...]:
+    """How a technique is switched on, given the deployment and the load that it makes."""
+    places = places_of(model, workload, deployment)
+    return tuple(
+        _switch(engine, engine.settings[technique_id], places)
+        for engine in engine_switches()
+        if engine.runs_on(hardware.vendor) and technique_id in engine.settings
+    )
+
+
+def launches_of(model: Model, hardware: Hardware, plan: Plan) -> tuple[Launch, ...]:
+    """A plan's deployment as each engine is told it."""
+    places = places_of(model, plan.workload, plan.deployment)
+    return tuple(
+        _launch(engine, model, hardware, plan, places)
+        for engine in engine_switches()
+        if engine.runs_on(hardware.vendor)
+    )
+
+
+def _switch(engine: EngineSwitches, setting: Setting, places: Places) -> Switch:
+    words = (flag.words(places) for flag in setting.flags)
+    return Switch(
+        engine=engine.id,
+        release=engine.release,
+        flags=tuple(shlex.join(flag) for flag in words if flag),
+        config_file=config_text(_config(setting, places)),
+        steps=setting.steps,
+        notes=setting.notes,
+        sources=setting.sources,
+        missing=setting.missing,
+    )
+
+
+def _config(setting: Setting, places: Places) -> Mapping[str, str]:
+    found = {key: filled(value, places) for key, value in setting.config}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+@dataclass
+class _Told:
+    """What an engine has been told so far: flags and settings of its file by name, and what could not be."""
+
+    flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    config: dict[str, str] = field(default_factory=dict)
+    steps: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    not_expressed: list[str] = field(default_factory=list)
+    makes_checkpoint: bool = False
+
+    def add(self, name: str, setting: Setting, places: Places) -> None:
+        """Tells the engine a setting. A flag that has another value already is not told."""
+        if setting.missing:
+            self.not_expressed.append(f"{name}: {setting.missing}")
+            return
+        for words in filter(None, (flag.words(places) for flag in setting.flags)):
+            told = self.flags.setdefault(words[0], words)
+            if told != words:
+                wanted, taken = shlex.join(words), shlex.join(told)
+                self.not_expressed.append(f"{name}: it takes {wanted}, and {taken} is needed already.")
+        self.config |= _config(setting, places)
+        self.steps += (f"{name}: {step}" for step in setting.steps)
+        self.notes += (f"{name}: {note}" for note in setting.notes)
+        self.makes_checkpoint |= setting.makes_checkpoint
+
+    def command(self, engine: EngineSwitches, model: str, config_file: str) -> tuple[str, ...]:
+        """The words of the command line."""
+        start = [word.format(model=model) for word in engine.command]
+        flags = dict(self.flags)
+        if self.config and engine.config_file is not None:
+            flags[engine.config_file.name] = engine.config_file.words({"config_file": config_file})
+        return (*start, *(word for words in flags.values() for word in words))
+
+
+def _launch(engine: EngineSwitches, model: Model, hardware: Hardware, plan: Plan, places: Places) -> Launch:
+    deployment = plan.deployment
+    told = _Told()
+    needed = settings_of(model, deployment, reads_gguf=engine.reads_gguf)
+    for name in dict.fromkeys((*needed, *plan.techniques)):
+        if name in engine.settings:
+            told.add(name, engine.settings[name], places)
+        else:
+            told.not_expressed.append(f"{name}: nothing was checked for it.")
+    if engine.reads_gguf and not told.makes_checkpoint:
+        told.add(CONVERT, engine.settings[CONVERT], places)
+    told.not_expressed += unsettled(model, deployment)
+    replicas = deployment.parallel.dp
+    if replicas > 1:
+        told.notes.append(f"Start {replicas:,} of these behind one address; the manifest does so by itself.")
+    name = _checkpoint(engine, model, made=told.makes_checkpoint)
+    config = config_text(told.config)
+    command = shlex.join(told.command(engine, name, CONFIG_FILE))
+    told.add(LISTEN, engine.settings[LISTEN], places)
+    return Launch(
+        engine=engine.id,
+        release=engine.release,
+        command=command,
+        config_file=config,
+        steps=tuple(told.steps),
+        notes=tuple(told.notes),
+        not_expressed=tuple(told.not_expressed),
+        manifest=manifest_text(
+            engine=engine.id,
+            release=engine.release,
+            model=model.id or "model",
+            command=told.command(engine, name, f"{CONFIG_FOLDER}/{CONFIG_FILE}"),
+            replicas=replicas,
+            devices=deployment.parallel.replica_devices,
+            vendor=hardware.vendor,
+            files=_files(config),
+            folder=CONFIG_FOLDER,
+        ),
+    )
+
+
+def _files(config: str) -> Mapping[str, str]:
+    return {CONFIG_FILE: config} if config else {}
+
+
+def _checkpoint(engine: EngineSwitches, model: Model, *, made: bool) -> str:
+    """What the engine is given as its model."""
+    if engine.reads_gguf:
+        return "MODEL.gguf"
+    return MADE_CHECKPOINT if made else model.id or "MODEL"

@@ -1,0 +1,141 @@
+"""The switches of engines, from the catalog's data files: flags, settings, steps, or why there is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from string import Formatter
+from types import MappingProxyType
+from typing import Any
+
+from ridgeline_catalog import switch_documents
+from ridgeline_server.advisor.launching.yaml_text import Value, yaml_text
+
+Places = Mapping[str, str | None]
+"""What stands for the places in a switch's values, such as `{tp}`; None where a deployment leaves it open."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag with its value, which may have places; empty for a flag that takes none."""
+
+    name: str
+    value: str
+
+    def words(self, places: Places) -> tuple[str, ...]:
+        """The words of a command line; none where a place of the value is left open."""
+        if not self.value:
+            return (self.name,)
+        value = filled(self.value, places)
+        return () if value is None else (self.name, value)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How an engine is told one thing. `config` has the keys of its file, from the outermost to the innermost
+    joined by dots; `missing` says why there is no switch.
+    """
+
+    flags: tuple[Flag, ...] = ()
+    config: tuple[tuple[str, str], ...] = ()
+    steps: tuple[str, ...] = ()
+    makes_checkpoint: bool = False
+    notes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class EngineSwitches:
+    """The switches of one release of an engine, by the ids of techniques and of what else is stated."""
+
+    id: str
+    display_name: str
+    release: str
+    vendors: tuple[str, ...]
+    reads_gguf: bool
+    command: tuple[str, ...]
+    config_file: Flag | None
+    settings: Mapping[str, Setting]
+
+    def runs_on(self, vendor: str) -> bool:
+        """Whether it is known to run on a vendor's devices, or nothing is known against it."""
+        return not self.vendors or not vendor or vendor in self.vendors
+
+
+@cache
+def engine_switches() -> tuple[EngineSwitches, ...]:
+    """All engines with checked switches, by id."""
+    return tuple(_engine(document) for _, document in switch_documents())
+
+
+def filled(text: str, places: Places) -> str | None:
+    """The text with its places filled; None where one is left open. Raises KeyError for an unknown one."""
+    values = {name: places[name] for _, name, _, _ in Formatter().parse(text) if name}
+    return None if None in values.values() else text.format_map(values)
+
+
+def config_text(config: Mapping[str, str]) -> str:
+    """The file of settings as YAML; keys are joined by dots. Empty without settings."""
+    root: dict[str, Value] = {}
+    for path, value in config.items():
+        *outer, last = path.split(".")
+        node = root
+        for key in outer:
+            child = node.setdefault(key, {})
+            assert isinstance(child, dict)
+            node = child
+        node[last] = _scalar(value)
+    return yaml_text(root) if root else ""
+
+
+def _scalar(text: str) -> Value:
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if re.fullmatch(r"[0-9]+", text) else text
+
+
+def _engine(document: Mapping[str, Any]) -> EngineSwitches:
+    config_file = document.get("config_file")
+    return EngineSwitches(
+        id=document["id"],
+        display_name=document["display_name"],
+        release=document["release"],
+        vendors=tuple(document.get("vendors", ())),
+        reads_gguf=document.get("reads") == "gguf",
+        command=tuple(document["command"]),
+        config_file=None if config_file is None else _flag(config_file),
+        settings=MappingProxyType(
+            {name: _setting(stated, document["sources"]) for name, stated in document["settings"].items()}
+        ),
+    )
+
+
+def _setting(stated: Mapping[str, Any], sources: Mapping[str, Any]) -> Setting:
+    steps = stated.get("steps", ())
+    read = dict.fromkeys(_sources(stated))
+    return Setting(
+        flags=tuple(_flag(flag) for flag in stated.get("flags", ())),
+        config=tuple((entry["key"], entry["value"]) for entry in stated.get("config", ())),
+        steps=tuple(step["text"] for step in steps),
+        makes_checkpoint=any(step.get("makes_checkpoint", False) for step in steps),
+        notes=tuple(stated.get("notes", ())),
+        sources=tuple("{package} {release}: {file}".format_map(sources[name]) for name in read),
+        missing=stated.get("none", ""),
+    )
+
+
+def _flag(stated: Mapping[str, Any]) -> Flag:
+    return Flag(stated["flag"], stated.get("value", ""))
+
+
+def _sources(stated: Mapping[str, Any]) -> Iterator[str]:
+    """The names of the sources that a setting was read in."""
+    for entry in (*stated.get("flags", ()), *stated.get("config", ())):
+        yield entry["read_in"]
+        if "value_in" in entry:
+            yield entry["value_in"]
+    for step in stated.get("steps", ()):
+        yield from (name["read_in"] for name in step.get("names", ()))

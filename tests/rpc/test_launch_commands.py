@@ -1,0 +1,85 @@
+"""A launch command in a question: it states the deployment, and what is not known is refused by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import ridgeline
+from ridgeline import errors
+from ridgeline.v1 import common_pb2, types_pb2
+
+QUESTION: dict[str, Any] = {"model": "llama-3.1-8b", "hardware": "h100-sxm", "input_len": 2048}
+COMMAND = "vllm serve meta-llama/Llama-3.1-8B --tensor-parallel-size 2 --kv-cache-dtype fp8 --port 8000"
+
+
+@pytest.fixture(params=["analyze", "recommend"])
+def analysed(request: pytest.FixtureRequest, client: ridgeline.Client) -> Callable[..., Any]:
+    """Both questions in turn, on each way in turn; of advice the baseline."""
+
+    def ask(**options: Any) -> Any:
+        answer = getattr(client, request.param)(**QUESTION, **options)
+        return answer.baseline if request.param == "recommend" else answer
+
+    return ask
+
+
+def messages(answer: Any) -> list[str]:
+    return [n.message for n in answer.notices if n.code == common_pb2.NOTICE_CODE_LAUNCH_COMMAND]
+
+
+def test_it_states_the_deployment(analysed: Callable[..., Any]) -> None:
+    answer = analysed(launch_command=COMMAND)
+    assert answer.deployment == analysed(engine="vllm", tp=2, kv="fp8").deployment
+    assert messages(answer) == ["not read of the launch command: --port: no figure depends on it"]
+
+
+def test_what_is_stated_beside_it_wins(analysed: Callable[..., Any]) -> None:
+    deployment = analysed(launch_command=COMMAND, tp=4, engine="vllm@0.19.0").deployment
+    assert (deployment.parallel.tp, deployment.engine_version) == (4, "0.19.0")
+    assert deployment.kv_dtype == types_pb2.DTYPE_FP8
+
+
+def test_unfused_attention_of_a_command_is_kept(analysed: Callable[..., Any]) -> None:
+    deployment = analysed(launch_command="llama-server -m x.gguf -fa off").deployment
+    assert deployment.attention == common_pb2.ATTENTION_KERNEL_UNFUSED
+
+
+def test_another_model_than_the_one_asked_about_is_told(analysed: Callable[..., Any]) -> None:
+    told = messages(analysed(launch_command="vllm serve Qwen/Qwen3-8B"))
+    assert told == ["the launch command serves Qwen/Qwen3-8B; the answer is about meta-llama/Llama-3.1-8B"]
+
+
+def test_a_draft_model_is_looked_up(analysed: Callable[..., Any]) -> None:
+    command = "vllm serve m --spec-method draft_model --spec-model {} --spec-tokens 3"
+    speculation = analysed(launch_command=command.format("llama-3.2-1b")).deployment.speculation
+    assert (speculation.draft, speculation.tokens) == (common_pb2.DRAFT_MODEL, 3)
+    with pytest.raises(errors.NotFoundError):
+        analysed(launch_command=command.format("no-such-model"))
+
+
+@pytest.mark.parametrize(
+    ("command", "complaints"),
+    [
+        ("vllm serve m --enforce-eager --dbo", ["has --enforce-eager", "has --dbo"]),
+        ("vllm serve m -tp 1.5", ["states parallel.tp that is 1.5; give a whole number"]),
+        ("vllm serve m " + "x" * 4000, ["4,000"]),
+        ("serve it", ["starts with none of the known commands"]),
+    ],
+)
+def test_a_command_that_cannot_be_read_is_refused_with_all_that_is_wrong(
+    analysed: Callable[..., Any], command: str, complaints: list[str]
+) -> None:
+    with pytest.raises(errors.InvalidArgumentError) as refusal:
+        analysed(launch_command=command)
+    violations = refusal.value.violations
+    assert [violation.field for violation in violations] == ["launch_command"] * len(complaints)
+    for violation, complaint in zip(violations, complaints, strict=True):
+        assert complaint in violation.description
+
+
+def test_a_command_that_the_model_cannot_follow_is_refused_by_the_field(analysed: Callable[..., Any]) -> None:
+    with pytest.raises(errors.InvalidArgumentError, match="does not divide"):
+        analysed(launch_command="vllm serve m -tp 3")
