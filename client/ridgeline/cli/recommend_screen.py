@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse, Metric, StageAnalysis
-    from ridgeline.v1.recommendation_service_pb2 import Effect, Plan, Recommendation, RecommendResponse
+    from ridgeline.v1.recommendation_service_pb2 import (
+        Effect,
+        Knob,
+        Plan,
+        Recommendation,
+        RecommendResponse,
+    )
 
 NOT_WORTH_IT = frozenset({advice.VERDICT_NO_GAIN, advice.VERDICT_NOT_APPLICABLE})
 """Verdicts that are told in the compact list."""
@@ -34,6 +40,7 @@ METRICS: dict[str, tuple[str, units.Writer]] = {
     "tpot_ms": ("TPOT", units.milliseconds),
     "e2e_latency_ms": ("whole request", units.milliseconds),
     "output_tokens_per_s": ("tokens/s", units.digits),
+    "output_tokens_per_s_per_device": ("tokens/s per device", units.digits),
     "cost_usd_per_million_output_tokens": ("USD per million tokens", units.digits),
     "total_memory_bytes": ("memory", units.gib),
 }
@@ -177,8 +184,16 @@ def _show_recommendation(recommendation: Recommendation, titles_width: int, cons
     costs.append(_sentence("Accuracy: ", recommendation.accuracy.summary))
     costs.append(_sentence("Needs ", "; ".join(recommendation.requirements)))
     costs.append(_sentence("Not together with ", ", ".join(recommendation.conflicts)))
+    costs += [_sentence("", knob) for knob in map(_assumed, recommendation.knobs) if knob]
     costs.append(_sentence("", recommendation.flips_when))
     parts.paragraph(console, " ".join(filter(None, costs)), styles.QUIET, left=VERDICT_COLUMNS)
+
+
+def _assumed(knob: Knob) -> str:
+    """The value that a figure was assumed to have, and whence; empty where none was."""
+    if not knob.HasField("value"):
+        return ""
+    return f"assumed {knob.name} {knob.value:.2g} ({knob.source})"
 
 
 def _show_assumptions(response: RecommendResponse, console: Console) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
 from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence
 from ridgeline_server.advisor.plans import search_plans
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import AccuracyRisk, Advice, Goal, Recommendation, Verdict
-from ridgeline_server.advisor.technique import Facts, NotApplicable, Outcome, Proposal, Technique, facts_of
-from ridgeline_server.advisor.verdict import OBJECTIVE, judge
+from ridgeline_server.advisor.technique import (
+    Facts,
+    NotApplicable,
+    Outcome,
+    Proposal,
+    Technique,
+    Unstated,
+    facts_of,
+)
+from ridgeline_server.advisor.verdict import OBJECTIVE, judge, limited
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.efficiency import OF_ENGINES, ProfileSet
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
@@ -37,8 +46,10 @@ def recommend(
     goal: Goal = Goal.LATENCY,
     *,
     allow_load_change: bool = False,
+    assumed: Assumed = NOTHING_STATED,
+    techniques: Sequence[Technique] | None = None,
 ) -> Advice:
-    """Judges every technique and searches plans.
+    """Judges every technique, or those that are given, and searches plans of them.
 
     Raises InvalidFieldsError for the goal COST on a device without a price, MissingProfileError on the
     expected basis when the catalog lacks a needed profile.
@@ -56,9 +67,9 @@ def recommend(
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     simulated_today = simulate(model, [Candidate(scenario, workload)])
     baseline = describe(model, simulated_today, 0, basis)
-    facts = facts_of(model, simulated_today, 0)
-    techniques = all_techniques()
-    proposals = {technique.id: technique.propose(facts) for technique in techniques}
+    facts = facts_of(model, simulated_today, 0, assumed)
+    techniques = all_techniques() if techniques is None else techniques
+    proposals = {technique.id: _proposed(technique, facts) for technique in techniques}
     to_simulate = {name: p for name, p in proposals.items() if isinstance(p, Proposal)}
     candidates = [
         facts.candidate(),
@@ -87,6 +98,11 @@ def recommend(
     )
 
 
+def _proposed(technique: Technique, facts: Facts) -> Proposal | NotApplicable:
+    proposal = technique.propose(facts)
+    return proposal.needed(facts) if isinstance(proposal, Unstated) else proposal
+
+
 def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
     """Best verdict first, then the largest gain on the goal."""
     gain = effect_on(recommendation.effects, OBJECTIVE[goal]).speedup if recommendation.effects else 0.0
@@ -104,7 +120,7 @@ def _judged(
     elif metric == "tpot_ms" and before.flight.requests_waiting:
         # Where more requests then run at once, each of their tokens takes longer and all of them end sooner.
         metric = "e2e_latency_ms"
-    verdict = judge(before, after, effects, metric, goal)
+    verdict = limited(judge(before, after, effects, metric, goal), proposal)
     outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, after.memory)
     explanation = technique.explain(facts, outcome)
     return Recommendation(
@@ -125,6 +141,9 @@ def _judged(
         conflicts=technique.conflicts,
         assumptions=technique.assumptions,
         metric=metric,
+        knobs=explanation.knobs,
+        changes_load=technique.changes_load,
+        changes_devices=technique.changes_devices,
     )
 
 
@@ -154,6 +173,9 @@ def _refused(technique: Technique, refusal: NotApplicable) -> Recommendation:
         conflicts=technique.conflicts,
         assumptions=(),
         metric="",
+        knobs=refusal.knobs,
+        changes_load=technique.changes_load,
+        changes_devices=technique.changes_devices,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on
 from ridgeline_server.advisor.results import Effect, Goal, Verdict
-from ridgeline_server.advisor.technique import GAIN
+from ridgeline_server.advisor.technique import GAIN, Proposal
 from ridgeline_server.roofline.metrics import meets_slo
 from ridgeline_server.roofline.serving import Simulation
 
@@ -15,6 +15,7 @@ OBJECTIVE = {
     Goal.MEMORY: MEMORY_METRIC,
 }
 """The metric that each goal improves."""
+PER_DEVICE = "output_tokens_per_s_per_device"
 
 
 def judge(
@@ -24,6 +25,7 @@ def judge(
 
     APPLY needs the low end of the gain above GAIN, the goal unharmed, and no limit broken that held before. A
     change that turns a deployment which does not fit into one that does is applied whatever else it does.
+    Throughput from more devices is no gain where each of them gives less.
     """
     if after.memory.fits and not before.memory.fits:
         return Verdict.APPLY
@@ -32,7 +34,8 @@ def judge(
         return Verdict.HARMFUL
     if deciding.speedup <= GAIN:
         return Verdict.NO_GAIN
-    harms_goal = effect_on(effects, OBJECTIVE[goal]).speedup < 1 / GAIN
+    objective = PER_DEVICE if goal is Goal.THROUGHPUT else OBJECTIVE[goal]
+    harms_goal = effect_on(effects, objective).speedup < 1 / GAIN
     ideal = before.candidate.scenario.profiles is None
     breaks_limit = (before.memory.fits and not after.memory.fits) or (
         meets_slo(before, ideal=ideal) and not meets_slo(after, ideal=ideal)
@@ -40,3 +43,12 @@ def judge(
     if deciding.low <= GAIN or harms_goal or breaks_limit or not after.memory.fits:
         return Verdict.CONSIDER
     return Verdict.APPLY
+
+
+def limited(verdict: Verdict, proposal: Proposal) -> Verdict:
+    """The verdict within what a proposal lets it be."""
+    if verdict is Verdict.NO_GAIN and proposal.untold_gain:
+        return Verdict.CONSIDER
+    if verdict is Verdict.APPLY:
+        return proposal.at_most
+    return verdict

@@ -59,7 +59,7 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     model = hardware = deployment = draft = None
     refusals: list[NotFoundError | UnsupportedDtypeError] = []
     try:
-        model = _model(request.model, "model", snapshot, checks)
+        model = read_model(request.model, "model", snapshot, checks)
     except NotFoundError as error:
         refusals.append(error)
     try:
@@ -69,7 +69,7 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     drafting = drafts_by_model(request.deployment)
     if drafting:
         try:
-            draft = _model(request.deployment.speculation.draft_model, DRAFT_MODEL, snapshot, checks)
+            draft = read_model(request.deployment.speculation.draft_model, DRAFT_MODEL, snapshot, checks)
         except NotFoundError as error:
             refusals.append(error)
     if draft is not None and stated.speculation is not None:
@@ -93,7 +93,7 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     return Question(model, hardware, workload, deployment, basis)
 
 
-def _model(
+def read_model(
     selector: common_pb2.ModelSelector, field: str, snapshot: CatalogSnapshot, checks: Checks
 ) -> Model | None:
     """The model that a selector in `field` names; None after noting why there is none."""

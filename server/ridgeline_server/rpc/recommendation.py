@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ridgeline.v1.recommendation_service_pb2 import RecommendRequest, RecommendResponse
 from ridgeline_server.advisor.advice import recommend
 from ridgeline_server.advisor.results import Goal
+from ridgeline_server.rpc.assumed import read_assumed
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.answers import recommend_response
 from ridgeline_server.rpc.convert.enums import GOAL
-from ridgeline_server.rpc.questions import read_question, read_snapshot
+from ridgeline_server.rpc.questions import read_model, read_question, read_snapshot
 from ridgeline_server.store.catalog import CatalogCache
+from ridgeline_server.store.errors import NotFoundError
 
 
 class RecommendationServicer:
@@ -29,7 +33,16 @@ class RecommendationServicer:
                 "tells as requests_in_flight",
             )
         goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
+        assumed = read_assumed(request.assumed, checks)
+        draft = unknown = None
+        if request.HasField("draft_model"):
+            try:
+                draft = read_model(request.draft_model, "draft_model", snapshot, checks)
+            except NotFoundError as error:
+                unknown = error
         question = read_question(request, snapshot, checks)
+        if unknown is not None:
+            raise unknown
         advice = recommend(
             question.model,
             question.hardware,
@@ -39,5 +52,6 @@ class RecommendationServicer:
             question.basis,
             goal,
             allow_load_change=request.allow_load_change,
+            assumed=replace(assumed, draft_model=draft or snapshot.draft_for(question.model)),
         )
         return recommend_response(advice, snapshot.revision)

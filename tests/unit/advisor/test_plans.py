@@ -249,8 +249,9 @@ class TestTheDemosPlans:
         assert effect(best.steps[1].effects, "tpot_ms").speedup > alone["kv-cache-int4"]
 
     def test_every_combination_was_simulated(self) -> None:
-        """Today, six techniques; then 4 weight formats by 3 cache formats without a change of the load."""
-        assert self.advice.simulated_deployments == 1 + 6 + 4 * 3
+        """Today, the techniques; then 4 weight formats by 3 cache formats without a change of the load."""
+        judged = sum(bool(found.effects) for found in self.advice.recommendations)
+        assert self.advice.simulated_deployments == 1 + judged + 4 * 3
 
 
 def test_a_model_that_fits_only_with_two_techniques_gets_a_plan_of_both() -> None:

@@ -330,6 +330,9 @@ def _recommendation(recommendation: Recommendation) -> Fields:
         "conflicts": recommendation.conflicts,
         "assumptions": recommendation.assumptions,
         "metric": recommendation.metric,
+        "knobs": [knob._asdict() for knob in recommendation.knobs],
+        "changes_load": recommendation.changes_load,
+        "changes_devices": recommendation.changes_devices,
     }
 
 
