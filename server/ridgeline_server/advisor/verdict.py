@@ -25,7 +25,7 @@ def judge(
 
     APPLY needs the low end of the gain above GAIN, the goal unharmed, and no limit broken that held before. A
     change that turns a deployment which does not fit into one that does is applied whatever else it does.
-    Throughput from more devices is no gain where each of them gives less.
+    The goal of throughput is that of all devices and of each of them.
     """
     if after.memory.fits and not before.memory.fits:
         return Verdict.APPLY
@@ -34,8 +34,8 @@ def judge(
         return Verdict.HARMFUL
     if deciding.speedup <= GAIN:
         return Verdict.NO_GAIN
-    objective = PER_DEVICE if goal is Goal.THROUGHPUT else OBJECTIVE[goal]
-    harms_goal = effect_on(effects, objective).speedup < 1 / GAIN
+    objectives = (OBJECTIVE[goal], PER_DEVICE) if goal is Goal.THROUGHPUT else (OBJECTIVE[goal],)
+    harms_goal = any(effect_on(effects, objective).speedup < 1 / GAIN for objective in objectives)
     ideal = before.candidate.scenario.profiles is None
     breaks_limit = (before.memory.fits and not after.memory.fits) or (
         meets_slo(before, ideal=ideal) and not meets_slo(after, ideal=ideal)
