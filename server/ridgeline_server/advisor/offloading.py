@@ -24,10 +24,14 @@ def propose_offload(name: str) -> Callable[[Facts], Proposal | NotApplicable]:
     """
 
     def propose(facts: Facts) -> Proposal | NotApplicable:
-        deployment, memory = facts.deployment, facts.memory
+        deployment, memory, hardware = facts.deployment, facts.memory, facts.scenario.hardware
+        if hardware.is_whole_machine:
+            return NotApplicable(
+                ReasonCode.NOTHING_TO_WORK_ON, f"the memory of {hardware.name} is the host's own."
+            )
         link = deployment.offload.host_bandwidth_bytes_per_s
         if memory.fits:
-            own = facts.scenario.hardware.bandwidth_bytes_per_s
+            own = hardware.bandwidth_bytes_per_s
             return NotApplicable(
                 ReasonCode.NOTHING_TO_WORK_ON,
                 f"it fits ({gib(memory.total_bytes)} of {gib(memory.usable_bytes)}), and the host's memory "

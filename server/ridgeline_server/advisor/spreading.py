@@ -39,6 +39,12 @@ def propose_wider(facts: Facts, choices: Sequence[Parallelism]) -> Proposal | No
     """The first of the choices, from few devices to many, that the model can be divided by; where it does not
     fit today, the first that makes it fit.
     """
+    hardware = facts.scenario.hardware
+    if hardware.is_whole_machine:
+        return NotApplicable(
+            ReasonCode.NOTHING_TO_WORK_ON,
+            f"{hardware.name} is a machine of its own, and no link joins it to another one.",
+        )
     possible: list[Deployment] = []
     reasons: list[FieldViolation] = []
     for parallel in choices:

@@ -81,6 +81,7 @@ def test_shares_in_a_sentence_are_those_of_the_step_that_decides(question: Quest
         "kv-cache-int8": (moved.kv_read + moved.kv_written) / decode.bytes,
         "weight-only-int4": moved.weights / decode.bytes,
         "weight-only-int8": moved.weights / decode.bytes,
+        "kv-eviction": moved.kv_read / decode.bytes,
     }
     for found, reason in sentences(asked):
         quoted = percent(reason, "the bytes a decode step moves")

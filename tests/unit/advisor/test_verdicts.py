@@ -94,7 +94,8 @@ def test_no_technique_widens_a_format_but_int8_compute_that_of_4_bit_weights(que
                 assert ELEMENT_BITS[found.deployment.weight_dtype] <= ELEMENT_BITS[today.weight_dtype]
             assert ELEMENT_BITS[found.deployment.kv_dtype] <= ELEMENT_BITS[today.kv_dtype]
             assert found.deployment.lm_head_dtype is today.lm_head_dtype
-            assert found.deployment.attention is today.attention
+            if found.technique != "flash-attention":
+                assert found.deployment.attention is today.attention
 
 
 @given(questions())

@@ -33,6 +33,11 @@ class TestDoesNotPay:
         assert found.reason_code is ReasonCode.NOTHING_TO_WORK_ON
         assert "tp is 64, which does not divide the 32 query heads" in found.reason
 
+    def test_a_machine_that_no_link_joins_to_another(self) -> None:
+        found = judged(ask(LLAMA_3_8B, "apple-m2-ultra", Workload(1, 1024, 128), EXPECTED))
+        assert found.verdict is Verdict.NOT_APPLICABLE
+        assert "no link joins it to another one" in found.reason
+
     @pytest.mark.parametrize("batch", [1, 16])
     def test_eight_devices_over_pcie(self, batch: int) -> None:
         question = ask(
