@@ -158,12 +158,12 @@ def goal(value: object, checks: Checks) -> recommendation_service_pb2.Goal.Value
 
 
 def assumed_figures(
-    figures: Mapping[str, object] | None, checks: Checks
+    figures: Mapping[str, object], checks: Checks
 ) -> recommendation_service_pb2.AssumedFigures:
     """The figures that techniques would have to assume, by their fields."""
     message = recommendation_service_pb2.AssumedFigures()
     known = message.DESCRIPTOR.fields_by_name
-    for name, value in (figures or {}).items():
+    for name, value in figures.items():
         if name in known:
             setattr(message, name, checks.number(f"assumed.{name}", value))
         else:

@@ -68,7 +68,7 @@ class QuestionCalls(Calls):
             **parts._asdict(),
             goal=requests.goal(goal, checks),
             allow_load_change=bool(allow_load_change),
-            assumed=requests.assumed_figures(assumed, checks),
+            assumed=requests.assumed_figures(assumed, checks) if assumed else None,
         )
         if draft_model is not None:
             request.draft_model.CopyFrom(requests.model_selector(draft_model, checks, "draft_model"))
