@@ -13,8 +13,6 @@ from ridgeline_server.roofline.metrics import metric_values
 
 LARGEST_BATCH = 16_384
 LONGEST_INPUT = 1_048_576
-LOADS_AT_ONCE = 4
-"""Most verdicts flip within a few doublings, and the loads beyond need not be simulated."""
 
 
 def larger_batches(workload: Workload) -> list[Workload]:
@@ -62,17 +60,17 @@ def gain_ends(facts: Facts, outcome: Outcome) -> str:
 def _first(
     facts: Facts, after: Deployment, loads: Sequence[Workload], metric: str, *, gaining: bool
 ) -> Workload | None:
-    """Simulates some loads at a time on both deployments in one grid."""
+    """Simulates every load on both deployments in one grid."""
+    if not loads:
+        return None
+    both = facts.simulate(
+        [facts.candidate(load) for load in loads] + [facts.candidate(load, after) for load in loads]
+    )
     ideal = facts.scenario.profiles is None
-    for start in range(0, len(loads), LOADS_AT_ONCE):
-        some = loads[start : start + LOADS_AT_ONCE]
-        both = facts.simulate(
-            [facts.candidate(load) for load in some] + [facts.candidate(load, after) for load in some]
-        )
-        values = [metric_values(s, ideal=ideal)[metric][0] for s in both]
-        for load, old, new in zip(some, values[: len(some)], values[len(some) :], strict=True):
-            if (speedup(metric, old, new) > GAIN) is gaining:
-                return load
+    values = [metric_values(s, ideal=ideal)[metric][0] for s in both]
+    for load, old, new in zip(loads, values[: len(loads)], values[len(loads) :], strict=True):
+        if (speedup(metric, old, new) > GAIN) is gaining:
+            return load
     return None
 
 
