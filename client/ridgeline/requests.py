@@ -157,6 +157,20 @@ def goal(value: object, checks: Checks) -> recommendation_service_pb2.Goal.Value
     return recommendation_service_pb2.Goal.ValueType(checks.choice("goal", _GOAL, value))
 
 
+def assumed_figures(
+    figures: Mapping[str, object], checks: Checks
+) -> recommendation_service_pb2.AssumedFigures:
+    """The figures that techniques would have to assume, by their fields."""
+    message = recommendation_service_pb2.AssumedFigures()
+    known = message.DESCRIPTOR.fields_by_name
+    for name, value in figures.items():
+        if name in known:
+            setattr(message, name, checks.number(f"assumed.{name}", value))
+        else:
+            checks.add(f"assumed.{name}", f"is no such figure; give one of {', '.join(known)}")
+    return message
+
+
 def hardware_entry(hardware: object, path: str = "hardware") -> Hardware:
     """A device as a message. Raises InvalidArgumentError with all that is wrong, named below `path`."""
     if isinstance(hardware, Hardware):

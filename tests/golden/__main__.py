@@ -1,6 +1,6 @@
 """Asks the forty questions again and shows what changed: `python -m tests.golden [--write]`.
 
-A difference is a decision: read each one, and keep it with --write only where the new answer is the better one.
+A difference is a decision: read each one, and keep it with --write only where the new answer is better.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recommendations for forty settings of many kinds: verdicts, reason codes and plans are what callers build on.
+"""Recommendations for forty settings of many kinds: callers build on verdicts, reason codes and plans.
 
 Where an answer changes on purpose, `python -m tests.golden` shows each difference, and --write keeps them.
 """

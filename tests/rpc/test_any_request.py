@@ -206,7 +206,18 @@ def sensible_questions(request_type: type[Message]) -> st.SearchStrategy[Message
     )
     more: dict[str, st.SearchStrategy[Any]] = {}
     if request_type is recommendation_service_pb2.RecommendRequest:
-        more = {"goal": ENUM([0, 1, 2, 4]), "allow_load_change": st.booleans()}
+        more = {
+            "goal": ENUM([0, 1, 2, 4]),
+            "allow_load_change": st.booleans(),
+            "assumed": st.none()
+            | st.builds(
+                recommendation_service_pb2.AssumedFigures,
+                heads_acceptance_rate=st.none() | ENUM([0.0, 0.5, 1.0]),
+                ngram_acceptance_rate=st.none() | ENUM([0.0, 0.5, 1.0]),
+                prefix_hit_rate=st.none() | ENUM([0.0, 0.5, 1.0]),
+                kv_keep_ratio=st.none() | ENUM([0.01, 0.5, 1.0]),
+            ),
+        }
     if request_type is recommendation_service_pb2.ExplainRequest:
         ids = [technique.id for technique in all_techniques()]
         more = {"goal": ENUM([0, 1, 2, 4]), "technique": ENUM(ids)}

@@ -167,8 +167,10 @@ def assert_mirrored(value: Any, message: Any, path: str) -> None:
     elif isinstance(value, WeightFormat):
         skipped = TOLD_DIFFERENTLY["format"]
     elif isinstance(value, Speculation):
-        assert value.model is not None
-        assert message.draft_model == common_pb2.ModelSelector(id=value.model.id)
+        if value.model is None:
+            assert not message.HasField("draft_model")
+        else:
+            assert message.draft_model == common_pb2.ModelSelector(id=value.model.id)
         assert message.draft_weight_dtype == enums.DTYPE.number(value.weight_dtype)
         skipped = TOLD_DIFFERENTLY["speculation"]
     elif isinstance(value, Workload):

@@ -660,6 +660,58 @@ def test_a_cost_goal_needs_a_price(client: ridgeline.Client) -> None:
     client.recommend("llama-2-7b", "rtx-a6000", input_len=1, goal="cost", overrides={"price_usd_per_hour": 1})
 
 
+def test_figures_that_techniques_assume_are_checked_like_any_other(client: ridgeline.Client) -> None:
+    with pytest.raises(errors.InvalidArgumentError) as raised:
+        client.recommend(
+            "llama-2-7b",
+            "rtx-a6000",
+            input_len=0,
+            assumed={"prefix_hit_rate": 1.5, "kv_keep_ratio": 0, "heads_acceptance_rate": -1},
+        )
+    assert [v.field for v in raised.value.violations] == [
+        "assumed.heads_acceptance_rate",
+        "assumed.prefix_hit_rate",
+        "assumed.kv_keep_ratio",
+        "workload.input_len",
+    ]
+    with pytest.raises(
+        errors.InvalidArgumentError, match="no such figure; give one of draft_model_acceptance"
+    ):
+        client.recommend("llama-2-7b", "rtx-a6000", input_len=1, assumed={"acceptance": 0.5})
+
+
+def test_a_figure_that_is_stated_is_echoed_with_its_break_even(client: ridgeline.Client) -> None:
+    answer = client.recommend(
+        "llama-2-7b", "rtx-a6000", input_len=128, assumed={"ngram_acceptance_rate": 0.5}
+    )
+    (found,) = [r for r in answer.recommendations if r.technique == "speculation-ngram"]
+    (knob,) = found.knobs
+    assert (knob.name, knob.value, knob.source) == ("ngram_acceptance_rate", 0.5, "stated in the request")
+    assert 0 < knob.break_even < 0.5
+    assert found.deployment.speculation.acceptance_rate == 0.5
+
+
+class TestTheModelThatWouldDraft:
+    @staticmethod
+    def drafting(client: ridgeline.Client, **question: Any) -> str:
+        answer = client.recommend("llama-2-7b", "rtx-a6000", input_len=128, **question)
+        (found,) = [r for r in answer.recommendations if r.technique == "speculation-draft-model"]
+        return found.deployment.speculation.draft_model.id
+
+    def test_it_is_the_catalogs_smallest_of_the_same_vocabulary(self, client: ridgeline.Client) -> None:
+        assert self.drafting(client) == "TinyLlama/TinyLlama-1.1B-Chat-v1.0"
+
+    def test_it_can_be_named(self, client: ridgeline.Client) -> None:
+        named = "princeton-nlp/Sheared-LLaMA-1.3B"
+        assert self.drafting(client, draft_model=named) == named
+
+    def test_an_unknown_one_is_told_after_wrong_fields(self, client: ridgeline.Client) -> None:
+        with pytest.raises(errors.NotFoundError):
+            self.drafting(client, draft_model="no-such-model")
+        with pytest.raises(errors.InvalidArgumentError):
+            self.drafting(client, draft_model="no-such-model", output_len=0)
+
+
 def test_enum_numbers_of_a_newer_contract_are_wrong_fields(
     clients: dict[str, ridgeline.Client], way: str
 ) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import ridgeline_catalog
 from ridgeline_server.advisor.advice import recommend
+from ridgeline_server.advisor.assumed import Assumed
+from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import Advice, Effect, Goal, Recommendation
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.deployment import (
@@ -101,7 +103,9 @@ class Question:
         *,
         allow_load_change: bool = False,
         allow_unknown_accuracy: bool = False,
+        **assumed: Any,
     ) -> Advice:
+        """`assumed` are the fields of Assumed."""
         return recommend(
             self.model,
             self.hardware,
@@ -112,10 +116,23 @@ class Question:
             goal,
             allow_load_change=allow_load_change,
             allow_unknown_accuracy=allow_unknown_accuracy,
+            assumed=Assumed(**assumed),
         )
 
-    def recommendation(self, technique: str, goal: Goal = Goal.LATENCY) -> Recommendation:
-        return next(r for r in self.advice(goal).recommendations if r.technique == technique)
+    def recommendation(self, technique: str, goal: Goal = Goal.LATENCY, **assumed: Any) -> Recommendation:
+        """How one technique is judged, the others left aside; `assumed` are the fields of Assumed."""
+        (found,) = recommend(
+            self.model,
+            self.hardware,
+            self.workload,
+            self.deployment,
+            PROFILES,
+            self.basis,
+            goal,
+            assumed=Assumed(**assumed),
+            techniques=[t for t in all_techniques() if t.id == technique],
+        ).recommendations
+        return found
 
     def at(self, **changes: Any) -> Question:
         """The same question under another load."""

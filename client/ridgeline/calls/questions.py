@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Unpack
 
 from ridgeline import requests
@@ -51,17 +52,26 @@ class QuestionCalls(Calls):
         *,
         goal: str = "latency",
         allow_load_change: bool = False,
+        assumed: Mapping[str, object] | None = None,
+        draft_model: ModelSource | None = None,
         **options: Unpack[QuestionOptions],
     ) -> recommendation.RecommendResponse:
         """What to change, why, and what it gains. The deployment that is given is today's; see `analyze`.
 
         `goal` is latency, throughput, cost or memory. `allow_load_change` lets plans change the batch.
+        `assumed` states figures that the gain of a technique rests on, such as `{"prefix_hit_rate": 0.5}`;
+        they are the fields of AssumedFigures. `draft_model` would draft in speculation by a draft model.
         """
         checks = requests.Checks()
         parts = question(model, hardware, options, checks)
         request = recommendation.RecommendRequest(
-            **parts._asdict(), goal=requests.goal(goal, checks), allow_load_change=bool(allow_load_change)
+            **parts._asdict(),
+            goal=requests.goal(goal, checks),
+            allow_load_change=bool(allow_load_change),
+            assumed=requests.assumed_figures(assumed, checks) if assumed else None,
         )
+        if draft_model is not None:
+            request.draft_model.CopyFrom(requests.model_selector(draft_model, checks, "draft_model"))
         checks.raise_if_any()
         return self._call(f"{RECOMMENDATION}/Recommend", request, recommendation.RecommendResponse)
 

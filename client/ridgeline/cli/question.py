@@ -66,6 +66,17 @@ def overrides(pairs: Sequence[str]) -> dict[str, str]:
     return dict(map(split_pair, pairs))
 
 
+def assumed(pairs: Sequence[str]) -> dict[str, str]:
+    """The figures that --assume states, values as text. Raises click.UsageError."""
+    found = {}
+    for pair in pairs:
+        figure, equals, value = (part.strip() for part in pair.partition("="))
+        if not (figure and equals and value):
+            raise click.UsageError(f"{pair!r} is not FIGURE=VALUE, such as prefix_hit_rate=0.5.")
+        found[figure.replace("-", "_")] = value
+    return found
+
+
 def split_pair(pair: str) -> tuple[str, str]:
     """`KEY=VALUE` in its parts. Raises click.UsageError."""
     key, equals, value = (part.strip() for part in pair.partition("="))

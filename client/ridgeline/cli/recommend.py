@@ -49,6 +49,23 @@ CSV_COLUMNS = (
     metavar="FILE.yaml",
     help="Write the best plan as a Kubernetes manifest, for --engine or for vLLM.",
 )
+@click.option(
+    "--assume",
+    "assumed",
+    cls=SectionOption,
+    section="Assumptions",
+    multiple=True,
+    metavar="FIGURE=VALUE",
+    help="A figure of your traffic that a technique's gain rests on; repeatable. Figures: prefix_hit_rate, "
+    "draft_model_acceptance_rate, heads_acceptance_rate, ngram_acceptance_rate, kv_keep_ratio.",
+)
+@click.option(
+    "--draft-model",
+    cls=SectionOption,
+    section="Assumptions",
+    metavar="MODEL",
+    help="The model that would draft [default: the catalog's smallest of MODEL's family and vocabulary].",
+)
 @options.basis
 @options.catalog_revision
 @options.output
@@ -87,6 +104,7 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
     arguments = question.load(given) | question.deployment(given, given["deployment_file"])
     arguments |= question.circumstances(given)
     arguments |= {"goal": given["goal"], "allow_load_change": given["allow_load_change"]}
+    arguments |= {"assumed": question.assumed(given["assumed"]), "draft_model": given["draft_model"]}
     with session.client(given["server"], given["timeout"]) as client:
         response = client.recommend(given["model"], given["hardware"], **arguments)
         taken = ""

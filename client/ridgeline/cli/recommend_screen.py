@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ridgeline.v1.recommendation_service_pb2 import (
         AccuracyRisk,
         Effect,
+        Knob,
         Plan,
         PublishedCase,
         Recommendation,
@@ -41,6 +42,7 @@ METRICS: dict[str, tuple[str, units.Writer]] = {
     "tpot_ms": ("TPOT", units.milliseconds),
     "e2e_latency_ms": ("whole request", units.milliseconds),
     "output_tokens_per_s": ("tokens/s", units.digits),
+    "output_tokens_per_s_per_device": ("tokens/s per device", units.digits),
     "cost_usd_per_million_output_tokens": ("USD per million tokens", units.digits),
     "total_memory_bytes": ("memory", units.gib),
 }
@@ -212,6 +214,7 @@ def show_recommendation(
     costs.append(_sentence("", _published_loss(recommendation.accuracy)))
     costs.append(_sentence("Needs ", "; ".join(recommendation.requirements)))
     costs.append(_sentence("Not together with ", ", ".join(recommendation.conflicts)))
+    costs += [_sentence("", knob) for knob in map(_assumed, recommendation.knobs) if knob]
     costs.append(_sentence("", recommendation.flips_when))
     costs.append(_switch(recommendation, engine))
     parts.paragraph(console, " ".join(filter(None, costs)), styles.QUIET, left=left)
@@ -268,6 +271,13 @@ def _switch(recommendation: Recommendation, engine: str) -> str:
     said = [" ".join(switch.flags), f"config.yaml with {settings}" if settings else "", *switch.steps]
     how = "; ".join(filter(None, said)) or " ".join(switch.notes)
     return _ended(f"With {switch.engine} {switch.release}: {how}")
+
+
+def _assumed(knob: Knob) -> str:
+    """The value that a figure was assumed to have, and whence; empty where none was."""
+    if not knob.HasField("value"):
+        return ""
+    return f"assumed {knob.name} {knob.value:.2g} ({knob.source})"
 
 
 def _show_assumptions(response: RecommendResponse, console: Console) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
 from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence, accuracy_losses, evidence_for, model_class
 from ridgeline_server.advisor.launching.launches import launches_of, switches_of
@@ -20,8 +21,16 @@ from ridgeline_server.advisor.results import (
     Recommendation,
     Verdict,
 )
-from ridgeline_server.advisor.technique import Facts, NotApplicable, Outcome, Proposal, Technique, facts_of
-from ridgeline_server.advisor.verdict import OBJECTIVE, judge
+from ridgeline_server.advisor.technique import (
+    Facts,
+    NotApplicable,
+    Outcome,
+    Proposal,
+    Technique,
+    Unstated,
+    facts_of,
+)
+from ridgeline_server.advisor.verdict import OBJECTIVE, judge, limited
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.efficiency import OF_ENGINES, ProfileSet
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
@@ -49,10 +58,12 @@ def recommend(
     *,
     allow_load_change: bool = False,
     allow_unknown_accuracy: bool = False,
+    assumed: Assumed = NOTHING_STATED,
+    techniques: Sequence[Technique] | None = None,
 ) -> Advice:
-    """Judges every technique and searches plans. What takes training is never more than considered, and
-    enters no plan; nor is what may change the model's answers where nothing is published on that, unless
-    `allow_unknown_accuracy`.
+    """Judges every technique, or those that are given, and searches plans of them. What takes training is
+    never more than considered, and enters no plan; nor is what may change the model's answers where nothing
+    is published on that, unless `allow_unknown_accuracy`.
 
     Raises InvalidFieldsError for the goal COST on a device without a price, MissingProfileError on the
     expected basis when the catalog lacks a needed profile.
@@ -61,9 +72,9 @@ def recommend(
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     simulated_today = simulate(model, [Candidate(scenario, workload)])
     baseline = describe(model, simulated_today, 0, basis)
-    facts = facts_of(model, simulated_today, 0)
-    techniques = all_techniques()
-    proposals = {technique.id: technique.propose(facts) for technique in techniques}
+    facts = facts_of(model, simulated_today, 0, assumed)
+    techniques = all_techniques() if techniques is None else techniques
+    proposals = {technique.id: _proposed(technique, facts) for technique in techniques}
     to_simulate = {name: p for name, p in proposals.items() if isinstance(p, Proposal)}
     candidates = [
         facts.candidate(),
@@ -120,12 +131,17 @@ def check_goal(goal: Goal, hardware: Hardware) -> None:
 
 def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
     """One technique, judged as among all of them."""
-    proposal = technique.propose(facts)
+    proposal = _proposed(technique, facts)
     if isinstance(proposal, NotApplicable):
         return _refused(technique, facts, proposal)
     candidates = [facts.candidate(), facts.candidate(proposal.workload, proposal.deployment)]
     today, after = simulate(facts.model, candidates, CHANGES).simulations
     return _judged(technique, facts, proposal, today, after, goal, allow_unknown_accuracy=False)
+
+
+def _proposed(technique: Technique, facts: Facts) -> Proposal | NotApplicable:
+    proposal = technique.propose(facts)
+    return proposal.needed(facts) if isinstance(proposal, Unstated) else proposal
 
 
 def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
@@ -152,7 +168,7 @@ def _judged(
     elif metric == "tpot_ms" and before.flight.requests_waiting:
         # Where more requests then run at once, each of their tokens takes longer and all of them end sooner.
         metric = "e2e_latency_ms"
-    verdict = judge(before, after, effects, metric, goal)
+    verdict = limited(judge(before, after, effects, metric, goal), proposal)
     if technique.effort is Effort.RETRAIN and verdict is Verdict.APPLY:
         verdict = Verdict.CONSIDER
     outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, after.memory)
@@ -186,6 +202,9 @@ def _judged(
         switches=switches_of(
             technique.id, facts.model, facts.scenario.hardware, proposal.workload, proposal.deployment
         ),
+        knobs=explanation.knobs,
+        changes_load=technique.changes_load,
+        changes_devices=technique.changes_devices,
     )
 
 
@@ -224,6 +243,9 @@ def _refused(technique: Technique, facts: Facts, refusal: NotApplicable) -> Reco
         assumptions=(),
         metric="",
         nearest_published=_nearest(technique, facts, technique.metric),
+        knobs=refusal.knobs,
+        changes_load=technique.changes_load,
+        changes_devices=technique.changes_devices,
     )
 
 

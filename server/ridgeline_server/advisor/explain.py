@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ridgeline_server.advisor.advice import check_goal, judge_one
+from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
 from ridgeline_server.advisor.results import ExplainedTechnique, Goal
 from ridgeline_server.advisor.technique import Facts, Technique, facts_of
 from ridgeline_server.domain.deployment import CostBasis, Deployment
@@ -26,6 +27,7 @@ def explain(
     profiles: ProfileSet,
     basis: CostBasis,
     goal: Goal = Goal.LATENCY,
+    assumed: Assumed = NOTHING_STATED,
 ) -> ExplainedTechnique:
     """Judges a technique and describes its step on today's deployment and on the one that it proposes.
 
@@ -34,7 +36,7 @@ def explain(
     check_goal(goal, hardware)
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     today = simulate(model, [Candidate(scenario, workload)])
-    facts = facts_of(model, today, 0)
+    facts = facts_of(model, today, 0, assumed)
     judged = judge_one(technique, facts, goal)
     after = None
     if judged.deployment is not None:

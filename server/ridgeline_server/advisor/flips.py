@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ridgeline_server.advisor.effects import speedup
-from ridgeline_server.advisor.technique import GAIN, Facts
+from ridgeline_server.advisor.technique import GAIN, Facts, Outcome
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.metrics import metric_values
@@ -46,6 +46,15 @@ def first_without_gain(
 ) -> Workload | None:
     """The first load at which a deployment is not better than today's by more than 3% on a metric."""
     return _first(facts, after, loads, metric, gaining=False)
+
+
+def gain_ends(facts: Facts, outcome: Outcome) -> str:
+    """Between which batches a gain ends, in a sentence."""
+    loads = larger_batches(facts.workload)
+    end = first_without_gain(facts, outcome.proposal.deployment, loads, outcome.deciding.metric)
+    if end:
+        return f"The gain falls under 3% between batch {end.batch // 2:,} and {end.batch:,}."
+    return f"It still gains over 3% at batch {loads[-1].batch:,}." if loads else ""
 
 
 def _first(

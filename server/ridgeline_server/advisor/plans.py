@@ -44,7 +44,7 @@ def search_plans(
     plan must fit, must keep the limits when any combination does, and must need each of its techniques:
     without it the goal's metric is over 3% worse, or the rest no longer fits or keeps the limits.
     """
-    usable = [technique for technique in techniques if allow_load_change or not technique.changes_load]
+    usable = [t for t in techniques if t.in_plans and (allow_load_change or not t.changes_load)]
     usable.sort(key=lambda technique: technique.changes_load)
     combinations_ = list(_combinations(facts, usable))
     simulated = simulate(facts.model, [c.candidate for c in combinations_], CHANGES).simulations
@@ -93,7 +93,8 @@ def _combinations(
             yield combination
             rest = techniques[index + 1 :]
             if rest:
-                after = facts_of(facts.model, simulate(facts.model, [combination.candidate]), 0)
+                simulated = simulate(facts.model, [combination.candidate])
+                after = facts_of(facts.model, simulated, 0, facts.assumed)
                 yield from _combinations(after, rest, combination.techniques)
 
 

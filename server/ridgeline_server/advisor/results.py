@@ -50,6 +50,16 @@ class ReasonCode(StrEnum):
     SLO_LIMIT = "slo_limit"
     KNEE_REACHED = "knee_reached"
     INCOMPATIBLE_FORMATS = "incompatible_formats"
+    MORE_TOKENS_PER_STEP = "more_tokens_per_step"
+    DRAFTING_EXCEEDS_GAIN = "drafting_exceeds_gain"
+    FIGURE_NOT_STATED = "figure_not_stated"
+    PREFILL_CUT = "prefill_cut"
+    PREFILL_SPREAD = "prefill_spread"
+    DEVICES_SHARE_WORK = "devices_share_work"
+    COMMUNICATION_EXCEEDS_GAIN = "communication_exceeds_gain"
+    DEVICES_SAVED = "devices_saved"
+    NOTHING_TO_WORK_ON = "nothing_to_work_on"
+    SCORES_KEPT_ON_CHIP = "scores_kept_on_chip"
 
 
 class Effort(StrEnum):
@@ -71,6 +81,17 @@ class Effect(NamedTuple):
     low: float
     high: float
     ideal_speedup: float
+
+
+class Knob(NamedTuple):
+    """A figure that a technique's gain rests on: the value assumed (None: none is known), where it comes
+    from, and the value from which on it gains over 3% (None: none does).
+    """
+
+    name: str
+    value: float | None
+    source: str
+    break_even: float | None
 
 
 class AccuracyEvidence(NamedTuple):
@@ -207,6 +228,9 @@ class Recommendation:
     assumptions: tuple[str, ...]
     metric: str
     nearest_published: PublishedCase | None
+    knobs: tuple[Knob, ...]
+    changes_load: bool
+    changes_devices: bool
     switches: tuple[Switch, ...] = ()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ridgeline_server.advisor.results import Effect, Effort, ReasonCode, Verdict
+from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
+from ridgeline_server.advisor.results import Effect, Effort, Knob, ReasonCode, Verdict
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
@@ -26,7 +27,8 @@ notice.
 class Facts:
     """What a technique may look at: the question, and today's deployment as simulated.
 
-    `decode` is the mean of the request's own decode steps, the one behind TPOT.
+    `decode` is the mean of the request's own decode steps, the one behind TPOT. `assumed` holds what the
+    request states of figures that techniques have to assume.
     """
 
     model: Model
@@ -35,6 +37,7 @@ class Facts:
     prefill: StageAnalysis
     decode: StageAnalysis
     memory: Memory
+    assumed: Assumed = NOTHING_STATED
 
     @property
     def basis(self) -> CostBasis:
@@ -67,25 +70,33 @@ class Facts:
             scenario = replace(scenario, deployment=deployment)
         return Candidate(scenario, workload or self.workload)
 
+    def served(self, deployment: Deployment) -> Facts:
+        """The same question with another deployment."""
+        simulated = simulate(self.model, [self.candidate(deployment=deployment)])
+        return facts_of(self.model, simulated, 0, self.assumed)
 
-def facts_of(model: Model, simulated: SimulatedGrid, index: int) -> Facts:
+
+def facts_of(model: Model, simulated: SimulatedGrid, index: int, assumed: Assumed = NOTHING_STATED) -> Facts:
     """The facts of one simulated candidate. The stages' intervals are those of its variants."""
     simulation = simulated.simulations[index]
     prefill, decode = describe_stages(simulated, index, mean_step=True)
     candidate = simulation.candidate
-    return Facts(model, candidate.scenario, candidate.workload, prefill, decode, simulation.memory)
+    return Facts(model, candidate.scenario, candidate.workload, prefill, decode, simulation.memory, assumed)
 
 
 @dataclass(frozen=True)
 class Proposal:
     """The variant that a technique wants simulated; `note` is what the proposal itself found out, for the
-    reason.
+    reason. `at_most` is the best verdict that it can get. With `untold_gain` it improves what no metric
+    tells, so that what does no harm is worth considering.
     """
 
     workload: Workload
     deployment: Deployment
     reason_code: ReasonCode | None = None
     note: str = ""
+    at_most: Verdict = Verdict.APPLY
+    untold_gain: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,16 @@ class NotApplicable:
     reason: str
     flips_when: str = ""
     verdict: Verdict = Verdict.NOT_APPLICABLE
+    knobs: tuple[Knob, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unstated:
+    """A gain that rests on a figure which nobody stated. `needed` tells what the figure must be; it takes
+    simulations, so that only an answer that shows it asks for it.
+    """
+
+    needed: Callable[[Facts], NotApplicable]
 
 
 @dataclass(frozen=True)
@@ -116,6 +137,7 @@ class Explanation:
     reason_code: ReasonCode
     reason: str
     flips_when: str
+    knobs: tuple[Knob, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +145,8 @@ class Technique:
     """One optimisation. `metric` decides its verdict; `conflicts` name techniques it cannot be combined with.
 
     `propose` gives the variant to simulate or says why there is none; `explain` puts the simulated outcome in
-    words. Both are pure. `changes_load` techniques enter a plan only when the request frees the load. After a
+    words. Both are pure. `changes_load` techniques enter a plan only when the request frees the load,
+    `changes_devices` ones only when it frees their number; `in_plans` False keeps one out of plans. After a
     `lossless` one the model's answers stay the same by construction.
     """
 
@@ -136,7 +159,9 @@ class Technique:
     requirements: tuple[str, ...]
     conflicts: tuple[str, ...]
     assumptions: tuple[str, ...]
-    propose: Callable[[Facts], Proposal | NotApplicable]
+    propose: Callable[[Facts], Proposal | NotApplicable | Unstated]
     explain: Callable[[Facts, Outcome], Explanation]
     changes_load: bool = False
     lossless: bool = False
+    changes_devices: bool = False
+    in_plans: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ridgeline_server.advisor.changes import Interval
 from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on
 from ridgeline_server.advisor.results import Effect, Goal, Verdict
-from ridgeline_server.advisor.technique import GAIN
+from ridgeline_server.advisor.technique import GAIN, Proposal
 from ridgeline_server.roofline.metrics import meets_slo
 from ridgeline_server.roofline.serving import Simulation
 
@@ -16,6 +16,7 @@ OBJECTIVE = {
     Goal.MEMORY: MEMORY_METRIC,
 }
 """The metric that each goal improves."""
+PER_DEVICE = "output_tokens_per_s_per_device"
 
 
 def verdict_of(change: Interval) -> Verdict:
@@ -34,6 +35,7 @@ def judge(
 
     APPLY needs the low end of the gain above GAIN, the goal unharmed, and no limit broken that held before. A
     change that turns a deployment which does not fit into one that does is applied whatever else it does.
+    The goal of throughput is that of all devices and of each of them.
     """
     if after.memory.fits and not before.memory.fits:
         return Verdict.APPLY
@@ -41,9 +43,19 @@ def judge(
     verdict = verdict_of(Interval(deciding.speedup, deciding.low, deciding.high))
     if verdict is not Verdict.APPLY:
         return verdict
-    harms_goal = effect_on(effects, OBJECTIVE[goal]).speedup < 1 / GAIN
+    objectives = (OBJECTIVE[goal], PER_DEVICE) if goal is Goal.THROUGHPUT else (OBJECTIVE[goal],)
+    harms_goal = any(effect_on(effects, objective).speedup < 1 / GAIN for objective in objectives)
     ideal = before.candidate.scenario.profiles is None
     breaks_limit = (before.memory.fits and not after.memory.fits) or (
         meets_slo(before, ideal=ideal) and not meets_slo(after, ideal=ideal)
     )
     return Verdict.CONSIDER if harms_goal or breaks_limit or not after.memory.fits else Verdict.APPLY
+
+
+def limited(verdict: Verdict, proposal: Proposal) -> Verdict:
+    """The verdict within what a proposal lets it be."""
+    if verdict is Verdict.NO_GAIN and proposal.untold_gain:
+        return Verdict.CONSIDER
+    if verdict is Verdict.APPLY:
+        return proposal.at_most
+    return verdict

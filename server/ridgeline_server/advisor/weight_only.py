@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ridgeline_server.advisor.effects import effect_on
-from ridgeline_server.advisor.flips import first_gaining, first_without_gain, larger_batches, smaller_batches
+from ridgeline_server.advisor.flips import first_gaining, gain_ends, smaller_batches
 from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import GAIN, Explanation, Facts, NotApplicable, Outcome, Proposal
 from ridgeline_server.advisor.wording import called, change, makes_it_fit, ridge, sequences, spent_on
@@ -100,7 +100,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         return Explanation(
             ReasonCode.WEIGHT_BYTES_CUT,
             f"{situation}; {cut}: {change(effect)}{_prefill(outcome)}; {capped}.",
-            _gain_ends(facts, outcome),
+            gain_ends(facts, outcome),
         )
     smaller = first_gaining(facts, deployment, smaller_batches(facts.workload), effect.metric)
     flips_when = f"It gains over 3% at batch {smaller.batch:,} and below." if smaller else ""
@@ -128,11 +128,3 @@ def _prefill(outcome: Outcome) -> str:
     if 1 / GAIN <= ttft.speedup <= GAIN:
         return "; TTFT stays"
     return f"; {change(ttft)}"
-
-
-def _gain_ends(facts: Facts, outcome: Outcome) -> str:
-    loads = larger_batches(facts.workload)
-    end = first_without_gain(facts, outcome.proposal.deployment, loads, outcome.deciding.metric)
-    if end:
-        return f"The gain falls under 3% between batch {end.batch // 2:,} and {end.batch:,}."
-    return f"It still gains over 3% at batch {loads[-1].batch:,}." if loads else ""

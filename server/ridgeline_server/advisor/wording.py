@@ -5,19 +5,27 @@ from __future__ import annotations
 from ridgeline_server.advisor.results import Effect, ReasonCode
 from ridgeline_server.advisor.technique import Explanation, Facts, Outcome
 from ridgeline_server.domain.workload import Load
+from ridgeline_server.roofline.metrics import RATE_METRICS
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import Bound, StageAnalysis
-from ridgeline_server.roofline.wording import gib, ms, share
+from ridgeline_server.roofline.wording import gib, ms, rate, share
 
-LABELS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2e_latency_ms": "latency"}
+LABELS = {
+    "ttft_ms": "TTFT",
+    "tpot_ms": "TPOT",
+    "e2e_latency_ms": "latency",
+    "output_tokens_per_s": "throughput",
+    "output_tokens_per_s_per_device": "throughput per device",
+}
 
 
 def change(effect: Effect) -> str:
-    """A time before and after with the speedup and its interval."""
+    """A time or a rate before and after with the speedup and its interval."""
     label = LABELS[effect.metric]
     if effect.before == 0:
         return f"{label} does not exist for a single output token"
-    return f"{label} goes from {ms(effect.before)} to {ms(effect.after)} ({factor(effect)})"
+    written = rate if effect.metric in RATE_METRICS else ms
+    return f"{label} goes from {written(effect.before)} to {written(effect.after)} ({factor(effect)})"
 
 
 def factor(effect: Effect) -> str:

@@ -196,7 +196,7 @@ def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -
             "deployment.speculation.draft_weight_dtype",
             f"is {speculation.weight_dtype}, and no model of its own drafts; leave it out, or give the draft",
         )
-    if speculation.model is not None and not _same_vocabulary(speculation.model, model):
+    if speculation.model is not None and not same_vocabulary(speculation.model, model):
         yield FieldViolation(
             "deployment.speculation.draft_model",
             f"has a vocabulary of {speculation.model.vocab_size}, the model one of {model.vocab_size}; "
@@ -210,7 +210,8 @@ PADDED_VOCABULARY = 1.05
 """How much larger a vocabulary may be than another and still be the same one, padded to whole tiles."""
 
 
-def _same_vocabulary(draft: Model, model: Model) -> bool:
+def same_vocabulary(draft: Model, model: Model) -> bool:
+    """Whether two models have vocabularies of one size but for padding."""
     sizes = sorted((draft.vocab_size, model.vocab_size))
     return sizes[1] <= PADDED_VOCABULARY * sizes[0]
 

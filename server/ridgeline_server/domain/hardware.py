@@ -67,6 +67,13 @@ class Hardware:
         return f"no {dtype} rate of {self.name} is known"
 
     @property
+    def is_whole_machine(self) -> bool:
+        """Whether it is a machine of its own: its memory is the host's, and no link joins it to others, as
+        with Apple's chips.
+        """
+        return self.vendor.lower() == "apple"
+
+    @property
     def allocatable_bytes(self) -> float:
         """Memory a process can allocate: the measured figure, else nominal less what firmware, page tables
         and ECC of current devices keep back.

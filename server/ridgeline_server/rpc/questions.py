@@ -69,7 +69,7 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     model = hardware = deployment = draft = None
     refusals: list[NotFoundError | UnsupportedDtypeError] = []
     try:
-        model = _model(request.model, "model", snapshot, checks)
+        model = read_model(request.model, "model", snapshot, checks)
     except NotFoundError as error:
         refusals.append(error)
     try:
@@ -79,7 +79,7 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     drafting = drafts_by_model(message)
     if drafting:
         try:
-            draft = _model(message.speculation.draft_model, DRAFT_MODEL, snapshot, checks)
+            draft = read_model(message.speculation.draft_model, DRAFT_MODEL, snapshot, checks)
         except NotFoundError as error:
             refusals.append(error)
     if draft is not None and stated.speculation is not None:
@@ -117,7 +117,7 @@ def _unread(command: Command | None, model: Model) -> Iterator[Notice]:
         yield Notice(NoticeCode.LAUNCH_COMMAND, f"not read of the launch command: {note}")
 
 
-def _model(
+def read_model(
     selector: common_pb2.ModelSelector, field: str, snapshot: CatalogSnapshot, checks: Checks
 ) -> Model | None:
     """The model that a selector in `field` names; None after noting why there is none."""

@@ -11,15 +11,18 @@ from ridgeline.v1.recommendation_service_pb2 import (
     RecommendResponse,
 )
 from ridgeline_server.advisor.advice import recommend
+from ridgeline_server.advisor.assumed import Assumed
 from ridgeline_server.advisor.explain import explain
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import Goal
 from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.rpc.assumed import read_assumed
 from ridgeline_server.rpc.checks import Checks, shown
 from ridgeline_server.rpc.convert.answers import explain_response, recommend_response
 from ridgeline_server.rpc.convert.enums import GOAL
-from ridgeline_server.rpc.questions import read_question, read_snapshot
+from ridgeline_server.rpc.questions import read_model, read_question, read_snapshot
 from ridgeline_server.store.catalog import CatalogCache
+from ridgeline_server.store.errors import NotFoundError
 
 
 class RecommendationServicer:
@@ -34,7 +37,16 @@ class RecommendationServicer:
         snapshot = read_snapshot(request, self._cache, checks)
         _refuse_open_loop(request, checks)
         goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
+        assumed = read_assumed(request.assumed, checks)
+        draft = unknown = None
+        if request.HasField("draft_model"):
+            try:
+                draft = read_model(request.draft_model, "draft_model", snapshot, checks)
+            except NotFoundError as error:
+                unknown = error
         question = read_question(request, snapshot, checks)
+        if unknown is not None:
+            raise unknown
         advice = recommend(
             question.model,
             question.hardware,
@@ -44,6 +56,7 @@ class RecommendationServicer:
             question.basis,
             goal,
             allow_load_change=request.allow_load_change,
+            assumed=replace(assumed, draft_model=draft or snapshot.draft_for(question.model)),
         )
         baseline = replace(advice.baseline, notices=(*advice.baseline.notices, *question.notices))
         return recommend_response(replace(advice, baseline=baseline), snapshot.revision)
@@ -66,6 +79,7 @@ class RecommendationServicer:
             snapshot.profiles,
             question.basis,
             goal,
+            Assumed(draft_model=snapshot.draft_for(question.model)),
         )
         baseline = replace(explained.baseline, notices=(*explained.baseline.notices, *question.notices))
         return explain_response(replace(explained, baseline=baseline), snapshot.revision)

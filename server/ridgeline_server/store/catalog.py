@@ -9,10 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ridgeline_server.domain.draft_choice import choose_draft, largest_draft
 from ridgeline_server.domain.efficiency import ProfileSet
+from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedConfigError
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.store.catalog_store import CatalogStore
+from ridgeline_server.store.entries import ModelEntry
+from ridgeline_server.store.listing import Listing, ModelFilter
 from ridgeline_server.store.revisions import as_of, current_revision
 
 MAX_STALENESS_S = 1.0
@@ -23,6 +27,9 @@ PAST_SNAPSHOTS = 8
 
 NAMES_PER_SNAPSHOT = 1024
 """Names that a snapshot remembers the entries of."""
+
+DRAFTS_LOOKED_AT = 50
+"""The smallest models of a family among which a draft is chosen."""
 
 
 class CatalogSnapshot:
@@ -38,6 +45,7 @@ class CatalogSnapshot:
         self._store = store
         self._found_hardware = lru_cache(NAMES_PER_SNAPSHOT)(self._find_hardware)
         self._found_model = lru_cache(NAMES_PER_SNAPSHOT)(self._find_model)
+        self._found_draft = lru_cache(NAMES_PER_SNAPSHOT)(self._find_draft)
 
     def hardware(self, name: str) -> Hardware:
         """The device with this id or alias. Raises NotFoundError with the nearest names."""
@@ -49,11 +57,31 @@ class CatalogSnapshot:
         """
         return self._found_model(name)
 
+    def draft_for(self, model: Model) -> Model | None:
+        """The model that drafts for another one when nobody names a draft; None where none can."""
+        return self._found_draft(model)
+
     def _find_hardware(self, name: str) -> Hardware:
         return self._store.hardware.get(name, revision=self.revision).entry.hardware
 
     def _find_model(self, name: str) -> Model:
         return self._store.models.get(name, revision=self.revision).entry.model
+
+    def _find_draft(self, model: Model) -> Model | None:
+        smaller = ModelFilter(
+            family=model.family, max_parameter_count=largest_draft(model), mixture_of_experts=False
+        )
+        listing = Listing(smaller, "parameter_count", limit=DRAFTS_LOOKED_AT, revision=self.revision)
+        found = map(_readable, self._store.models.page(listing).entries)
+        return choose_draft(model, [other for other in found if other is not None])
+
+
+def _readable(entry: ModelEntry) -> Model | None:
+    """The model of an entry; None where this release cannot read a config that another one stored."""
+    try:
+        return entry.model
+    except (InvalidFieldsError, UnsupportedConfigError):
+        return None
 
 
 class CatalogCache:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from ridgeline_server.advisor.results import Effect, ReasonCode, Recommendation, Verdict
+from ridgeline_server.advisor.wording import LABELS
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.operators.layer import Stage
@@ -19,10 +20,12 @@ from tests.unit.questions import EXPECTED, GIB, IDEAL, LLAMA_2_7B, Question, ask
 GAIN = 1.03
 NUMBER = r"(\d[\d,]*(?:\.\d+)?)"
 CHANGE = re.compile(
-    rf"(TTFT|TPOT|throughput) goes from {NUMBER} (ms|us|tokens/s) to {NUMBER} (ms|us|tokens/s) "
+    rf"(TTFT|TPOT|latency|throughput per device|throughput) goes from {NUMBER} (ms|us|tokens/s) "
+    rf"to {NUMBER} (ms|us|tokens/s) "
     rf"\({NUMBER}x(?:, {NUMBER}-{NUMBER})?\)"
 )
-METRICS = {"TTFT": "ttft_ms", "TPOT": "tpot_ms", "throughput": "output_tokens_per_s"}
+METRICS = {label: metric for metric, label in LABELS.items()}
+FORMATS = ("weight-only-int4", "weight-only-int8", "kv-cache-int4", "kv-cache-int8")
 
 
 def figure(text: str, unit: str = "") -> float:
@@ -74,12 +77,21 @@ def test_shares_in_a_sentence_are_those_of_the_step_that_decides(question: Quest
     asked = question.at(output_len=2)
     decode, prefill = mean_step(asked), asked.analysis().prefill
     moved = decode.bytes_by_class
-    cache, weights = (moved.kv_read + moved.kv_written) / decode.bytes, moved.weights / decode.bytes
+    cached = (moved.kv_read + moved.kv_written) / decode.bytes
+    shares = {
+        **dict.fromkeys(("kv-cache-int4", "kv-cache-int8", "kv-cache-fp8"), cached),
+        **dict.fromkeys(
+            ("weight-only-int4", "weight-only-int8", "weight-only-fp8", "sparsity-2-4"),
+            moved.weights / decode.bytes,
+        ),
+        "kv-eviction": moved.kv_read / decode.bytes,
+    }
     for found, reason in sentences(asked):
         quoted = percent(reason, "the bytes a decode step moves")
         if quoted is not None:
-            smaller = cache if found.technique.startswith("kv-cache") else weights
-            assert quoted == pytest.approx(100 * smaller, abs=0.51)
+            assert quoted == pytest.approx(100 * shares[found.technique], abs=0.51)
+        if found.technique not in (*shares, "int8-compute", "fp8-compute", "nvfp4-compute"):
+            continue
         quoted = percent(reason, "its bytes")
         if quoted is not None:
             assert quoted == pytest.approx(100 * prefill.bytes_by_class.weights / prefill.bytes, abs=0.51)
@@ -93,8 +105,8 @@ def test_shares_in_a_sentence_are_those_of_the_step_that_decides(question: Quest
 def test_loads_in_a_sentence_are_the_questions(question: Question) -> None:
     asked = question.at(output_len=2)
     workload = asked.workload
-    for _, reason in sentences(asked):
-        if reason.startswith("at batch"):
+    for found, reason in sentences(asked):
+        if found.technique in FORMATS and reason.startswith("at batch"):
             keys = workload.input_len + 1
             assert reason.startswith(f"at batch {workload.batch:,} with {keys:,} keys")
         if "prompt tokens" in reason:
@@ -123,7 +135,7 @@ def deciding(found: Recommendation, question: Question) -> Effect:
     before = question.analysis()
     assert found.deployment is not None
     after = replace(question, deployment=found.deployment).analysis()
-    name = "ttft_ms" if question.workload.output_len == 1 else "tpot_ms"
+    name = found.metric
     old, new = getattr(before.metrics, name).value, getattr(after.metrics, name).value
     return Effect(name, old, new, old / new, old / new, old / new, old / new)
 

@@ -95,6 +95,8 @@ def test_every_argument_reaches_its_field(client: Client, recorder: Recorder) ->
         },
         goal="memory",
         allow_load_change=True,
+        assumed={"prefix_hit_rate": "0.5", "kv_keep_ratio": 0.25},
+        draft_model="small",
     )
     assert recorder.sent == [
         (
@@ -131,6 +133,8 @@ def test_every_argument_reaches_its_field(client: Client, recorder: Recorder) ->
                 basis=common_pb2.COST_BASIS_IDEAL,
                 goal=recommendation_service_pb2.GOAL_MEMORY,
                 allow_load_change=True,
+                assumed=recommendation_service_pb2.AssumedFigures(prefix_hit_rate=0.5, kv_keep_ratio=0.25),
+                draft_model=common_pb2.ModelSelector(id="small"),
             ),
         )
     ]

@@ -356,6 +356,9 @@ def _recommendation(recommendation: Recommendation) -> Fields:
         "conflicts": recommendation.conflicts,
         "assumptions": recommendation.assumptions,
         "metric": recommendation.metric,
+        "knobs": [knob._asdict() for knob in recommendation.knobs],
+        "changes_load": recommendation.changes_load,
+        "changes_devices": recommendation.changes_devices,
         "switches": [_switch(switch) for switch in recommendation.switches],
         "nearest_published": None if published is None else _published_case(published),
     }

@@ -1,0 +1,81 @@
+"""Offloading to the host's memory: what its techniques share. It makes room, and the link takes time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ridgeline_server.advisor.effects import effect_on
+from ridgeline_server.advisor.results import ReasonCode, Verdict
+from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
+from ridgeline_server.advisor.wording import change, makes_it_fit
+from ridgeline_server.domain.deployment import Deployment, Offload
+from ridgeline_server.roofline.wording import gib, share
+
+STEPS = 20
+"""Shares are tried in steps of a twentieth."""
+OFFLOADED = {"weight_share": "the layers' weights", "kv_share": "the KV cache"}
+"""What each share of an Offload is of."""
+
+
+def propose_offload(name: str) -> Callable[[Facts], Proposal | NotApplicable]:
+    """Proposes the smallest share in the host's memory with which the rest fits the device: worth considering
+    at most, since what fits without the host is faster.
+    """
+
+    def propose(facts: Facts) -> Proposal | NotApplicable:
+        deployment, memory, hardware = facts.deployment, facts.memory, facts.scenario.hardware
+        if hardware.is_whole_machine:
+            return NotApplicable(
+                ReasonCode.NOTHING_TO_WORK_ON, f"the memory of {hardware.name} is the host's own."
+            )
+        link = deployment.offload.host_bandwidth_bytes_per_s
+        if memory.fits:
+            own = hardware.bandwidth_bytes_per_s
+            return NotApplicable(
+                ReasonCode.NOTHING_TO_WORK_ON,
+                f"it fits ({gib(memory.total_bytes)} of {gib(memory.usable_bytes)}), and the host's memory "
+                f"is read at {_gigabytes(link)} instead of {_gigabytes(own)}.",
+                "It is a way to run what does not fit.",
+            )
+        today: float = getattr(deployment.offload, name)
+        shares = [step / STEPS for step in range(1, STEPS + 1) if step / STEPS > today]
+        variants = [_offloading(deployment, name, each) for each in shares]
+        simulations = facts.simulate([facts.candidate(deployment=variant) for variant in variants])
+        fitting = (s.candidate.scenario.deployment for s in simulations if s.memory.fits)
+        found = next(fitting, None)
+        if found is None:
+            least = simulations[-1].memory if simulations else memory
+            return NotApplicable(
+                ReasonCode.MEMORY_LIMIT,
+                f"with all of {OFFLOADED[name]} in the host's memory it would still need "
+                f"{gib(least.total_bytes)} of {gib(least.usable_bytes)}.",
+            )
+        return Proposal(facts.workload, found, at_most=Verdict.CONSIDER)
+
+    return propose
+
+
+def _offloading(deployment: Deployment, name: str, value: float) -> Deployment:
+    offload: Offload = replace(deployment.offload, **{name: value})
+    return replace(deployment, offload=offload)
+
+
+def explain_offload(name: str) -> Callable[[Facts, Outcome], Explanation]:
+    """The room that is made against the time on the host's link."""
+
+    def explain(facts: Facts, outcome: Outcome) -> Explanation:
+        offload = outcome.proposal.deployment.offload
+        moved = f"{share(getattr(offload, name))} of {OFFLOADED[name]}"
+        found = makes_it_fit(facts, outcome, f"{moved} in the host's memory")
+        link = _gigabytes(offload.host_bandwidth_bytes_per_s)
+        told = dict.fromkeys((outcome.deciding, effect_on(outcome.effects, "ttft_ms")))
+        changes = "; ".join(map(change, told))
+        slow = f"They are read over its link at {link}: against a device that held all, {changes}."
+        return replace(found, reason=f"{found.reason} {slow}")
+
+    return explain
+
+
+def _gigabytes(bytes_per_s: float) -> str:
+    return f"{bytes_per_s / 1e9:,.4g} GB/s"

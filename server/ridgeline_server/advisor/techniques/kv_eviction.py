@@ -1,0 +1,98 @@
+"""KV eviction: decode holds and reads only a share of each sequence's keys (the class of H2O and SnapKV).
+
+What it does: keys and values that attention has hardly looked at are dropped after prefill, and the cache
+stays that small.
+
+When it pays: long contexts or many sequences, where the cache is a large part of the bytes that decode reads,
+or of the memory.
+
+When it does not: for short contexts, beside large weights, and where the model recalls details from anywhere
+in the prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ridgeline_server.advisor.flips import first_gaining, larger_batches, longer_inputs
+from ridgeline_server.advisor.knobs import break_even, knob
+from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
+from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
+from ridgeline_server.advisor.wording import called, change, makes_it_fit, sequences, spent_on
+from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.wording import share
+
+NAME = "kv_keep_ratio"
+KEEP_RATIO = 0.2
+KEEP_RATIO_SOURCE = "arXiv:2306.14048, abstract: H2O with 20% heavy hitters"
+
+
+def propose(facts: Facts) -> Proposal | NotApplicable:
+    """The published share of the keys, worth considering at most, or the stated one."""
+    if facts.model.attention is None:
+        return NotApplicable(
+            ReasonCode.NOTHING_TO_WORK_ON, f"{facts.model.name} caches no keys that could be dropped."
+        )
+    today, stated = facts.deployment.kv_keep_ratio, facts.assumed.kv_keep_ratio
+    if today < 1:
+        return NotApplicable(
+            ReasonCode.ALREADY_APPLIED, f"decode holds {share(today)} of each sequence's keys today."
+        )
+    # Whether answers stand it depends on the task, so nobody is told to drop a share that he did not state.
+    at_most = Verdict.CONSIDER if stated is None else Verdict.APPLY
+    kept = KEEP_RATIO if stated is None else stated
+    return Proposal(facts.workload, _keeping(facts, kept), at_most=at_most)
+
+
+def _keeping(facts: Facts, ratio: float) -> Deployment:
+    return replace(facts.deployment, kv_keep_ratio=ratio)
+
+
+def explain(facts: Facts, outcome: Outcome) -> Explanation:
+    """Keys that are not read against everything else that a decode step moves."""
+    step, metric = facts.step, outcome.deciding.metric
+    pays = break_even(facts, lambda ratio: _keeping(facts, ratio), metric, worst=1.0, best=0.01)
+    found = knob(NAME, facts.assumed.kv_keep_ratio, KEEP_RATIO, KEEP_RATIO_SOURCE, pays)
+    kept = f"{share(outcome.proposal.deployment.kv_keep_ratio)} of the keys"
+    if outcome.memory.fits and not facts.memory.fits:
+        return replace(makes_it_fit(facts, outcome, kept), knobs=(found,))
+    read = step.bytes_by_class.kv_read / step.bytes
+    reason = (
+        f"at {sequences(facts, step)} with {step.keys:,.0f} keys, reading them is {share(read)} of the bytes "
+        f"{called(step)} moves, and {spent_on(step)}; keeping {kept}: {change(outcome.deciding)}."
+    )
+    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+        ends = f"It gains over 3% while it keeps {share(pays)} of the keys or less." if pays else ""
+        return Explanation(ReasonCode.KV_BYTES_CUT, reason, ends, (found,))
+    deployment = outcome.proposal.deployment
+    longer = first_gaining(
+        facts, deployment, longer_inputs(facts.workload, facts.model.max_context_len), metric
+    )
+    larger = first_gaining(facts, deployment, larger_batches(facts.workload), metric)
+    ways = [
+        *([f"an input of {longer.input_len:,} tokens"] if longer else []),
+        *([f"batch {larger.batch:,}"] if larger else []),
+    ]
+    return Explanation(
+        ReasonCode.BYTES_NOT_DOMINANT,
+        reason,
+        f"It gains over 3% from {' or '.join(ways)} on." if ways else "",
+        (found,),
+    )
+
+
+TECHNIQUE = Technique(
+    id="kv-eviction",
+    title="KV eviction",
+    stage=Stage.DECODE,
+    metric="tpot_ms",
+    effort=Effort.FLAG,
+    accuracy="Visible where answers need details that were dropped; measure it on your task.",
+    requirements=("an engine that drops keys by attention",),
+    conflicts=(),
+    assumptions=("Eviction: each layer keeps the same share of the keys, chosen at no cost.",),
+    propose=propose,
+    explain=explain,
+    in_plans=False,
+)

@@ -1,0 +1,59 @@
+"""Speculation by a draft model: a small model of the same vocabulary drafts tokens, one step verifies them.
+
+What it does: the draft model writes a few tokens one by one, and the model reads its weights once to verify
+all of them. Those up to the first rejected one are kept, and the output's distribution is the model's own.
+
+When it pays: decode waits for weight bytes (few sequences a device), and the draft is at least ten times
+smaller and often right.
+
+When it does not: at high load, where verifying turns a step compute-bound or reads many more keys; with a
+draft that is too large or too often wrong; for outputs of a token or two.
+"""
+
+from __future__ import annotations
+
+from ridgeline_server.advisor.results import Effort, ReasonCode
+from ridgeline_server.advisor.speculation import explain, propose_drafting, published_rate, refused
+from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
+from ridgeline_server.domain.speculation import Draft, Speculation
+from ridgeline_server.roofline.operators.layer import Stage
+
+
+def propose(facts: Facts) -> Proposal | NotApplicable:
+    """Drafting by the model that the request or the catalog knows."""
+    no = refused(facts)
+    if no:
+        return no
+    draft, rate = facts.assumed.draft_model, facts.assumed.draft_model_acceptance_rate
+    if draft is None:
+        return NotApplicable(
+            ReasonCode.NOTHING_TO_WORK_ON,
+            f"no model of {facts.model.name}'s family and vocabulary of {facts.model.vocab_size:,} is known "
+            "that is under a fifth of its size.",
+            "Name one as draft_model.",
+        )
+    if rate is None:
+        rate = published_rate(Draft.MODEL).acceptance_rate
+    return propose_drafting(facts, Speculation(Draft.MODEL, 1, rate, draft))
+
+
+TECHNIQUE = Technique(
+    id="speculation-draft-model",
+    title="speculation by a draft model",
+    stage=Stage.DECODE,
+    metric="tpot_ms",
+    effort=Effort.FLAG,
+    accuracy="None: verification keeps the distribution of the model's own outputs.",
+    requirements=("a draft model with the model's own tokenizer", "memory for its weights and its cache"),
+    conflicts=("speculation-heads", "speculation-ngram"),
+    assumptions=(
+        (
+            "Draft model: each drafted token has the same chance to be kept; its prefill of the prompt is "
+            "left out."
+        ),
+    ),
+    propose=propose,
+    explain=explain,
+    lossless=True,
+    in_plans=False,
+)

@@ -1,0 +1,48 @@
+"""Speculation by heads: an extra layer of the model's own (EAGLE, multi-token prediction) drafts tokens.
+
+What it does: a decoder layer on top of the model's last hidden states drafts a few tokens one by one, and one
+step of the model verifies them. The output's distribution is the model's own.
+
+When it pays: decode waits for weight bytes or keys; a layer drafts faster than a model of its own and is
+right more often.
+
+When it does not: where verifying turns a step compute-bound, and for a model without trained heads.
+"""
+
+from __future__ import annotations
+
+from ridgeline_server.advisor.results import Effort
+from ridgeline_server.advisor.speculation import explain, propose_drafting, published_rate, refused
+from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
+from ridgeline_server.domain.speculation import Draft, Speculation
+from ridgeline_server.roofline.operators.layer import Stage
+
+
+def propose(facts: Facts) -> Proposal | NotApplicable:
+    """Drafting by a layer of the model's kind."""
+    rate = facts.assumed.heads_acceptance_rate
+    if rate is None:
+        rate = published_rate(Draft.HEADS).acceptance_rate
+    return refused(facts) or propose_drafting(facts, Speculation(Draft.HEADS, 1, rate))
+
+
+TECHNIQUE = Technique(
+    id="speculation-heads",
+    title="speculation by extra heads",
+    stage=Stage.DECODE,
+    metric="tpot_ms",
+    effort=Effort.RETRAIN,
+    accuracy="None: verification keeps the distribution of the model's own outputs.",
+    requirements=("heads trained for this model: published ones (EAGLE), or its own multi-token prediction",),
+    conflicts=("speculation-draft-model", "speculation-ngram"),
+    assumptions=(
+        (
+            "Heads: one more layer of the model's last kind and lm_head for each drafted token, each with "
+            "the same chance to be kept."
+        ),
+    ),
+    propose=propose,
+    explain=explain,
+    lossless=True,
+    in_plans=False,
+)

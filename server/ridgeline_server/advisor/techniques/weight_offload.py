@@ -1,0 +1,33 @@
+"""Weight offloading: a share of the layers' weights stays in the host's memory.
+
+What it does: the offloaded weights are copied over the host's link whenever a step needs them.
+
+When it pays: to run a model at all whose weights the device cannot hold, with many sequences sharing each
+copy.
+
+When it does not: wherever the model fits, since the host's link is tens of times slower than the device's
+memory; smaller weights or more devices are faster.
+"""
+
+from __future__ import annotations
+
+from ridgeline_server.advisor.offloading import explain_offload, propose_offload
+from ridgeline_server.advisor.results import Effort
+from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.roofline.operators.layer import Stage
+
+TECHNIQUE = Technique(
+    id="weight-offload",
+    title="weights in the host's memory",
+    stage=Stage.DECODE,
+    metric="tpot_ms",
+    effort=Effort.FLAG,
+    accuracy="None: the same weights are read from elsewhere.",
+    requirements=("host memory for what is offloaded", "an engine that offloads weights"),
+    conflicts=("kv-offload",),
+    assumptions=("Offloading: copies run beside the arithmetic of a step, and the slower of both counts.",),
+    propose=propose_offload("weight_share"),
+    explain=explain_offload("weight_share"),
+    lossless=True,
+    in_plans=False,
+)
