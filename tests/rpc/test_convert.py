@@ -23,7 +23,7 @@ from ridgeline.v1 import (
     types_pb2,
 )
 from ridgeline_server.advisor.advice import recommend
-from ridgeline_server.advisor.results import Advice, Goal
+from ridgeline_server.advisor.results import Advice, Freedom, Goal
 from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest, Offload
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
@@ -105,7 +105,7 @@ def advice(request: pytest.FixtureRequest, seeded_database_url: str) -> Advice:
         catalog.profiles,
         request.param,
         Goal.THROUGHPUT,
-        allow_load_change=True,
+        Freedom(load=True, devices=True, max_accuracy_loss=0.1, unknown_accuracy=False),
     )
 
 

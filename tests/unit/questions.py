@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import ridgeline_catalog
 from ridgeline_server.advisor.advice import recommend
-from ridgeline_server.advisor.results import Advice, Effect, Goal, Recommendation
+from ridgeline_server.advisor.results import Advice, Effect, Freedom, Goal, Recommendation
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.deployment import (
     AttentionKernel,
@@ -49,6 +49,7 @@ LLAMA_2_13B = "meta-llama/Llama-2-13b-hf"
 LLAMA_3_8B = "meta-llama/Meta-Llama-3-8B"
 
 GIB = 2**30
+ANY_ACCURACY = Freedom(max_accuracy_loss=10.0, unknown_accuracy=True)
 IDEAL, EXPECTED = CostBasis.IDEAL, CostBasis.EXPECTED
 Stated = dict[str, Any]
 """Fields of a DeploymentRequest."""
@@ -94,7 +95,10 @@ class Question:
             with_flips=with_flips,
         )
 
-    def advice(self, goal: Goal = Goal.LATENCY, *, allow_load_change: bool = False) -> Advice:
+    def advice(
+        self, goal: Goal = Goal.LATENCY, *, allow_load_change: bool = False, freedom: Freedom | None = None
+    ) -> Advice:
+        """Advice whose plans may cost any accuracy, unless `freedom` says otherwise."""
         return recommend(
             self.model,
             self.hardware,
@@ -103,7 +107,7 @@ class Question:
             PROFILES,
             self.basis,
             goal,
-            allow_load_change=allow_load_change,
+            freedom or replace(ANY_ACCURACY, load=allow_load_change),
         )
 
     def recommendation(self, technique: str, goal: Goal = Goal.LATENCY) -> Recommendation:

@@ -6,9 +6,17 @@ from collections.abc import Iterator
 
 from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence
-from ridgeline_server.advisor.plans import search_plans
+from ridgeline_server.advisor.plans import Asked, search_plans
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import AccuracyRisk, Advice, Goal, Recommendation, Verdict
+from ridgeline_server.advisor.results import (
+    AccuracyRisk,
+    Advice,
+    Freedom,
+    Goal,
+    PlanSearch,
+    Recommendation,
+    Verdict,
+)
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Outcome, Proposal, Technique, facts_of
 from ridgeline_server.advisor.verdict import OBJECTIVE, judge
 from ridgeline_server.domain.deployment import CostBasis, Deployment
@@ -25,6 +33,8 @@ from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
 from ridgeline_server.roofline.wording import gib
 
 _ORDER = tuple(Verdict)
+NO_FREEDOM = Freedom()
+"""Load and devices stay, and the accuracy budget is the usual one."""
 
 
 def recommend(
@@ -35,8 +45,7 @@ def recommend(
     profiles: ProfileSet,
     basis: CostBasis,
     goal: Goal = Goal.LATENCY,
-    *,
-    allow_load_change: bool = False,
+    freedom: Freedom = NO_FREEDOM,
 ) -> Advice:
     """Judges every technique and searches plans.
 
@@ -75,15 +84,16 @@ def recommend(
     ]
     recommendations.sort(key=lambda recommendation: _rank(recommendation, goal))
     by_id = {technique.id: technique for technique in techniques}
-    applicable = [by_id[r.technique] for r in recommendations if r.technique in to_simulate]
-    search = search_plans(facts, applicable, goal, allow_load_change=allow_load_change)
+    search = search_plans(
+        Asked(facts, goal, freedom, today, simulated), [by_id[r.technique] for r in recommendations]
+    )
     return Advice(
         baseline=baseline,
         goal=goal,
         recommendations=tuple(recommendations),
-        plans=search.plans,
-        assumptions=tuple(_assumptions(baseline)),
-        simulated_deployments=len(candidates) + search.simulated,
+        search=search,
+        assumptions=(*_assumptions(baseline), *_of_plans(search)),
+        simulated_deployments=len(candidates) + search.candidates,
     )
 
 
@@ -159,6 +169,15 @@ def _refused(technique: Technique, refusal: NotApplicable) -> Recommendation:
 
 def _accuracy(technique: Technique) -> AccuracyRisk:
     return AccuracyRisk(technique.accuracy, accuracy_evidence(technique.id))
+
+
+def _of_plans(search: PlanSearch) -> Iterator[str]:
+    """What plans take for granted of accuracy, where one of them has several losses."""
+    if any(len(plan.techniques) > 1 and plan.accuracy_loss for plan in search.plans):
+        yield "What the techniques of a plan lose in accuracy is taken to add up."
+    unknown = dict.fromkeys(name for plan in search.plans for name in plan.unknown_accuracy)
+    if unknown:
+        yield f"Nobody's figures tell what {', '.join(unknown)} cost in accuracy: plans count nothing for it."
 
 
 def _assumptions(baseline: Analysis) -> Iterator[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
 
 from ridgeline_server.advisor.results import Effect, Effort, ReasonCode, Verdict
 from ridgeline_server.domain.deployment import CostBasis, Deployment
@@ -13,7 +15,7 @@ from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import StageAnalysis
 from ridgeline_server.roofline.scenario import Scenario, Variant
-from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, simulate
+from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, memory_of, simulate
 from ridgeline_server.roofline.stages import describe_stages
 
 GAIN = 1.03
@@ -26,15 +28,36 @@ notice.
 class Facts:
     """What a technique may look at: the question, and today's deployment as simulated.
 
-    `decode` is the mean of the request's own decode steps, the one behind TPOT.
+    `decode` is the mean of the request's own decode steps, the one behind TPOT. The stages and the memory are
+    found when they are asked for: most techniques propose on the deployment alone.
     """
 
     model: Model
     scenario: Scenario
     workload: Workload
-    prefill: StageAnalysis
-    decode: StageAnalysis
-    memory: Memory
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def prefill(self) -> StageAnalysis:
+        """The prefill of the whole batch."""
+        return self._stages[0]
+
+    @property
+    def decode(self) -> StageAnalysis:
+        """The mean decode step."""
+        return self._stages[1]
+
+    @cached_property
+    def memory(self) -> Memory:
+        """The memory of the load."""
+        if self.place is None:
+            return memory_of(self.model, self.scenario, self.workload)
+        return self.place.grid.simulations[self.place.where].memory
+
+    @cached_property
+    def _stages(self) -> tuple[StageAnalysis, StageAnalysis]:
+        grid, index = self.place or Place(simulate(self.model, [self.candidate()], (Variant.BEST,)), 0)
+        return describe_stages(grid, index, mean_step=True)
 
     @property
     def basis(self) -> CostBasis:
@@ -63,12 +86,17 @@ class Facts:
         return Candidate(scenario, workload or self.workload)
 
 
+class Place(NamedTuple):
+    """Where a candidate was simulated already."""
+
+    grid: SimulatedGrid
+    where: int
+
+
 def facts_of(model: Model, simulated: SimulatedGrid, index: int) -> Facts:
-    """The facts of one simulated candidate, simulated with LEVELS."""
-    simulation = simulated.simulations[index]
-    prefill, decode = describe_stages(simulated, index, mean_step=True)
-    candidate = simulation.candidate
-    return Facts(model, candidate.scenario, candidate.workload, prefill, decode, simulation.memory)
+    """The facts of one simulated candidate, with the intervals of its variants."""
+    candidate = simulated.simulations[index].candidate
+    return Facts(model, candidate.scenario, candidate.workload, Place(simulated, index))
 
 
 @dataclass(frozen=True)
@@ -118,7 +146,9 @@ class Technique:
     """One optimisation. `metric` decides its verdict; `conflicts` name techniques it cannot be combined with.
 
     `propose` gives the variant to simulate or says why there is none; `explain` puts the simulated outcome in
-    words. Both are pure. `changes_load` techniques enter a plan only when the request frees the load.
+    words. Both are pure. `changes_load` and `changes_devices` techniques, which change the load or how many
+    devices there are, enter a plan only when the request frees these. A `lossless` one computes the same
+    answers.
     """
 
     id: str
@@ -133,3 +163,5 @@ class Technique:
     propose: Callable[[Facts], Proposal | NotApplicable]
     explain: Callable[[Facts, Outcome], Explanation]
     changes_load: bool = False
+    changes_devices: bool = False
+    lossless: bool = False

@@ -142,4 +142,5 @@ TECHNIQUE = Technique(
     propose=propose,
     explain=explain,
     changes_load=True,
+    lossless=True,
 )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ridgeline.v1 import analysis_service_pb2, recommendation_service_pb2
-from ridgeline_server.advisor.results import Advice, Effect, Plan, Recommendation
+from ridgeline_server.advisor.results import Advice, Closest, Effect, LeftOut, Plan, Recommendation
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.efficiency import Estimate
 from ridgeline_server.domain.hardware import Hardware
@@ -52,6 +52,7 @@ def analyze_response(analysis: Analysis, catalog_revision: int) -> analysis_serv
 
 def recommend_response(advice: Advice, catalog_revision: int) -> recommendation_service_pb2.RecommendResponse:
     """The answer to Recommend."""
+    search = advice.search
     fields: Fields = {
         "catalog_revision": catalog_revision,
         "baseline": _analysis(advice.baseline, catalog_revision),
@@ -60,6 +61,10 @@ def recommend_response(advice: Advice, catalog_revision: int) -> recommendation_
         "plans": [_plan(plan) for plan in advice.plans],
         "assumptions": advice.assumptions,
         "simulated_deployments": advice.simulated_deployments,
+        "pareto_front": [point._asdict() for point in search.front],
+        "left_out": [_left_out(left_out) for left_out in search.left_out],
+        "closest": None if search.closest is None else _closest(search.closest),
+        "plan_candidates": search.candidates,
     }
     return recommendation_service_pb2.RecommendResponse(**fields)
 
@@ -342,6 +347,26 @@ def _plan(plan: Plan) -> Fields:
         "deployment": _deployment(plan.deployment),
         "memory": _memory(plan.memory),
         "meets_slo": plan.meets_slo,
+        "accuracy_loss": plan.accuracy_loss,
+        "unknown_accuracy": plan.unknown_accuracy,
+        "interactions": plan.interactions,
+        "difference": plan.difference,
+    }
+
+
+def _left_out(left_out: LeftOut) -> Fields:
+    return {
+        "technique": left_out.technique,
+        "reason_code": REASON_CODE.to_proto[left_out.reason_code],
+        "reason": left_out.reason,
+    }
+
+
+def _closest(closest: Closest) -> Fields:
+    return {
+        "techniques": closest.techniques,
+        "relaxations": [relaxation._asdict() for relaxation in closest.relaxations],
+        "summary": closest.summary,
     }
 
 
