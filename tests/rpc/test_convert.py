@@ -149,7 +149,7 @@ TOLD_DIFFERENTLY = {
     "format": {"scale_bits"},
     "speculation": {"model"},
     "workload": {"batch", "load"},
-    "memory": {"ranges"},
+    "memory": {"ranges", "contexts"},
 }
 """Fields of the domain's objects that an answer names by their ids, tells in other fields, or leaves out."""
 WIRE_NAMES = {"occurrences": "count", "formats": "module_formats", "module": "module_class"}
@@ -180,6 +180,7 @@ def assert_mirrored(value: Any, message: Any, path: str) -> None:
     elif isinstance(value, Memory):
         ranges = value.ranges
         middles = ranges.activations.value, ranges.non_torch.value, ranges.cuda_graphs.value
+        assert message.max_context_len == value.max_context_len
         assert (message.activations_bytes, message.non_torch_bytes, message.cuda_graph_bytes) == middles
         skipped = TOLD_DIFFERENTLY["memory"]
     elif path.endswith(("baseline", "analysis")):

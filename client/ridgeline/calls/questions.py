@@ -51,16 +51,31 @@ class QuestionCalls(Calls):
         *,
         goal: str = "latency",
         allow_load_change: bool = False,
+        allow_devices_change: bool = False,
+        max_devices: int | None = None,
+        max_accuracy_loss: float | None = None,
+        allow_unknown_accuracy: bool = False,
         **options: Unpack[QuestionOptions],
     ) -> recommendation.RecommendResponse:
         """What to change, why, and what it gains. The deployment that is given is today's; see `analyze`.
 
-        `goal` is latency, throughput, cost or memory. `allow_load_change` lets plans change the batch.
+        `goal` is latency, throughput, cost or memory. `allow_load_change` lets plans change the batch,
+        `allow_devices_change` the number of devices, and `max_devices` bounds it. Plans lose at most
+        `max_accuracy_loss` of benchmark scores, a share (default 0.01); `allow_unknown_accuracy` lets them
+        have techniques for which the catalog has no published figure.
         """
         checks = requests.Checks()
         parts = question(model, hardware, options, checks)
         request = recommendation.RecommendRequest(
-            **parts._asdict(), goal=requests.goal(goal, checks), allow_load_change=bool(allow_load_change)
+            **parts._asdict(),
+            goal=requests.goal(goal, checks),
+            allow_load_change=bool(allow_load_change),
+            allow_devices_change=bool(allow_devices_change),
+            max_devices=None if max_devices is None else checks.whole("max_devices", max_devices),
+            max_accuracy_loss=None
+            if max_accuracy_loss is None
+            else checks.number("max_accuracy_loss", max_accuracy_loss),
+            allow_unknown_accuracy=bool(allow_unknown_accuracy),
         )
         checks.raise_if_any()
         return self._call(f"{RECOMMENDATION}/Recommend", request, recommendation.RecommendResponse)

@@ -91,9 +91,9 @@ def recommend(
         baseline=baseline,
         goal=goal,
         recommendations=tuple(recommendations),
-        search=search,
+        **vars(search),
         assumptions=(*_assumptions(baseline), *_of_plans(search)),
-        simulated_deployments=len(candidates) + search.candidates,
+        simulated_deployments=len(candidates) + search.plan_candidates,
     )
 
 

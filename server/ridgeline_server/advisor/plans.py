@@ -40,8 +40,10 @@ from ridgeline_server.roofline.wording import share
 
 PLANS = 4
 """How many plans an answer gives: the best one and the three next to it."""
-FRONT_RUNNERS = 6
-"""Combinations at today's load that each of two orders lets go on to a change of the load."""
+FRONT_RUNNERS = 12
+"""Combinations at today's load that go on to a change of the load: half of them gain most on the goal, half
+have room for the largest batch.
+"""
 HELPS = 1.001
 """What improves nothing by this much alone is left out: a plan that makes all else ten times smaller would
 not gain a hundredth by it.
@@ -115,10 +117,10 @@ def search_plans(asked: Asked, techniques: Sequence[Technique]) -> PlanSearch:
     choice = _Choice(asked, costed)
     return PlanSearch(
         plans=_plans(asked, choice.kept()[:PLANS], usable, losses),
-        front=_front(each for each in costed if choice.feasible(each)),
+        pareto_front=_front(each for each in costed if choice.feasible(each)),
         closest=None if choice.limits_can_hold else _closest(asked, costed),
         left_out=left_out,
-        candidates=len(costed),
+        plan_candidates=len(costed),
     )
 
 
@@ -197,16 +199,22 @@ def _costed(
     costed = simulated(combinations_of([t for t in usable if not t.changes_load], helps))
     if not loads:
         return costed
-    runners = sorted(
-        costed, key=lambda each: -speedup(asked.metric, asked.values[asked.metric], each.values[asked.metric])
-    )
-    roomy = sorted(runners, key=lambda each: -each.simulation.memory.max_batch)
-    chosen = [each.combination for each in (*runners[:FRONT_RUNNERS], *roomy[:FRONT_RUNNERS])]
+    chosen = [each.combination for each in _front_runners(asked, costed)]
     rests = [rest for combination in chosen for rest in rests_of(combination)]
     further = combinations_of(loads, helps)[1:]
     return costed + simulated(
         (*combination, *change) for combination in dict.fromkeys((*chosen, *rests)) for change in further
     )
+
+
+def _front_runners(asked: Asked, costed: Sequence[_Costed]) -> Sequence[_Costed]:
+    """The combinations that go on to a change of the load."""
+    if len(costed) <= FRONT_RUNNERS:
+        return costed
+    metric, half = asked.metric, FRONT_RUNNERS // 2
+    gaining = sorted(costed, key=lambda each: -speedup(metric, asked.values[metric], each.values[metric]))
+    roomy = sorted(gaining[half:], key=lambda each: -each.simulation.memory.max_batch)
+    return [*gaining[:half], *roomy[:half]]
 
 
 def _within(asked: Asked, candidate: Candidate, loss: float) -> bool:

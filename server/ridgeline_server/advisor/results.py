@@ -202,29 +202,23 @@ class Closest:
     summary: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlanSearch:
-    """What a search for plans found, best plan first. `candidates` were costed for it."""
+    """What a search for plans found, best plan first; `plan_candidates` were costed for it."""
 
     plans: tuple[Plan, ...]
-    front: tuple[FrontPoint, ...]
+    pareto_front: tuple[FrontPoint, ...]
     closest: Closest | None
     left_out: tuple[LeftOut, ...]
-    candidates: int
+    plan_candidates: int
 
 
-@dataclass(frozen=True)
-class Advice:
+@dataclass(frozen=True, kw_only=True)
+class Advice(PlanSearch):
     """The answer to a request for advice."""
 
     baseline: Analysis
     goal: Goal
     recommendations: tuple[Recommendation, ...]
-    search: PlanSearch
     assumptions: tuple[str, ...]
     simulated_deployments: int
-
-    @property
-    def plans(self) -> tuple[Plan, ...]:
-        """Plans, best first."""
-        return self.search.plans

@@ -110,7 +110,7 @@ def test_what_was_assumed_is_echoed(run: Run, fake: FakeClient) -> None:
         "Baseline: batch 1, 2,048 tokens in, 128 out; fp16 weights, activations and KV cache, fused" in text
     )
     assert "Driver and engine take 1.3 GiB of memory." in text
-    assert "19 deployments were simulated; catalog revision 7." in text
+    assert "19 deployments were simulated, 12 of them for plans; catalog revision 7." in text
 
 
 def test_nothing_to_recommend_is_an_answer(run: Run, fake: FakeClient) -> None:

@@ -95,6 +95,10 @@ def test_every_argument_reaches_its_field(client: Client, recorder: Recorder) ->
         },
         goal="memory",
         allow_load_change=True,
+        allow_devices_change=True,
+        max_devices=8,
+        max_accuracy_loss=0.02,
+        allow_unknown_accuracy=True,
     )
     assert recorder.sent == [
         (
@@ -131,6 +135,10 @@ def test_every_argument_reaches_its_field(client: Client, recorder: Recorder) ->
                 basis=common_pb2.COST_BASIS_IDEAL,
                 goal=recommendation_service_pb2.GOAL_MEMORY,
                 allow_load_change=True,
+                allow_devices_change=True,
+                max_devices=8,
+                max_accuracy_loss=0.02,
+                allow_unknown_accuracy=True,
             ),
         )
     ]

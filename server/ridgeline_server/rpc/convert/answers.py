@@ -52,7 +52,6 @@ def analyze_response(analysis: Analysis, catalog_revision: int) -> analysis_serv
 
 def recommend_response(advice: Advice, catalog_revision: int) -> recommendation_service_pb2.RecommendResponse:
     """The answer to Recommend."""
-    search = advice.search
     fields: Fields = {
         "catalog_revision": catalog_revision,
         "baseline": _analysis(advice.baseline, catalog_revision),
@@ -61,10 +60,10 @@ def recommend_response(advice: Advice, catalog_revision: int) -> recommendation_
         "plans": [_plan(plan) for plan in advice.plans],
         "assumptions": advice.assumptions,
         "simulated_deployments": advice.simulated_deployments,
-        "pareto_front": [point._asdict() for point in search.front],
-        "left_out": [_left_out(left_out) for left_out in search.left_out],
-        "closest": None if search.closest is None else _closest(search.closest),
-        "plan_candidates": search.candidates,
+        "pareto_front": [point._asdict() for point in advice.pareto_front],
+        "left_out": [_left_out(left_out) for left_out in advice.left_out],
+        "closest": None if advice.closest is None else _closest(advice.closest),
+        "plan_candidates": advice.plan_candidates,
     }
     return recommendation_service_pb2.RecommendResponse(**fields)
 
