@@ -75,6 +75,17 @@ class Asked:
         return OBJECTIVE[self.goal]
 
     @cached_property
+    def values_alone(self) -> Mapping[str, Mapping[str, float]]:
+        """The figures of each technique alone."""
+        return {name: values_of(after, ideal=self.ideal) for name, after in self.alone.items()}
+
+    @property
+    def gains_alone(self) -> dict[str, float]:
+        """What each technique gains alone on the goal's metric."""
+        before, metric = self.values[self.metric], self.metric
+        return {name: speedup(metric, before, after[metric]) for name, after in self.values_alone.items()}
+
+    @cached_property
     def values(self) -> Mapping[str, float]:
         """Today's figures."""
         return values_of(self.today, ideal=self.ideal)
@@ -160,8 +171,8 @@ def _help(asked: Asked, technique: Technique) -> float:
     """
     if technique.changes_load or technique.changes_devices:
         return float("inf")
-    alone = asked.alone.get(technique.id)
-    if alone is None:
+    after = asked.values_alone.get(technique.id)
+    if after is None:
         return 1.0
     free = asked.freedom.load or asked.freedom.devices
     slo = asked.facts.workload.slo
@@ -170,7 +181,6 @@ def _help(asked: Asked, technique: Technique) -> float:
         relevant |= {"ttft_ms", "tpot_ms"}
     if free or not asked.today.memory.fits:
         relevant |= {MEMORY_METRIC}
-    after = values_of(alone, ideal=asked.ideal)
     return max(speedup(name, asked.values[name], after[name]) for name in relevant)
 
 
@@ -338,12 +348,8 @@ def _plans(
     asked: Asked, kept: Sequence[_Costed], usable: Sequence[Technique], losses: Mapping[str, float | None]
 ) -> tuple[Plan, ...]:
     """Plans with the intervals of what each of their steps adds."""
-    candidates = Candidates(asked.facts)
     steps = {each.combination: _prefixes(each.combination) for each in kept}
-    costed = {()} | {prefix for prefixes in steps.values() for prefix in prefixes}
-    placed = {prefix: candidates.of(prefix) for prefix in sorted(costed, key=ids_of)}
-    found = simulate(asked.facts.model, [c for c in placed.values() if c is not None], CHANGES).simulations
-    simulations = dict(zip(placed, found, strict=True))
+    simulations = _simulated(asked, [prefix for prefixes in steps.values() for prefix in prefixes])
     plans: list[Plan] = []
     for each in kept:
         chain = [(), *steps[each.combination]]
@@ -363,11 +369,28 @@ def _plans(
             meets_slo=not _missed(each.values, asked.facts.workload.slo),
             accuracy_loss=sum(losses[name] or 0.0 for name in names),
             unknown_accuracy=tuple(name for name in names if losses[name] is None),
-            interactions=interactions(added, _alone(asked), usable, asked.metric),
+            interactions=interactions(added, asked.gains_alone, usable, asked.metric),
             difference="",
         )
         plans.append(replace(plan, difference=difference(plans[0], plan, asked.metric)) if plans else plan)
     return tuple(plans)
+
+
+def _simulated(asked: Asked, combinations: Iterable[Combination]) -> dict[Combination, Simulation]:
+    """Combinations with the intervals of changes, those that were simulated already as they are."""
+    candidates = Candidates(asked.facts)
+    found: dict[Combination, Simulation] = {(): asked.today}
+    missing: dict[Combination, Candidate] = {}
+    for combination in combinations:
+        candidate = candidates.of(combination)
+        if len(combination) == 1 and combination[0].id in asked.alone:
+            found[combination] = asked.alone[combination[0].id]
+        elif candidate is not None:
+            missing[combination] = candidate
+    if missing:
+        simulations = simulate(asked.facts.model, list(missing.values()), CHANGES).simulations
+        found.update(zip(missing, simulations, strict=True))
+    return found
 
 
 def _prefixes(combination: Combination) -> list[Combination]:
@@ -377,16 +400,6 @@ def _prefixes(combination: Combination) -> list[Combination]:
         for place, technique in enumerate(combination)
         if combination[place + 1 : place + 2] != (technique,)
     ]
-
-
-def _alone(asked: Asked) -> dict[str, float]:
-    """What each technique gains alone on the goal's metric."""
-    return {
-        name: speedup(
-            asked.metric, asked.values[asked.metric], values_of(after, ideal=asked.ideal)[asked.metric]
-        )
-        for name, after in asked.alone.items()
-    }
 
 
 def _effects(asked: Asked, before: Simulation, after: Simulation) -> tuple[Effect, ...]:

@@ -78,6 +78,18 @@ class Facts:
         """Simulates other loads or deployments at the constants' best values."""
         return simulate(self.model, candidates, (Variant.BEST,)).simulations
 
+    def under_loads(self, loads: Sequence[Workload]) -> list[Simulation]:
+        """Today's deployment under other loads. Several techniques ask for the same ones: each is kept."""
+        missing = [load for load in dict.fromkeys(loads) if load not in self._loads]
+        if missing:
+            found = self.simulate([Candidate(self.scenario, load) for load in missing])
+            self._loads.update(zip(missing, found, strict=True))
+        return [self._loads[load] for load in loads]
+
+    @cached_property
+    def _loads(self) -> dict[Workload, Simulation]:
+        return {}
+
     def candidate(self, workload: Workload | None = None, deployment: Deployment | None = None) -> Candidate:
         """Today's candidate with another load or deployment."""
         scenario = self.scenario

@@ -203,10 +203,10 @@ def by_hand(asked: Question, goal: Goal) -> float:
         gains[weights, keys, tp] = figure
 
     def counts(weights: str | None, keys: Dtype | None, tp: int) -> bool:
-        rests = [(None, keys, tp)] * (weights is not None)
+        rests: list[tuple[str | None, Dtype | None, int]] = [(None, None, 1)]
+        rests += [(None, keys, tp)] * (weights is not None)
         rests += [(weights, None, tp)] * (keys is not None)
         rests += [(weights, keys, tp // 2)] * (tp > 1)
-        rests.append((None, None, 1))
         return all(found[weights, keys, tp] > 1.03 * found[rest] for rest in rests)
 
     best = max(found[each] for each in space if each == (None, None, 1) or counts(*each))
@@ -217,12 +217,12 @@ class TestLimits:
     def test_a_limit_that_today_keeps_is_never_dropped(self) -> None:
         """TPOT could be met only by nothing here; TTFT is met today, and 4-bit weights lengthen it."""
         today = DEMO.analysis().metrics
-        slo = Slo(ttft_ms=today.ttft_ms.value * 1.001, tpot_ms=1.0)
-        advice = DEMO.at(slo=slo).advice()
+        limit_ms = today.ttft_ms.value * 1.001
+        advice = DEMO.at(slo=Slo(ttft_ms=limit_ms, tpot_ms=1.0)).advice()
         assert advice.plans
         for plan in advice.plans:
             assert not plan.meets_slo
-            assert effect(plan.effects, "ttft_ms").after <= slo.ttft_ms
+            assert effect(plan.effects, "ttft_ms").after <= limit_ms
 
     def test_what_meets_the_limits_has_no_closest(self) -> None:
         assert DEMO.at(slo=Slo(tpot_ms=1000.0)).advice().closest is None
