@@ -205,7 +205,14 @@ def sensible_questions(request_type: type[Message]) -> st.SearchStrategy[Message
     )
     more: dict[str, st.SearchStrategy[Any]] = {}
     if request_type is recommendation_service_pb2.RecommendRequest:
-        more = {"goal": ENUM([0, 1, 2, 4]), "allow_load_change": st.booleans()}
+        more = {
+            "goal": ENUM([0, 1, 2, 4]),
+            "allow_load_change": st.booleans(),
+            "allow_devices_change": st.booleans(),
+            "max_devices": st.none() | ENUM([1, 8, 1_000_000]),
+            "max_accuracy_loss": st.none() | ENUM([0.0, 0.05, 1.0]),
+            "allow_unknown_accuracy": st.booleans(),
+        }
     return st.builds(
         request_type,
         model=st.builds(common_pb2.ModelSelector, id=ENUM(MODELS)),

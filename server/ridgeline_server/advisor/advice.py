@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence
-from ridgeline_server.advisor.plans import Asked, search_plans
+from ridgeline_server.advisor.plan_candidates import Asked
+from ridgeline_server.advisor.plans import search_plans
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import (
     AccuracyRisk,

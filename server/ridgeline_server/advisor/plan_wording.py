@@ -75,11 +75,12 @@ def _apart(metric: str, best: float, other: float) -> str:
     return f"{LABELS[metric]} {share(abs(other / best - 1))} {'more' if grows else 'less'}"
 
 
-def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation]) -> str:
+def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation], batch: int) -> str:
     """How near one can get to limits that nothing meets, and what to relax by how much."""
     what = _listed(techniques) if techniques else "today's deployment"
     reached = " and ".join(_relaxed(relaxation) for relaxation in relaxations)
-    return f"Nothing meets all limits; {what} comes closest: {reached}."
+    smaller = f" At batch {batch:,} it meets them." if batch else ""
+    return f"Nothing meets all limits; {what} comes closest: {reached}.{smaller}"
 
 
 def _relaxed(relaxation: Relaxation) -> str:

@@ -244,6 +244,16 @@ class TestLimits:
         (tpot,) = closest.relaxations
         assert DEMO.at(slo=Slo(tpot_ms=tpot.reached * 0.999)).advice().closest is not None
 
+    def test_a_load_that_meets_the_limits_is_told(self) -> None:
+        """At batch 64 no format brings a token under 16 ms on this device; fewer sequences do."""
+        asked = DEMO.at(batch=64, slo=Slo(tpot_ms=16.0))
+        closest = asked.advice().closest
+        assert closest is not None
+        assert 1 <= closest.batch < 64
+        assert f"At batch {closest.batch} it meets them." in closest.summary
+        smaller = asked.at(batch=closest.batch).advice()
+        assert smaller.closest is None
+
     def test_what_does_not_fit_says_how_much_memory_would(self) -> None:
         closest = ask("meta-llama/Meta-Llama-3.1-405B", "rtx-4090", Workload(1, 100, 10)).advice().closest
         assert closest is not None
@@ -260,6 +270,12 @@ class TestTheAnswer:
         rates = [point.output_tokens_per_s_per_device for point in front]
         assert latencies == sorted(set(latencies))
         assert rates == sorted(set(rates))
+
+    def test_the_front_has_loads_between_todays_and_the_largest(self) -> None:
+        advice = ON_H100.advice(Goal.THROUGHPUT, allow_load_change=True)
+        batches = {point.batch for point in advice.pareto_front}
+        assert {16, 32} <= batches
+        assert max(batches) == advice.plans[0].workload.batch
 
     def test_plans_that_come_next_say_what_separates_them(self) -> None:
         best, *others = DEMO.advice().plans

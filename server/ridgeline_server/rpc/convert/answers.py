@@ -366,6 +366,7 @@ def _closest(closest: Closest) -> Fields:
         "techniques": closest.techniques,
         "relaxations": [relaxation._asdict() for relaxation in closest.relaxations],
         "summary": closest.summary,
+        "batch": closest.batch,
     }
 
 
