@@ -36,10 +36,9 @@ class Choice:
         most = asked.freedom.max_devices
         if most is not None and each.devices > most:
             return False
-        missed = missed_limits(each.values, asked.facts.workload.slo)
-        missed_today = (
-            missed_limits(asked.values, asked.facts.workload.slo) if asked.today.memory.fits else missed
-        )
+        slo = asked.facts.workload.slo
+        missed = missed_limits(each.values, slo)
+        missed_today = missed_limits(asked.values, slo) if asked.today.memory.fits else missed
         may_miss = set() if self.limits_can_hold else {name for name, _ in missed_today}
         return each.simulation.memory.fits and all(name in may_miss for name, _ in missed)
 
