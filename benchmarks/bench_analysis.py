@@ -93,7 +93,7 @@ def main() -> None:
 def time_advice(recommend: Callable[[Message], Message]) -> None:
     """Prints what full advice costs, checks and reply's message included, and what was costed for plans."""
     for words, freed in (("plans at today's load", False), ("plans with the load free", True)):
-        walls, cpus = [], []
+        walls, cpus, told = [], [], None
         for i in range(WARM_UP + ADVICE):
             request = RecommendRequest(
                 allow_load_change=freed, allow_unknown_accuracy=True, max_accuracy_loss=1.0

@@ -14,11 +14,17 @@ RATE_METRICS = frozenset({"output_tokens_per_s", "output_tokens_per_s_per_device
 """Metrics of which more is better."""
 
 
-def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[float, ...]]:
+def metric_values(simulation: Simulation, *, ideal: bool) -> Mapping[str, tuple[float, ...]]:
     """Metrics of a load by name, one value for each simulated variant, or a single ideal one.
 
     Milliseconds, tokens per second, US dollars per million tokens; the cost is left out without a price.
     """
+    if ideal not in simulation.metrics:
+        simulation.metrics[ideal] = _metric_values(simulation, ideal=ideal)
+    return simulation.metrics[ideal]
+
+
+def _metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[float, ...]]:
     workload, scenario = simulation.candidate.workload, simulation.candidate.scenario
     found = (simulation.ideal_request,) if ideal else simulation.requests
     devices = scenario.deployment.parallel.devices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil
@@ -64,6 +64,10 @@ class Simulation:
     memories: Memories = field(compare=False, repr=False)
     place: int
     request: RequestConstants = IDEAL_REQUEST
+    metrics: dict[bool, Mapping[str, tuple[float, ...]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """What `metric_values` found, ideal ones under True: a simulation is compared with many others."""
 
     @property
     def memory(self) -> Memory:
