@@ -9,7 +9,7 @@ from math import prod
 from ridgeline_server.advisor.technique import Facts, Proposal, Technique
 from ridgeline_server.roofline.serving import Candidate
 
-MOST_COMBINATIONS = 512
+MOST_COMBINATIONS = 256
 """Combinations that are costed for a question at most, before the load is changed."""
 MOST_REPEATS = 3
 """How often a change of the number of devices is proposed on top of itself: three doublings."""

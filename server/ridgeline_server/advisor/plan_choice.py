@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ridgeline_server.advisor.combinations import ids_of, rests_of
+from ridgeline_server.advisor.combinations import Combination, ids_of, rests_of
 from ridgeline_server.advisor.effects import speedup
 from ridgeline_server.advisor.flips import smaller_batches
 from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost
@@ -23,7 +23,6 @@ class Choice:
 
     def __init__(self, asked: Asked, costed: Sequence[Costed]) -> None:
         self._asked = asked
-        self._found = {each.combination: each for each in costed}
         self._costed = costed
         self.limits_can_hold = any(
             each.simulation.memory.fits and not missed_limits(each.values, asked.facts.workload.slo)
@@ -44,18 +43,16 @@ class Choice:
 
     def kept(self) -> list[Costed]:
         """The plans, best first."""
-        kept = [each for each in self._costed if each.combination and self.feasible(each)]
-        kept = [each for each in kept if self._needs_all(each)]
+        feasible = {each.combination: each for each in self._costed if self.feasible(each)}
+        kept = [each for each in feasible.values() if each.combination and self._needs_all(each, feasible)]
         return sorted(kept, key=lambda each: -self._gain(self._asked.values, each))
 
-    def _needs_all(self, each: Costed) -> bool:
+    def _needs_all(self, each: Costed, feasible: Mapping[Combination, Costed]) -> bool:
         """Whether each technique of a combination counts. A rest that cannot be applied by itself, such as a
         batch that has no room, cannot replace the whole.
         """
-        rests = [self._found.get(rest) for rest in ((), *rests_of(each.combination))]
-        return all(
-            rest is None or not self.feasible(rest) or self._gain(rest.values, each) > GAIN for rest in rests
-        )
+        rests = (feasible.get(rest) for rest in ((), *rests_of(each.combination)))
+        return all(rest is None or self._gain(rest.values, each) > GAIN for rest in rests)
 
     def _gain(self, before: Mapping[str, float], after: Costed) -> float:
         metric = self._asked.metric
