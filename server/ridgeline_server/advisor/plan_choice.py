@@ -25,15 +25,16 @@ class Choice:
         self._asked = asked
         self._costed = costed
         self.limits_can_hold = any(
-            each.simulation.memory.fits and not missed_limits(each.values, asked.facts.workload.slo)
+            each.simulation.memory.fits
+            and not over_devices(asked, each)
+            and not missed_limits(each.values, asked.facts.workload.slo)
             for each in costed
         )
 
     def feasible(self, each: Costed) -> bool:
         """Whether a combination fits, and keeps the limits that can be kept."""
         asked = self._asked
-        most = asked.freedom.max_devices
-        if most is not None and each.devices > most:
+        if over_devices(asked, each):
             return False
         slo = asked.facts.workload.slo
         missed = missed_limits(each.values, slo)
@@ -57,6 +58,12 @@ class Choice:
     def _gain(self, before: Mapping[str, float], after: Costed) -> float:
         metric = self._asked.metric
         return speedup(metric, before[metric], after.values[metric])
+
+
+def over_devices(asked: Asked, each: Costed) -> bool:
+    """Whether a combination uses more devices than it may; only today's can."""
+    most = asked.freedom.max_devices
+    return most is not None and each.devices > most
 
 
 def missed_limits(values: Mapping[str, float], slo: Slo) -> list[tuple[str, float]]:
@@ -98,7 +105,9 @@ def closest_to_limits(asked: Asked, costed: Sequence[Costed]) -> Closest:
     slo = asked.facts.workload.slo
 
     def relaxations(each: Costed) -> tuple[Relaxation, ...]:
-        memory = each.simulation.memory
+        memory, most = each.simulation.memory, asked.freedom.max_devices
+        if most is not None and over_devices(asked, each):
+            return (Relaxation("max_devices", most, each.devices, each.devices / most),)
         if not memory.fits:
             needed, usable = memory.total_bytes, memory.usable_bytes
             return (Relaxation("usable_memory_bytes", usable, needed, needed / usable),)
@@ -107,10 +116,10 @@ def closest_to_limits(asked: Asked, costed: Sequence[Costed]) -> Closest:
             for name, limit in missed_limits(each.values, slo)
         )
 
-    allowed = [each for each in costed if each.devices <= (asked.freedom.max_devices or each.devices)]
     best = min(
-        allowed or costed,
+        costed,
         key=lambda each: (
+            over_devices(asked, each),
             not each.simulation.memory.fits,
             max(relaxation.factor for relaxation in relaxations(each)),
             len(each.combination),

@@ -85,6 +85,8 @@ def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation
 
 def _relaxed(relaxation: Relaxation) -> str:
     limit, value, reached, factor = relaxation
+    if limit == "max_devices":
+        return f"it takes {reached:,.0f} devices of at most {value:,.0f}"
     if limit not in LABELS:
         return f"it needs {gib(reached)} of {gib(value)}, so {factor:.2f} times the memory would hold it"
     return (

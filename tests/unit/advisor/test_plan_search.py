@@ -214,6 +214,16 @@ def by_hand(asked: Question, goal: Goal) -> float:
 
 
 class TestLimits:
+    def test_a_deployment_of_more_devices_than_may_be_has_no_plan_and_says_so(self) -> None:
+        two = replace(ON_H100.deployment, parallel=replace(ON_H100.deployment.parallel, tp=2))
+        advice = replace(ON_H100, deployment=two).advice(freedom=replace(ANY_ACCURACY, max_devices=1))
+        assert advice.plans == ()
+        assert advice.closest is not None
+        assert [(each.limit, each.value, each.reached) for each in advice.closest.relaxations] == [
+            ("max_devices", 1, 2)
+        ]
+        assert "it takes 2 devices of at most 1" in advice.closest.summary
+
     def test_a_limit_that_today_keeps_is_never_dropped(self) -> None:
         """TPOT could be met only by nothing here; TTFT is met today, and 4-bit weights lengthen it."""
         today = DEMO.analysis().metrics
