@@ -91,7 +91,8 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
       ridgeline recommend llama-2-7b rtx-a6000 --input-len 2048 --output-len 128
       ridgeline recommend llama-3.1-8b h100-sxm --input-len 1000 \
           --goal throughput --allow-load-change --slo-tpot-ms 30
-      ridgeline recommend llama-3.1-8b h100-sxm --input-len 1000 --max-accuracy-loss 0.05
+      ridgeline recommend llama-3.1-8b h100-sxm --input-len 1000 \
+          --max-accuracy-loss 0.05
       ridgeline recommend ./config.json l40s --input-len 4000 -o json
 
     Exit code 1 says that neither today's deployment nor a plan fits and meets the SLOs that were given.
