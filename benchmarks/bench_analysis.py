@@ -1,4 +1,4 @@
-"""Times one full analysis in-process, the result object with all operator rows complete.
+"""Times one full analysis in-process, the result object with all operator rows complete, and full advice.
 
 Prints medians over rounds of distinct loads, wall and process CPU, on both bases, and with its message.
 """
@@ -13,8 +13,10 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+from google.protobuf.message import Message
 
 from ridgeline.v1.analysis_service_pb2 import AnalyzeRequest
+from ridgeline.v1.recommendation_service_pb2 import RecommendRequest, RecommendResponse
 from ridgeline_server.domain.deployment import CostBasis, DeploymentRequest
 from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import Workload
@@ -25,6 +27,8 @@ from ridgeline_server.store.startup import open_embedded_catalog
 
 ROUNDS = 20
 CALLS = 100
+ADVICE = 200
+WARM_UP = 20
 
 
 def per_call_us(call: Callable[[int], object], loads: Callable[[], int]) -> tuple[float, float]:
@@ -82,7 +86,32 @@ def main() -> None:
 
         wall, cpu = per_call_us(answer, lambda: next(loads))
         print(f"Analyze handler, checks and reply's message included: wall {wall:.0f} us  cpu {cpu:.0f} us")
+        time_advice(methods["ridgeline.v1.RecommendationService/Recommend"].answer)
         store.close()
+
+
+def time_advice(recommend: Callable[[Message], Message]) -> None:
+    """Prints what full advice costs, checks and reply's message included, and what was costed for plans."""
+    for words, freed in (("plans at today's load", False), ("plans with the load free", True)):
+        walls, cpus, told = [], [], None
+        for i in range(WARM_UP + ADVICE):
+            request = RecommendRequest(
+                allow_load_change=freed, allow_unknown_accuracy=True, max_accuracy_loss=1.0
+            )
+            request.model.id, request.hardware.id = "llama-2-7b", "rtx-a6000"
+            request.workload.batch, request.workload.input_len = 1 + i % 7, 100 + i
+            request.workload.output_len = 128
+            wall, cpu = time.perf_counter(), time.process_time()
+            told = recommend(request)
+            if i >= WARM_UP:
+                cpus.append((time.process_time() - cpu) * 1e3)
+                walls.append((time.perf_counter() - wall) * 1e3)
+        for clock, times in (("wall", walls), ("cpu", cpus)):
+            p99 = statistics.quantiles(times, n=100)[98]
+            median = statistics.median(times)
+            print(f"Recommend handler, {words}: {clock} median {median:.1f} ms, p99 {p99:.1f} ms")
+        assert isinstance(told, RecommendResponse)
+        print(f"  {told.plan_candidates} of {told.simulated_deployments} deployments for plans")
 
 
 if __name__ == "__main__":

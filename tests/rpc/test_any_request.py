@@ -209,6 +209,10 @@ def sensible_questions(request_type: type[Message]) -> st.SearchStrategy[Message
         more = {
             "goal": ENUM([0, 1, 2, 4]),
             "allow_load_change": st.booleans(),
+            "allow_devices_change": st.booleans(),
+            "max_devices": st.none() | ENUM([1, 8, 1_000_000]),
+            "max_accuracy_loss": st.none() | ENUM([0.0, 0.05, 1.0]),
+            "allow_unknown_accuracy": st.booleans(),
             "assumed": st.none()
             | st.builds(
                 recommendation_service_pb2.AssumedFigures,

@@ -24,7 +24,7 @@ from ridgeline.v1 import (
     types_pb2,
 )
 from ridgeline_server.advisor.advice import recommend
-from ridgeline_server.advisor.results import Advice, ExplainedTechnique, Goal
+from ridgeline_server.advisor.results import Advice, ExplainedTechnique, Freedom, Goal
 from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest, Offload
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
@@ -107,7 +107,7 @@ def advice(request: pytest.FixtureRequest, seeded_database_url: str) -> Advice:
         catalog.profiles,
         request.param,
         Goal.THROUGHPUT,
-        allow_load_change=True,
+        Freedom(load=True, devices=True, max_accuracy_loss=0.1, unknown_accuracy=False),
     )
 
 
@@ -151,7 +151,7 @@ TOLD_DIFFERENTLY = {
     "format": {"scale_bits"},
     "speculation": {"model", "weight_dtype"},
     "workload": {"batch", "load"},
-    "memory": {"ranges"},
+    "memory": {"ranges", "contexts"},
 }
 """Fields of the domain's objects that an answer names by their ids, tells in other fields, or leaves out."""
 WIRE_NAMES = {"occurrences": "count", "formats": "module_formats", "module": "module_class"}
@@ -185,6 +185,7 @@ def assert_mirrored(value: Any, message: Any, path: str) -> None:
     elif isinstance(value, Memory):
         ranges = value.ranges
         middles = ranges.activations.value, ranges.non_torch.value, ranges.cuda_graphs.value
+        assert message.max_context_len == value.max_context_len
         assert (message.activations_bytes, message.non_torch_bytes, message.cuda_graph_bytes) == middles
         skipped = TOLD_DIFFERENTLY["memory"]
     elif path.endswith(("baseline", "analysis")):

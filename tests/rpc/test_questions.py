@@ -169,7 +169,14 @@ def test_an_expected_answer_names_the_profiles_it_rests_on(client: ridgeline.Cli
 
 
 def test_the_documents_example_has_an_answer(client: ridgeline.Client) -> None:
-    advice = client.recommend("llama-2-7b", "rtx-a6000", batch=1, input_len=2048)
+    advice = client.recommend(
+        "llama-2-7b",
+        "rtx-a6000",
+        batch=1,
+        input_len=2048,
+        max_accuracy_loss=0.05,
+        allow_unknown_accuracy=True,
+    )
     by_technique = {r.technique: r for r in advice.recommendations}
     assert by_technique["weight-only-int4"].verdict == recommendation_service_pb2.VERDICT_APPLY
     assert advice.plans
@@ -651,6 +658,23 @@ def test_wrong_fields_go_before_unknown_names_and_missing_units(ask: Callable[..
         with pytest.raises(errors.InvalidArgumentError) as raised:
             ask(model, "a100-sxm-80gb", input_len=0, weights="fp8", activations="fp8")
         assert [v.field for v in raised.value.violations] == ["workload.input_len"]
+
+
+def test_bounds_of_plans_are_checked_all_at_once(client: ridgeline.Client) -> None:
+    with pytest.raises(errors.InvalidArgumentError) as raised:
+        client.recommend("llama-2-7b", "rtx-a6000", input_len=1, max_devices=0, max_accuracy_loss=1.5)
+    found = {violation.field: violation.description for violation in raised.value.violations}
+    assert found == {
+        "max_devices": "is 0; give 1 to 1,000,000",
+        "max_accuracy_loss": "is 1.5; give a share from 0 to 1",
+    }
+
+
+def test_plans_keep_to_the_usual_accuracy_budget_unless_told_otherwise(client: ridgeline.Client) -> None:
+    usual = client.recommend("llama-2-7b", "rtx-a6000", input_len=2048)
+    assert usual == client.recommend("llama-2-7b", "rtx-a6000", input_len=2048, max_accuracy_loss=0.01)
+    assert all(plan.accuracy_loss <= 0.01 for plan in usual.plans)
+    assert {each.technique for each in usual.left_out} >= {"increase-batch", "weight-only-int4"}
 
 
 def test_a_cost_goal_needs_a_price(client: ridgeline.Client) -> None:

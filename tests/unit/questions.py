@@ -13,7 +13,7 @@ import ridgeline_catalog
 from ridgeline_server.advisor.advice import recommend
 from ridgeline_server.advisor.assumed import Assumed
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import Advice, Effect, Goal, Recommendation
+from ridgeline_server.advisor.results import Advice, Effect, Freedom, Goal, Recommendation
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.deployment import (
     AttentionKernel,
@@ -52,6 +52,7 @@ LLAMA_3_8B = "meta-llama/Meta-Llama-3-8B"
 LLAMA_3_1_8B = "meta-llama/Llama-3.1-8B"
 
 GIB = 2**30
+ANY_ACCURACY = Freedom(max_accuracy_loss=10.0, unknown_accuracy=True)
 IDEAL, EXPECTED = CostBasis.IDEAL, CostBasis.EXPECTED
 Stated = dict[str, Any]
 """Fields of a DeploymentRequest."""
@@ -102,10 +103,12 @@ class Question:
         goal: Goal = Goal.LATENCY,
         *,
         allow_load_change: bool = False,
-        allow_unknown_accuracy: bool = False,
+        freedom: Freedom | None = None,
         **assumed: Any,
     ) -> Advice:
-        """`assumed` are the fields of Assumed."""
+        """Advice whose plans may cost any accuracy, unless `freedom` says otherwise; `assumed` are the fields
+        of Assumed.
+        """
         return recommend(
             self.model,
             self.hardware,
@@ -114,8 +117,7 @@ class Question:
             PROFILES,
             self.basis,
             goal,
-            allow_load_change=allow_load_change,
-            allow_unknown_accuracy=allow_unknown_accuracy,
+            freedom or replace(ANY_ACCURACY, load=allow_load_change),
             assumed=Assumed(**assumed),
         )
 

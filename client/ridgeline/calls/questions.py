@@ -52,13 +52,20 @@ class QuestionCalls(Calls):
         *,
         goal: str = "latency",
         allow_load_change: bool = False,
+        allow_devices_change: bool = False,
+        max_devices: int | None = None,
+        max_accuracy_loss: float | None = None,
+        allow_unknown_accuracy: bool = False,
         assumed: Mapping[str, object] | None = None,
         draft_model: ModelSource | None = None,
         **options: Unpack[QuestionOptions],
     ) -> recommendation.RecommendResponse:
         """What to change, why, and what it gains. The deployment that is given is today's; see `analyze`.
 
-        `goal` is latency, throughput, cost or memory. `allow_load_change` lets plans change the batch.
+        `goal` is latency, throughput, cost or memory. `allow_load_change` lets plans change the batch,
+        `allow_devices_change` the number of devices, and `max_devices` bounds it. Plans lose at most
+        `max_accuracy_loss` of benchmark scores, a share (default 0.01); `allow_unknown_accuracy` lets them
+        have techniques for which the catalog has no published figure.
         `assumed` states figures that the gain of a technique rests on, such as `{"prefix_hit_rate": 0.5}`;
         they are the fields of AssumedFigures. `draft_model` would draft in speculation by a draft model.
         """
@@ -68,6 +75,12 @@ class QuestionCalls(Calls):
             **parts._asdict(),
             goal=requests.goal(goal, checks),
             allow_load_change=bool(allow_load_change),
+            allow_devices_change=bool(allow_devices_change),
+            max_devices=None if max_devices is None else checks.whole("max_devices", max_devices),
+            max_accuracy_loss=None
+            if max_accuracy_loss is None
+            else checks.number("max_accuracy_loss", max_accuracy_loss),
+            allow_unknown_accuracy=bool(allow_unknown_accuracy),
             assumed=requests.assumed_figures(assumed, checks) if assumed else None,
         )
         if draft_model is not None:

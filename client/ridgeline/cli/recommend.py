@@ -66,6 +66,29 @@ CSV_COLUMNS = (
     metavar="MODEL",
     help="The model that would draft [default: the catalog's smallest of MODEL's family and vocabulary].",
 )
+@click.option(
+    "--max-devices",
+    cls=SectionOption,
+    section="Answer",
+    type=int,
+    metavar="N",
+    help="Let plans change the number of devices, up to N of them; unset, it stays.",
+)
+@click.option(
+    "--max-accuracy-loss",
+    cls=SectionOption,
+    section="Answer",
+    type=float,
+    metavar="SHARE",
+    help="The share of benchmark scores that a plan may lose, by published figures (default 0.01).",
+)
+@click.option(
+    "--allow-unknown-accuracy",
+    cls=SectionOption,
+    section="Answer",
+    is_flag=True,
+    help="Let plans have techniques for which no accuracy figure is known.",
+)
 @options.basis
 @options.catalog_revision
 @options.output
@@ -95,6 +118,8 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
       ridgeline recommend llama-2-7b rtx-a6000 --input-len 2048 --output-len 128
       ridgeline recommend llama-3.1-8b h100-sxm --input-len 1000 \
           --goal throughput --allow-load-change --slo-tpot-ms 30
+      ridgeline recommend llama-3.1-8b h100-sxm --input-len 1000 \
+          --max-accuracy-loss 0.05
       ridgeline recommend ./config.json l40s --input-len 4000 -o json
 
     Exit code 1 says that neither today's deployment nor a plan fits and meets the SLOs that were given, or
@@ -103,7 +128,9 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
     launching.check_path(given["manifest"])
     arguments = question.load(given) | question.deployment(given, given["deployment_file"])
     arguments |= question.circumstances(given)
-    arguments |= {"goal": given["goal"], "allow_load_change": given["allow_load_change"]}
+    freed = ("goal", "allow_load_change", "max_devices", "max_accuracy_loss", "allow_unknown_accuracy")
+    arguments |= {name: given[name] for name in freed}
+    arguments["allow_devices_change"] = given["max_devices"] is not None
     arguments |= {"assumed": question.assumed(given["assumed"]), "draft_model": given["draft_model"]}
     with session.client(given["server"], given["timeout"]) as client:
         response = client.recommend(given["model"], given["hardware"], **arguments)

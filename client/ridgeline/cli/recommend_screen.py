@@ -16,6 +16,7 @@ from ridgeline.v1 import recommendation_service_pb2 as advice
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse, Metric, StageAnalysis
     from ridgeline.v1.recommendation_service_pb2 import (
@@ -70,6 +71,7 @@ def show(response: RecommendResponse, taken: str, console: Console) -> None:
     """
     parts.show_notices(response.baseline.notices, console)
     _show_answer(response, taken, console)
+    _show_front(response, console)
     _show_launch(response, console)
     _show_changes(response, console)
     _show_assumptions(response, console)
@@ -90,16 +92,57 @@ def _show_answer(response: RecommendResponse, taken: str, console: Console) -> N
     titles = _titles(response)
     metric = GOAL_METRICS.get(response.goal, "")
     if response.plans and len(response.plans[0].steps) > 1:
-        for number, step in enumerate(response.plans[0].steps, 1):
-            gain = _gain(_effect(step.effects, metric))
-            parts.paragraph(
-                console,
-                f"{titles.get(step.technique, step.technique)}: {gain}",
-                left=5,
-                mark=Text(f"  {number}."),
-            )
+        console.print(_waterfall(response.plans[0], metric, titles))
+        for text in response.plans[0].interactions:
+            parts.paragraph(console, text, styles.QUIET)
     for plan in response.plans[1:]:
-        parts.paragraph(console, f"Or {_plan(plan, metric, titles)}", styles.QUIET)
+        apart = _sentence("", plan.difference)
+        parts.paragraph(console, f"Or {_plan(plan, metric, titles)} {apart}".rstrip(), styles.QUIET)
+    if response.HasField("closest"):
+        parts.paragraph(console, response.closest.summary)
+    for left_out in response.left_out:
+        title = titles.get(left_out.technique, left_out.technique)
+        parts.paragraph(console, f"No plan has {title}: {left_out.reason}", styles.QUIET)
+
+
+def _waterfall(plan: Plan, metric: str, titles: dict[str, str]) -> Table:
+    """The steps of a plan in the order of application, with the metric after each and what it adds."""
+    name, write = METRICS.get(metric, (metric, units.digits))
+    table = parts.plain_table()
+    for heading in ("", "step"):
+        table.add_column(heading)
+    for heading in (name, "gain"):
+        table.add_column(heading, justify="right")
+    effects = [_effect(step.effects, metric) for step in plan.steps]
+    if effects[0] is not None:
+        table.add_row("", "today", write(effects[0].before), "")
+    for number, (step, effect) in enumerate(zip(plan.steps, effects, strict=True), 1):
+        if effect is not None:
+            title = titles.get(step.technique, step.technique)
+            table.add_row(f"{number}.", title, write(effect.after), units.times(effect.speedup))
+    return table
+
+
+def _show_front(response: RecommendResponse, console: Console) -> None:
+    """Latency against throughput per device, where there is more than one choice."""
+    if len(response.pareto_front) < 2:
+        return
+    titles = _titles(response)
+    console.print()
+    console.print(Text("Latency against throughput", styles.HEADING))
+    table = parts.plain_table()
+    for heading in ("whole request", "tokens/s per device", "devices", "batch"):
+        table.add_column(heading, justify="right")
+    table.add_column("with")
+    for point in response.pareto_front:
+        table.add_row(
+            units.milliseconds(point.e2e_latency_ms),
+            units.digits(point.output_tokens_per_s_per_device),
+            f"{point.devices:,}",
+            f"{point.batch:,}",
+            words.enumeration([titles.get(t, t) for t in point.techniques]) or "today's deployment",
+        )
+    console.print(table)
 
 
 def _today(baseline: AnalyzeResponse) -> str:
@@ -131,7 +174,8 @@ def _best(response: RecommendResponse) -> str:
         fits = response.baseline.memory.fits or any(plan.memory.fits for plan in response.plans)
         refusal = f"No: nothing that Ridgeline knows {'meets the SLO' if fits else 'makes it fit'}."
     if not response.plans:
-        return refusal or f"Nothing that Ridgeline knows improves its {goal}."
+        known = "that plans may have" if response.left_out else "that Ridgeline knows"
+        return refusal or f"Nothing {known} improves its {goal}."
     plan = _plan(response.plans[0], GOAL_METRICS.get(response.goal, ""), _titles(response))
     return f"{refusal} Best plan for {goal}: {plan}".lstrip()
 
@@ -144,6 +188,10 @@ def _plan(plan: Plan, metric: str, titles: dict[str, str]) -> str:
     said = [f"it fits ({used})" if memory.fits else f"it does not fit ({used})"]
     if not plan.meets_slo:
         said.append("it misses the SLO")
+    if plan.accuracy_loss:
+        said.append(f"{100 * plan.accuracy_loss:.2g}% of accuracy lost")
+    if plan.unknown_accuracy:
+        said.append(f"accuracy not known for {words.enumeration(list(plan.unknown_accuracy))}")
     return f"{techniques}: {_gain(_effect(plan.effects, metric))}; {', '.join(said)}."
 
 
@@ -289,7 +337,8 @@ def _show_assumptions(response: RecommendResponse, console: Console) -> None:
     lines += parts.assumption_lines(baseline)
     lines += [*parts.profile_lines(baseline), *response.assumptions]
     lines.append(
-        f"{response.simulated_deployments:,} deployments were simulated; "
+        f"{response.simulated_deployments:,} deployments were simulated, "
+        f"{response.plan_candidates:,} of them for plans; "
         f"catalog revision {response.catalog_revision}."
     )
     for line in lines:

@@ -10,13 +10,16 @@ from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence, accuracy_losses, evidence_for, model_class
 from ridgeline_server.advisor.launching.launches import launches_of, switches_of
 from ridgeline_server.advisor.nearby import nearest_published
+from ridgeline_server.advisor.plan_candidates import Asked
 from ridgeline_server.advisor.plans import search_plans
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import (
     AccuracyRisk,
     Advice,
     Effort,
+    Freedom,
     Goal,
+    PlanSearch,
     PublishedCase,
     Recommendation,
     Verdict,
@@ -40,11 +43,13 @@ from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.analysis import describe
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.results import Analysis
-from ridgeline_server.roofline.scenario import CHANGES, Scenario
+from ridgeline_server.roofline.scenario import Scenario, Variant
 from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
 from ridgeline_server.roofline.wording import gib
 
 _ORDER = tuple(Verdict)
+NO_FREEDOM = Freedom()
+"""Load and devices stay, and the accuracy budget is the usual one."""
 
 
 def recommend(
@@ -55,15 +60,14 @@ def recommend(
     profiles: ProfileSet,
     basis: CostBasis,
     goal: Goal = Goal.LATENCY,
+    freedom: Freedom = NO_FREEDOM,
     *,
-    allow_load_change: bool = False,
-    allow_unknown_accuracy: bool = False,
     assumed: Assumed = NOTHING_STATED,
     techniques: Sequence[Technique] | None = None,
 ) -> Advice:
     """Judges every technique, or those that are given, and searches plans of them. What takes training is
     never more than considered, and enters no plan; nor is what may change the model's answers where nothing
-    is published on that, unless `allow_unknown_accuracy`.
+    is published on that, unless `freedom` says so.
 
     Raises InvalidFieldsError for the goal COST on a device without a price, MissingProfileError on the
     expected basis when the catalog lacks a needed profile.
@@ -80,7 +84,7 @@ def recommend(
         facts.candidate(),
         *(facts.candidate(p.workload, p.deployment) for p in to_simulate.values()),
     ]
-    today, *after = simulate(model, candidates, CHANGES).simulations
+    today, *after = simulate(model, candidates, (Variant.BEST,)).simulations
     simulated = dict(zip(to_simulate, after, strict=True))
     recommendations = [
         _refused(technique, facts, proposal)
@@ -92,26 +96,25 @@ def recommend(
             today,
             simulated[technique.id],
             goal,
-            allow_unknown_accuracy=allow_unknown_accuracy,
+            allow_unknown_accuracy=freedom.unknown_accuracy,
         )
         for technique in techniques
         for proposal in (proposals[technique.id],)
     ]
     recommendations.sort(key=lambda recommendation: _rank(recommendation, goal))
     by_id = {technique.id: technique for technique in techniques}
-    applicable = [
-        by_id[r.technique]
-        for r in recommendations
-        if r.technique in to_simulate and r.effort is not Effort.RETRAIN
-    ]
-    search = search_plans(facts, applicable, goal, allow_load_change=allow_load_change)
+    search = search_plans(
+        Asked(facts, goal, freedom, today, simulated),
+        [by_id[r.technique] for r in recommendations if r.effort is not Effort.RETRAIN],
+    )
+    plans = [replace(plan, launches=launches_of(model, hardware, plan)) for plan in search.plans]
     return Advice(
         baseline=baseline,
         goal=goal,
         recommendations=tuple(recommendations),
-        plans=tuple(replace(plan, launches=launches_of(model, hardware, plan)) for plan in search.plans),
-        assumptions=tuple(_assumptions(baseline)),
-        simulated_deployments=len(candidates) + search.simulated,
+        **vars(replace(search, plans=tuple(plans))),
+        assumptions=(*_assumptions(baseline), *_of_plans(search)),
+        simulated_deployments=len(candidates) + search.plan_candidates,
     )
 
 
@@ -135,7 +138,7 @@ def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
     if isinstance(proposal, NotApplicable):
         return _refused(technique, facts, proposal)
     candidates = [facts.candidate(), facts.candidate(proposal.workload, proposal.deployment)]
-    today, after = simulate(facts.model, candidates, CHANGES).simulations
+    today, after = simulate(facts.model, candidates, (Variant.BEST,)).simulations
     return _judged(technique, facts, proposal, today, after, goal, allow_unknown_accuracy=False)
 
 
@@ -266,6 +269,15 @@ def _nearest(technique: Technique, facts: Facts, metric: str) -> PublishedCase |
     scenario = facts.scenario
     devices = scenario.deployment.parallel.devices
     return nearest_published(technique.id, facts.model, scenario.hardware, facts.workload, metric, devices)
+
+
+def _of_plans(search: PlanSearch) -> Iterator[str]:
+    """What plans take for granted of accuracy, where one of them has several losses."""
+    if any(len(plan.techniques) > 1 and plan.accuracy_loss for plan in search.plans):
+        yield "What the techniques of a plan lose in accuracy is taken to add up."
+    unknown = dict.fromkeys(name for plan in search.plans for name in plan.unknown_accuracy)
+    if unknown:
+        yield f"Nobody's figures tell what {', '.join(unknown)} cost in accuracy: plans count nothing for it."
 
 
 def _assumptions(baseline: Analysis) -> Iterator[str]:

@@ -34,7 +34,11 @@ class Interval(NamedTuple):
 
 
 def change_interval(speedup: float, before: Deployment, after: Deployment) -> Interval:
-    """The interval of a predicted speedup over 0 between two deployments."""
+    """The interval of a predicted speedup over 0 between two deployments. What is predicted to stay exactly
+    as it is has none: nothing of what it is computed from changes.
+    """
+    if speedup == 1:
+        return Interval(speedup, speedup, speedup)
     assumed = (before.speculation, before.offload) != (after.speculation, after.offload)
     spread = SPREAD_OF_ASSUMED if assumed else SPREAD
     factor = exp(hypot(spread, SPREAD_OF_EFFECT * log(speedup)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ridgeline_server.advisor.changes import Interval, change_interval
 from ridgeline_server.advisor.results import Effect
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.roofline.metrics import RATE_METRICS, metric_values
@@ -11,27 +12,23 @@ MEMORY_METRIC = "total_memory_bytes"
 
 
 def compare(before: Simulation, after: Simulation, basis: CostBasis) -> tuple[Effect, ...]:
-    """How every metric changes. Both sides, simulated with CHANGES, share the errors of the calibrated
-    constants: the interval spans the speedups over the variants, each taken on both sides at once.
+    """How every metric changes, at the constants' best values, with the interval of the change itself; the
+    ideal roofline has none, nor has the memory.
     """
-    effects = []
     ideal_before = metric_values(before, ideal=True)
     ideal_after = metric_values(after, ideal=True)
     on_ideal = basis is CostBasis.IDEAL
     values_before = ideal_before if on_ideal else metric_values(before, ideal=False)
     values_after = ideal_after if on_ideal else metric_values(after, ideal=False)
-    for metric, old in values_before.items():
-        new = values_after[metric]
-        speedups = [speedup(metric, a, b) for a, b in zip(old, new, strict=True)]
+    deployments = [side.candidate.scenario.deployment for side in (before, after)]
+    effects = []
+    for metric, (old, *_) in values_before.items():
+        new = values_after[metric][0]
+        gain = speedup(metric, old, new)
+        change = Interval(gain, gain, gain) if on_ideal else change_interval(gain, *deployments)
         effects.append(
             Effect(
-                metric,
-                old[0],
-                new[0],
-                speedups[0],
-                min(speedups),
-                max(speedups),
-                speedup(metric, ideal_before[metric][0], ideal_after[metric][0]),
+                metric, old, new, *change, speedup(metric, ideal_before[metric][0], ideal_after[metric][0])
             )
         )
     total_before, total_after = before.memory.total_bytes, after.memory.total_bytes

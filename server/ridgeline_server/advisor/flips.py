@@ -10,6 +10,7 @@ from ridgeline_server.advisor.technique import GAIN, Facts, Outcome
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.metrics import metric_values
+from ridgeline_server.roofline.serving import Candidate
 
 LARGEST_BATCH = 16_384
 LONGEST_INPUT = 1_048_576
@@ -60,15 +61,14 @@ def gain_ends(facts: Facts, outcome: Outcome) -> str:
 def _first(
     facts: Facts, after: Deployment, loads: Sequence[Workload], metric: str, *, gaining: bool
 ) -> Workload | None:
-    """Simulates every load on both deployments in one grid."""
     if not loads:
         return None
-    both = facts.simulate(
-        [facts.candidate(load) for load in loads] + [facts.candidate(load, after) for load in loads]
-    )
+    other = replace(facts.scenario, deployment=after)
+    before = facts.under_loads(loads)
+    changed = facts.simulate([Candidate(other, load) for load in loads])
     ideal = facts.scenario.profiles is None
-    values = [metric_values(s, ideal=ideal)[metric][0] for s in both]
-    for load, old, new in zip(loads, values[: len(loads)], values[len(loads) :], strict=True):
+    for load, *both in zip(loads, before, changed, strict=True):
+        old, new = (metric_values(each, ideal=ideal)[metric][0] for each in both)
         if (speedup(metric, old, new) > GAIN) is gaining:
             return load
     return None

@@ -1,119 +1,169 @@
-"""Plans: every combination of techniques is simulated, and the best in which each one counts are kept."""
+"""Plans: of all combinations of techniques the best in which each one counts, and what was left out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
-from ridgeline_server.advisor.effects import compare, effect_on
-from ridgeline_server.advisor.results import Effect, Goal, Plan, PlanStep
-from ridgeline_server.advisor.technique import GAIN, Facts, Proposal, Technique, facts_of
-from ridgeline_server.advisor.verdict import OBJECTIVE
-from ridgeline_server.roofline.metrics import meets_slo
-from ridgeline_server.roofline.scenario import CHANGES
+from ridgeline_server.advisor.combinations import Candidates, Combination, ids_of
+from ridgeline_server.advisor.effects import MEMORY_METRIC, compare, speedup
+from ridgeline_server.advisor.evidence import accuracy_loss
+from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost_between, cost_combinations
+from ridgeline_server.advisor.plan_choice import Choice, closest_to_limits, missed_limits, pareto_front
+from ridgeline_server.advisor.plan_wording import difference, interactions
+from ridgeline_server.advisor.results import Effect, LeftOut, Plan, PlanSearch, PlanStep, ReasonCode
+from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.domain.workload import Slo
+from ridgeline_server.roofline.scenario import Variant
 from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
+from ridgeline_server.roofline.wording import share
 
-PLANS = 3
-"""How many plans an answer gives."""
-
-
-@dataclass(frozen=True)
-class PlanSearch:
-    """The plans of a question, best first, and how many deployments were simulated to find them."""
-
-    plans: tuple[Plan, ...]
-    simulated: int
+PLANS = 4
+"""How many plans an answer gives: the best one and the three next to it."""
+HELPS = 1.001
+"""What improves nothing by this much alone is left out: a plan that makes all else ten times smaller would
+not gain a hundredth by it.
+"""
 
 
-@dataclass(frozen=True)
-class _Combination:
-    techniques: tuple[Technique, ...]
-    candidate: Candidate
+def search_plans(asked: Asked, techniques: Sequence[Technique]) -> PlanSearch:
+    """Costs the combinations of techniques that do not conflict, in one grid, and keeps the best.
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return tuple(technique.id for technique in self.techniques)
-
-
-def search_plans(
-    facts: Facts, techniques: Sequence[Technique], goal: Goal, *, allow_load_change: bool
-) -> PlanSearch:
-    """Simulates all combinations of techniques that do not conflict, in one grid, and keeps the best.
-
-    `techniques` come in the order of application; those that change the load are moved behind the others. A
-    plan must fit, must keep the limits when any combination does, and must need each of its techniques:
-    without it the goal's metric is over 3% worse, or the rest no longer fits or keeps the limits.
+    `techniques` come in the order of application; those that change the devices, then the load, are moved
+    behind the others. A plan must fit, keep within the devices, the model's context and the accuracy budget,
+    keep the limits that today's deployment keeps, and all of them when any combination does; and it must need
+    each of its techniques: without it the goal's metric is over 3% worse, or the rest is no plan.
     """
-    usable = [t for t in techniques if t.in_plans and (allow_load_change or not t.changes_load)]
-    usable.sort(key=lambda technique: technique.changes_load)
-    combinations_ = list(_combinations(facts, usable))
-    simulated = simulate(facts.model, [c.candidate for c in combinations_], CHANGES).simulations
-    found = dict(zip((frozenset(c.ids) for c in combinations_), simulated, strict=True))
-    today = found[frozenset()]
-    basis, ideal = facts.basis, facts.scenario.profiles is None
-    metric = OBJECTIVE[goal]
-    limits_can_hold = any(s.memory.fits and meets_slo(s, ideal=ideal) for s in simulated)
-
-    def feasible(simulation: Simulation) -> bool:
-        return simulation.memory.fits and (meets_slo(simulation, ideal=ideal) or not limits_can_hold)
-
-    def gain(before: Simulation, after: Simulation) -> float:
-        return effect_on(compare(before, after, basis), metric).speedup
-
-    def needs_all(combination: _Combination) -> bool:
-        whole = found[frozenset(combination.ids)]
-        # A rest that cannot be applied by itself, such as a batch that has no room, cannot replace the whole.
-        rests = (found.get(frozenset(combination.ids) - {name}) for name in combination.ids)
-        return all(rest is None or not feasible(rest) or gain(rest, whole) > GAIN for rest in rests)
-
-    kept = [c for c in combinations_ if c.techniques and feasible(found[frozenset(c.ids)]) and needs_all(c)]
-    kept.sort(key=lambda c: -gain(today, found[frozenset(c.ids)]))
+    in_order = sorted(techniques, key=lambda technique: (technique.changes_load, technique.changes_devices))
+    losses = {t.id: 0.0 if t.lossless else accuracy_loss(t.id, asked.facts.model) for t in in_order}
+    left_out = tuple(_left_out(asked, in_order, losses))
+    barred = {each.technique for each in left_out}
+    helps = {t.id: _help(asked, t) for t in in_order}
+    usable = [t for t in in_order if t.id not in barred and helps[t.id] > HELPS]
+    costed = cost_combinations(asked, usable, helps, {name: loss or 0.0 for name, loss in losses.items()})
+    between = cost_between(asked, costed)
+    choice = Choice(asked, costed)
     return PlanSearch(
-        tuple(_plan(c, found, facts, ideal=ideal) for c in kept[:PLANS]),
-        len(combinations_),
+        plans=_plans(asked, costed, choice.kept()[:PLANS], usable, losses),
+        pareto_front=pareto_front(each for each in (*costed, *between) if choice.feasible(each)),
+        closest=None if choice.limits_can_hold else closest_to_limits(asked, costed),
+        left_out=left_out,
+        plan_candidates=len(costed) + len(between),
     )
 
 
-def _combinations(
-    facts: Facts, techniques: Sequence[Technique], chosen: tuple[Technique, ...] = ()
-) -> Iterator[_Combination]:
-    """Every set of techniques without a conflict that can be applied in turn, the empty one first.
-
-    `facts` tell of the deployment with those already `chosen`; each technique proposes on what they left.
-    """
-    if not chosen:
-        yield _Combination((), facts.candidate())
-    taken = {technique.id for technique in chosen}
-    for index, technique in enumerate(techniques):
-        proposal = None if taken & set(technique.conflicts) else technique.propose(facts)
-        if isinstance(proposal, Proposal):
-            combination = _Combination(
-                (*chosen, technique), facts.candidate(proposal.workload, proposal.deployment)
+def _left_out(
+    asked: Asked, techniques: Iterable[Technique], losses: Mapping[str, float | None]
+) -> Iterator[LeftOut]:
+    """Techniques that could be applied and that the request keeps out of plans."""
+    freedom = asked.freedom
+    for technique in techniques:
+        if technique.id not in asked.alone:
+            continue
+        loss = losses[technique.id]
+        if technique.changes_load and not freedom.load:
+            yield LeftOut(technique.id, ReasonCode.LOAD_FIXED, "it changes the load, which is to stay.")
+        elif technique.changes_devices and not freedom.devices:
+            yield LeftOut(
+                technique.id, ReasonCode.DEVICES_FIXED, "it changes the number of devices, which is to stay."
             )
-            yield combination
-            rest = techniques[index + 1 :]
-            if rest:
-                simulated = simulate(facts.model, [combination.candidate])
-                after = facts_of(facts.model, simulated, 0, facts.assumed)
-                yield from _combinations(after, rest, combination.techniques)
+        elif loss is None and not freedom.unknown_accuracy:
+            yield LeftOut(
+                technique.id,
+                ReasonCode.ACCURACY_UNKNOWN,
+                "the catalog has no figure of what it costs in accuracy.",
+            )
+        elif loss is not None and loss > freedom.max_accuracy_loss:
+            yield LeftOut(
+                technique.id,
+                ReasonCode.ACCURACY_OVER_BUDGET,
+                f"it was found to lose {share(loss)} of benchmark scores, over the budget of "
+                f"{share(freedom.max_accuracy_loss)}.",
+            )
 
 
-def _plan(
-    combination: _Combination, found: dict[frozenset[str], Simulation], facts: Facts, *, ideal: bool
-) -> Plan:
-    basis = facts.basis
-    whole = found[frozenset(combination.ids)]
-    steps: list[PlanStep] = []
-    for index, name in enumerate(combination.ids):
-        before, after = frozenset(combination.ids[:index]), frozenset(combination.ids[: index + 1])
-        effects: tuple[Effect, ...] = compare(found[before], found[after], basis)
-        steps.append(PlanStep(name, effects))
-    return Plan(
-        techniques=combination.ids,
-        effects=compare(found[frozenset()], whole, basis),
-        steps=tuple(steps),
-        workload=whole.candidate.workload,
-        deployment=whole.candidate.scenario.deployment,
-        memory=whole.memory,
-        meets_slo=meets_slo(whole, ideal=ideal),
-    )
+def _help(asked: Asked, technique: Technique) -> float:
+    """How many times better a technique alone makes what matters most to the question; a change of load or
+    devices may become possible, or worth it, by others alone, and always counts.
+    """
+    if technique.changes_load or technique.changes_devices:
+        return float("inf")
+    after = asked.values_alone.get(technique.id)
+    if after is None:
+        return 1.0
+    free = asked.freedom.load or asked.freedom.devices
+    slo = asked.facts.workload.slo
+    relevant = {asked.metric}
+    if free or slo != Slo():
+        relevant |= {"ttft_ms", "tpot_ms"}
+    if free or not asked.today.memory.fits:
+        relevant |= {MEMORY_METRIC}
+    return max(speedup(name, asked.values[name], after[name]) for name in relevant)
+
+
+def _plans(
+    asked: Asked,
+    costed: Sequence[Costed],
+    kept: Sequence[Costed],
+    usable: Sequence[Technique],
+    losses: Mapping[str, float | None],
+) -> tuple[Plan, ...]:
+    """Plans with what each of their steps adds."""
+    steps = {each.combination: _prefixes(each.combination) for each in kept}
+    known = {(): asked.today} | {each.combination: each.simulation for each in costed}
+    simulations = _simulated(asked, known, [prefix for prefixes in steps.values() for prefix in prefixes])
+    plans: list[Plan] = []
+    for each in kept:
+        chain = [(), *steps[each.combination]]
+        added = tuple(
+            PlanStep(after[-1].id, _effects(asked, simulations[before], simulations[after]))
+            for before, after in pairwise(chain)
+        )
+        names = ids_of(each.combination)
+        whole = simulations[each.combination]
+        plan = Plan(
+            techniques=names,
+            effects=_effects(asked, simulations[()], whole),
+            steps=added,
+            workload=whole.candidate.workload,
+            deployment=whole.candidate.scenario.deployment,
+            memory=whole.memory,
+            meets_slo=not missed_limits(each.values, asked.facts.workload.slo),
+            accuracy_loss=sum(losses[name] or 0.0 for name in names),
+            unknown_accuracy=tuple(name for name in names if losses[name] is None),
+            interactions=interactions(added, asked.gains_alone, usable, asked.metric),
+            difference="",
+        )
+        plans.append(replace(plan, difference=difference(plans[0], plan, asked.metric)) if plans else plan)
+    return tuple(plans)
+
+
+def _simulated(
+    asked: Asked, known: Mapping[Combination, Simulation], combinations: Iterable[Combination]
+) -> dict[Combination, Simulation]:
+    """Combinations simulated, those that are known as they are: a step of a plan need not be one itself."""
+    candidates = Candidates(asked.facts)
+    found = dict(known)
+    missing: dict[Combination, Candidate] = {}
+    for combination in combinations:
+        candidate = None if combination in known else candidates.of(combination)
+        if candidate is not None:
+            missing[combination] = candidate
+    if missing:
+        simulations = simulate(asked.facts.model, list(missing.values()), (Variant.BEST,)).simulations
+        found.update(zip(missing, simulations, strict=True))
+    return found
+
+
+def _prefixes(combination: Combination) -> list[Combination]:
+    """The combination after each of its techniques; repeats of one are one step."""
+    return [
+        combination[: place + 1]
+        for place, technique in enumerate(combination)
+        if combination[place + 1 : place + 2] != (technique,)
+    ]
+
+
+def _effects(asked: Asked, before: Simulation, after: Simulation) -> tuple[Effect, ...]:
+    return compare(before, after, asked.facts.basis)

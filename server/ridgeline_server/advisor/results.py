@@ -13,6 +13,9 @@ from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import Analysis, StageAnalysis
 
+DEFAULT_ACCURACY_LOSS = 0.01
+"""The share of benchmark scores that a plan may lose when the request does not say."""
+
 
 class Goal(StrEnum):
     """What a plan improves."""
@@ -60,6 +63,10 @@ class ReasonCode(StrEnum):
     DEVICES_SAVED = "devices_saved"
     NOTHING_TO_WORK_ON = "nothing_to_work_on"
     SCORES_KEPT_ON_CHIP = "scores_kept_on_chip"
+    ACCURACY_OVER_BUDGET = "accuracy_over_budget"
+    ACCURACY_UNKNOWN = "accuracy_unknown"
+    LOAD_FIXED = "load_fixed"
+    DEVICES_FIXED = "devices_fixed"
 
 
 class Effort(StrEnum):
@@ -242,8 +249,28 @@ class PlanStep(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Freedom:
+    """What a plan may change beside how the model is served, and what it may cost in accuracy.
+
+    `max_devices` bounds all devices together, None: no bound. `max_accuracy_loss` is a share of benchmark
+    scores, summed over a plan's techniques; with `unknown_accuracy` techniques count 0 that nobody measured.
+    """
+
+    load: bool = False
+    devices: bool = False
+    max_devices: int | None = None
+    max_accuracy_loss: float = DEFAULT_ACCURACY_LOSS
+    unknown_accuracy: bool = False
+
+
+@dataclass(frozen=True)
 class Plan:
-    """Techniques applied together."""
+    """Techniques applied together.
+
+    `accuracy_loss` sums up what was published for its techniques, `unknown_accuracy` names those for which
+    nothing was. `interactions` say what its techniques do to each other and what they rule out, `difference`
+    what separates it from the best plan; empty for that one.
+    """
 
     techniques: tuple[str, ...]
     effects: tuple[Effect, ...]
@@ -252,17 +279,72 @@ class Plan:
     deployment: Deployment
     memory: Memory
     meets_slo: bool
+    accuracy_loss: float = 0.0
+    unknown_accuracy: tuple[str, ...] = ()
+    interactions: tuple[str, ...] = ()
+    difference: str = ""
     launches: tuple[Launch, ...] = ()
 
 
+class FrontPoint(NamedTuple):
+    """A combination of techniques than which none has a lower latency and a higher throughput per device."""
+
+    techniques: tuple[str, ...]
+    e2e_latency_ms: float
+    output_tokens_per_s_per_device: float
+    devices: int
+    batch: int
+
+
+class LeftOut(NamedTuple):
+    """A technique that could be applied and that no plan was made with, and why."""
+
+    technique: str
+    reason_code: ReasonCode
+    reason: str
+
+
+class Relaxation(NamedTuple):
+    """A limit that nothing meets, what the closest combination reaches, and how many times the limit that
+    is.
+    """
+
+    limit: str
+    value: float
+    reached: float
+    factor: float
+
+
 @dataclass(frozen=True)
-class Advice:
+class Closest:
+    """What comes closest to limits that nothing meets; without techniques it is today's deployment. At
+    `batch`, the largest halving of the load that does, it meets them; 0 where none does.
+    """
+
+    techniques: tuple[str, ...]
+    relaxations: tuple[Relaxation, ...]
+    batch: int
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSearch:
+    """What a search for plans found, best plan first; `plan_candidates` were costed for it."""
+
+    plans: tuple[Plan, ...]
+    pareto_front: tuple[FrontPoint, ...]
+    closest: Closest | None
+    left_out: tuple[LeftOut, ...]
+    plan_candidates: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice(PlanSearch):
     """The answer to a request for advice."""
 
     baseline: Analysis
     goal: Goal
     recommendations: tuple[Recommendation, ...]
-    plans: tuple[Plan, ...]
     assumptions: tuple[str, ...]
     simulated_deployments: int
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
 
 from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
 from ridgeline_server.advisor.results import Effect, Effort, Knob, ReasonCode, Verdict
@@ -14,7 +16,7 @@ from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import StageAnalysis
 from ridgeline_server.roofline.scenario import Scenario, Variant
-from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, simulate
+from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, memory_of, simulate
 from ridgeline_server.roofline.stages import describe_stages
 
 GAIN = 1.03
@@ -27,17 +29,38 @@ notice.
 class Facts:
     """What a technique may look at: the question, and today's deployment as simulated.
 
-    `decode` is the mean of the request's own decode steps, the one behind TPOT. `assumed` holds what the
-    request states of figures that techniques have to assume.
+    `decode` is the mean of the request's own decode steps, the one behind TPOT. The stages and the memory are
+    found when they are asked for: most techniques propose on the deployment alone. `assumed` holds
+    what the request states of figures that techniques have to assume.
     """
 
     model: Model
     scenario: Scenario
     workload: Workload
-    prefill: StageAnalysis
-    decode: StageAnalysis
-    memory: Memory
     assumed: Assumed = NOTHING_STATED
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def prefill(self) -> StageAnalysis:
+        """The prefill of the whole batch."""
+        return self._stages[0]
+
+    @property
+    def decode(self) -> StageAnalysis:
+        """The mean decode step."""
+        return self._stages[1]
+
+    @cached_property
+    def memory(self) -> Memory:
+        """The memory of the load."""
+        if self.place is None:
+            return memory_of(self.model, self.scenario, self.workload)
+        return self.place.grid.simulations[self.place.where].memory
+
+    @cached_property
+    def _stages(self) -> tuple[StageAnalysis, StageAnalysis]:
+        grid, index = self.place or Place(simulate(self.model, [self.candidate()], (Variant.BEST,)), 0)
+        return describe_stages(grid, index, mean_step=True)
 
     @property
     def basis(self) -> CostBasis:
@@ -63,6 +86,18 @@ class Facts:
         simulated = simulate(self.model, candidates, (Variant.BEST,))
         return tuple(facts_of(self.model, simulated, index) for index in range(len(candidates)))
 
+    def under_loads(self, loads: Sequence[Workload]) -> list[Simulation]:
+        """Today's deployment under other loads. Several techniques ask for the same ones: each is kept."""
+        missing = [load for load in dict.fromkeys(loads) if load not in self._loads]
+        if missing:
+            found = self.simulate([Candidate(self.scenario, load) for load in missing])
+            self._loads.update(zip(missing, found, strict=True))
+        return [self._loads[load] for load in loads]
+
+    @cached_property
+    def _loads(self) -> dict[Workload, Simulation]:
+        return {}
+
     def candidate(self, workload: Workload | None = None, deployment: Deployment | None = None) -> Candidate:
         """Today's candidate with another load or deployment."""
         scenario = self.scenario
@@ -76,12 +111,17 @@ class Facts:
         return facts_of(self.model, simulated, 0, self.assumed)
 
 
+class Place(NamedTuple):
+    """Where a candidate was simulated already."""
+
+    grid: SimulatedGrid
+    where: int
+
+
 def facts_of(model: Model, simulated: SimulatedGrid, index: int, assumed: Assumed = NOTHING_STATED) -> Facts:
-    """The facts of one simulated candidate. The stages' intervals are those of its variants."""
-    simulation = simulated.simulations[index]
-    prefill, decode = describe_stages(simulated, index, mean_step=True)
-    candidate = simulation.candidate
-    return Facts(model, candidate.scenario, candidate.workload, prefill, decode, simulation.memory, assumed)
+    """The facts of one simulated candidate, with the intervals of its variants."""
+    candidate = simulated.simulations[index].candidate
+    return Facts(model, candidate.scenario, candidate.workload, assumed, Place(simulated, index))
 
 
 @dataclass(frozen=True)
@@ -145,9 +185,9 @@ class Technique:
     """One optimisation. `metric` decides its verdict; `conflicts` name techniques it cannot be combined with.
 
     `propose` gives the variant to simulate or says why there is none; `explain` puts the simulated outcome in
-    words. Both are pure. `changes_load` techniques enter a plan only when the request frees the load,
-    `changes_devices` ones only when it frees their number; `in_plans` False keeps one out of plans. After a
-    `lossless` one the model's answers stay the same by construction.
+    words. Both are pure. `changes_load` and `changes_devices` techniques, which change the load or how many
+    devices there are, enter a plan only when the request frees these. A `lossless` one computes the same
+    answers.
     """
 
     id: str
@@ -162,6 +202,5 @@ class Technique:
     propose: Callable[[Facts], Proposal | NotApplicable | Unstated]
     explain: Callable[[Facts, Outcome], Explanation]
     changes_load: bool = False
-    lossless: bool = False
     changes_devices: bool = False
-    in_plans: bool = True
+    lossless: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -390,9 +390,6 @@ def _captured(step: EfficiencyProfile, index: int) -> float:
     return step.further[constant].value if constant in step.further else float("nan")
 
 
-_LAUNCH_ENDS = {Variant.LAUNCH_FAST: "low", Variant.LAUNCH_SLOW: "high"}
-_COMPUTE_ENDS = {Variant.COMPUTE_FAST: "high", Variant.COMPUTE_SLOW: "low"}
-_MEMORY_ENDS = {Variant.MEMORY_FAST: "high", Variant.MEMORY_SLOW: "low"}
 FACTOR_ENDS = {Variant.ALL_FAST: "low", Variant.ALL_SLOW: "high"}
 """Which end of a time factor a variant takes."""
 
@@ -406,16 +403,16 @@ def end_of(estimate: Estimate, ends: Mapping[Variant, str], variant: Variant) ->
 def _by_class(used: tuple[EfficiencyProfile, ...], variants: tuple[Variant, ...]) -> Mapping[str, Array]:
     """Constants of profiles by name, each of shape (V, profiles)."""
 
-    def ends(values: str, by: Mapping[Variant, str]) -> Array:
-        return np.array([[end_of(getattr(p, values), by, v) for p in used] for v in variants])
+    def best(name: str) -> Array:
+        return np.array([[getattr(p, name).value for p in used]] * len(variants))
 
     def same(name: FurtherConstant) -> Array:
         return np.array([[p.constant(name).value for p in used]] * len(variants))
 
     return {
-        "launch": ends("launch_time_us", _LAUNCH_ENDS),
-        "compute": ends("compute_efficiency", _COMPUTE_ENDS),
-        "memory": ends("memory_efficiency", _MEMORY_ENDS),
+        "launch": best("launch_time_us"),
+        "compute": best("compute_efficiency"),
+        "memory": best("memory_efficiency"),
         "exponent": np.array([[p.overlap_exponent for p in used]] * len(variants)),
         "serial": same(FurtherConstant.SERIAL_TIME_US),
         "item": same(FurtherConstant.ITEM_TIME_US),
@@ -452,14 +449,14 @@ def _communication_constants_of(
 ) -> communication.Constants:
     used = {u.operator_class: u.profile for u in _communication_profiles(profiles, setting)}
 
-    def column(values: Iterator[float]) -> Array:
-        return np.array(list(values)).reshape(-1, 1, 1, 1)
+    def column(value: float) -> Array:
+        return np.full((len(variants), 1, 1, 1), value)
 
     return communication.Constants(
         **{
             name.value: communication.Transfer(
-                column(end_of(used[name].launch_time_us, _LAUNCH_ENDS, v) * 1e-6 for v in variants),
-                column(end_of(used[name].memory_efficiency, _MEMORY_ENDS, v) for v in variants),
+                column(used[name].launch_time_us.value * 1e-6),
+                column(used[name].memory_efficiency.value),
             )
             for name in COMMUNICATION_CLASSES
         }

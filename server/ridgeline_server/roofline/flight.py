@@ -47,6 +47,19 @@ class Flight(NamedTuple):
         return self.in_flight * self.waiting[0] / (1 + self.waiting[0])
 
 
+def needs_memory(load: Load, variants: Sequence[Variant]) -> bool:
+    """Whether a flight depends on what memory holds. Sequences that start together never wait for it, except
+    at the ends of what is known to fit.
+    """
+    return load is not Load.STATIC_BATCH or not FIT_ENDS.keys().isdisjoint(variants)
+
+
+def all_together(workload: Workload, variants: Sequence[Variant]) -> Flight:
+    """The requests of a load of which none waits."""
+    number = float(workload.batch)
+    return Flight(number, (number,) * len(variants), number, (0.0,) * len(variants))
+
+
 def flight_of(
     model: Model, scenario: Scenario, workload: Workload, memory: Memory, variants: Sequence[Variant]
 ) -> Flight:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from math import floor, inf
 from typing import NamedTuple
 
@@ -93,9 +94,16 @@ class Memory:
     kv_pool_bytes: Estimate
     max_concurrency: Estimate
     max_batch: int
-    max_context_len: int
     engine_note: str
     ranges: Overheads
+    contexts: ContextSearch = field(compare=False, repr=False)
+
+    @cached_property
+    def max_context_len(self) -> int:
+        """The longest context at which today's sequences fit. It is searched for when it is asked for: most
+        simulated loads are compared by their times alone.
+        """
+        return self.contexts.longest()
 
     @property
     def total_bytes(self) -> float:
@@ -111,6 +119,21 @@ class Memory:
     def fits(self) -> bool:
         """Whether everything fits."""
         return self.headroom_bytes >= 0
+
+
+@dataclass(frozen=True)
+class ContextSearch:
+    """What the longest context that fits is searched with: the room, and activations at the longest."""
+
+    search: _Search
+    at_longest: Live
+
+    def longest(self) -> int:
+        """The longest context at which today's sequences fit."""
+        context = longest_context(self.search.model)
+        if self.search.holds(context, self.at_longest):
+            return context
+        return self.search.max_context(self.at_longest)
 
 
 class Live(NamedTuple):
@@ -165,19 +188,9 @@ def estimate_memory(
     """
     deployment = scenario.deployment
     today, at_longest = Live(*live_bytes_of_loads[:2]), Live(*live_bytes_of_loads[2:])
-    weights = weights_bytes(model, deployment)
-    cache = cache_of(model, deployment)
-    draft = draft_of(model, deployment)
-    if draft is not None:
-        served = draft_deployment(deployment, draft)
-        if deployment.speculation is not None and deployment.speculation.model is not None:
-            weights += weights_bytes(draft, served)
-        else:
-            weights += weights_of_layers(draft, served)
-        cache = cache.beside(cache_of(draft, served))
+    weights, cache, taken = _standing(model, scenario, scenario.hardware.vendor, scenario.hardware.name)
     sequences = float(attended(deployment, np.array(float(workload.batch))).sequences)
     kv = cache.bytes_at(workload.total_len)
-    taken = _reserved(model, scenario, weights)
     sought = _Search(
         model=model,
         scenario=scenario,
@@ -193,7 +206,6 @@ def estimate_memory(
     pool = taken.pool or Estimate(
         *(taken.usable_bytes - weights - part - activations.value for part in _ends(taken.overhead))
     )
-    longest = longest_context(model)
     held = deployment.parallel.attention_dp * deployment.parallel.dp
     return Memory(
         weights_bytes=weights,
@@ -206,10 +218,35 @@ def estimate_memory(
         kv_pool_bytes=pool,
         max_concurrency=_times(max_concurrency(pool, kv), held) if kv else _unlimited(pool),
         max_batch=sought.max_batch(kv, workload.input_len, today),
-        max_context_len=longest if sought.holds(longest, at_longest) else sought.max_context(at_longest),
         engine_note=taken.note,
         ranges=Overheads(activations, taken.non_torch, taken.cuda_graphs),
+        contexts=ContextSearch(sought, at_longest),
     )
+
+
+class _Standing(NamedTuple):
+    """What a scenario has in memory whatever its load: weights, the cache of a sequence, the reserved."""
+
+    weights_bytes: float
+    cache: Cache
+    taken: _Reserved
+
+
+@lru_cache(maxsize=1024)
+def _standing(model: Model, scenario: Scenario, *_names: str) -> _Standing:
+    """Equal devices may differ in maker and name, which the figures' note tells: the names key the cache."""
+    deployment = scenario.deployment
+    weights = weights_bytes(model, deployment)
+    cache = cache_of(model, deployment)
+    draft = draft_of(model, deployment)
+    if draft is not None:
+        served = draft_deployment(deployment, draft)
+        if deployment.speculation is not None and deployment.speculation.model is not None:
+            weights += weights_bytes(draft, served)
+        else:
+            weights += weights_of_layers(draft, served)
+        cache = cache.beside(cache_of(draft, served))
+    return _Standing(weights, cache, _reserved(model, scenario, weights))
 
 
 class _Reserved(NamedTuple):

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.domain.workload import Workload
-from ridgeline_server.roofline.closed_loop import IDEAL_REQUEST
-from ridgeline_server.roofline.requests import NO_FACTORS, Request, request_of
+from ridgeline_server.roofline.requests import Request
 from ridgeline_server.roofline.results import Metric, Metrics
 from ridgeline_server.roofline.serving import Simulation
 
@@ -15,13 +14,19 @@ RATE_METRICS = frozenset({"output_tokens_per_s", "output_tokens_per_s_per_device
 """Metrics of which more is better."""
 
 
-def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[float, ...]]:
+def metric_values(simulation: Simulation, *, ideal: bool) -> Mapping[str, tuple[float, ...]]:
     """Metrics of a load by name, one value for each simulated variant, or a single ideal one.
 
     Milliseconds, tokens per second, US dollars per million tokens; the cost is left out without a price.
     """
+    if ideal not in simulation.metrics:
+        simulation.metrics[ideal] = _metric_values(simulation, ideal=ideal)
+    return simulation.metrics[ideal]
+
+
+def _metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[float, ...]]:
     workload, scenario = simulation.candidate.workload, simulation.candidate.scenario
-    found = _requests(simulation, ideal=ideal)
+    found = (simulation.ideal_request,) if ideal else simulation.requests
     devices = scenario.deployment.parallel.devices
     rates = [simulation.flight.in_flight * workload.output_len / request.latency_s for request in found]
     if workload.request_rate is not None:
@@ -47,7 +52,7 @@ def metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[flo
             paid * (1 - request.prefill_share) / rate for request, rate in zip(found, rates, strict=True)
         )
     if power is not None:
-        least = _requests(simulation, ideal=True)[0].latency_s
+        least = simulation.ideal_request.latency_s
         values["joules_per_output_token"] = tuple(
             devices * power * power_share(_busy(workload, request) * least / request.latency_s) / rate
             for request, rate in zip(found, rates, strict=True)
@@ -71,42 +76,6 @@ def power_share(attained: float) -> float:
     return IDLE_POWER_SHARE + (1 - IDLE_POWER_SHARE) * attained
 
 
-def _requests(simulation: Simulation, *, ideal: bool) -> list[Request]:
-    """A request of a load, at each simulated variant, or ideally."""
-    times, candidate = simulation.times, simulation.candidate
-    figures = (
-        [(times.ideal_prefill_s, times.ideal_added_prefill_s, times.ideal_decode_s)]
-        if ideal
-        else zip(
-            times.prefill_s,
-            times.added_prefill_s or (0.0,) * len(times.prefill_s),
-            times.decode_s,
-            strict=True,
-        )
-    )
-    constants = IDEAL_REQUEST if ideal else simulation.request
-    factors = (NO_FACTORS,) if ideal else times.factors
-    flight = simulation.flight
-    running = (flight.ideal_running,) if ideal else flight.running
-    waiting = flight.waiting[:1] if ideal else flight.waiting
-    least = None if ideal else _requests(simulation, ideal=True)[0]
-    deployment = candidate.scenario.deployment
-    return [
-        request_of(
-            candidate.workload,
-            deployment,
-            number,
-            times.prompt_steps,
-            *request,
-            constants,
-            factor,
-            behind,
-            least,
-        )
-        for request, factor, number, behind in zip(figures, factors, running, waiting, strict=True)
-    ]
-
-
 def meets_slo(simulation: Simulation, *, ideal: bool) -> bool:
     """Whether the mean TTFT and TPOT stay within the load's limits; true when it has none."""
     values, slo = metric_values(simulation, ideal=ideal), simulation.candidate.workload.slo
@@ -126,6 +95,7 @@ def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
             name: Metric(ideal[name][0], values[0], min(values), max(values))
             for name, values in metric_values(simulation, ideal=False).items()
         }
+    request = simulation.ideal_request if basis is CostBasis.IDEAL else simulation.requests[0]
     return Metrics(
         ttft_ms=found["ttft_ms"],
         tpot_ms=found["tpot_ms"],
@@ -137,7 +107,7 @@ def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
         input_cost_usd_per_million_tokens=found.get("input_cost_usd_per_million_tokens"),
         output_cost_usd_per_million_tokens=found.get("output_cost_usd_per_million_tokens"),
         joules_per_output_token=_energy(simulation, found),
-        prefill_time_share=_requests(simulation, ideal=basis is CostBasis.IDEAL)[0].prefill_share,
+        prefill_time_share=request.prefill_share,
         requests_in_flight=simulation.flight.in_flight,
         requests_waiting=simulation.flight.requests_waiting,
     )

@@ -13,25 +13,15 @@ from ridgeline_server.roofline.operators.layer import Placement, Stage
 
 
 class Variant(IntEnum):
-    """Which ends of the calibrated constants' ranges a time takes; the others keep their best value."""
+    """Which end of the range of a whole time is taken. The constants of kernels keep their best values."""
 
     BEST = 0
     ALL_FAST = 1
     ALL_SLOW = 2
-    LAUNCH_FAST = 3
-    LAUNCH_SLOW = 4
-    COMPUTE_FAST = 5
-    COMPUTE_SLOW = 6
-    MEMORY_FAST = 7
-    MEMORY_SLOW = 8
 
 
 LEVELS = (Variant.BEST, Variant.ALL_FAST, Variant.ALL_SLOW)
-"""Variants that bound a level, such as a time."""
-CHANGES = tuple(variant for variant in Variant if variant not in LEVELS[1:])
-"""Variants that bound a change: what is not known of kernels. Both sides share what is not known of whole
-times.
-"""
+"""Variants that bound a level, such as a time. A change has an interval of its own (advisor/changes.py)."""
 
 
 @dataclass(frozen=True)

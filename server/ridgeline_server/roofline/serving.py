@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import ceil
 from typing import NamedTuple
 
@@ -14,12 +15,12 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.closed_loop import IDEAL_REQUEST, RequestConstants, request_constants
 from ridgeline_server.roofline.cost import live_bytes
-from ridgeline_server.roofline.evaluation import Evaluation, evaluate, joined
-from ridgeline_server.roofline.flight import Flight, flight_of
+from ridgeline_server.roofline.evaluation import Evaluation, Times, evaluate, joined
+from ridgeline_server.roofline.flight import Flight, all_together, flight_of, needs_memory
 from ridgeline_server.roofline.memory import Memory, activation_loads, estimate_memory
 from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.operators.table import operator_table
-from ridgeline_server.roofline.requests import TimeFactors
+from ridgeline_server.roofline.requests import NO_FACTORS, Request, TimeFactors, request_of
 from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
 from ridgeline_server.roofline.steps import Loads
 
@@ -52,16 +53,91 @@ class RequestTimes(NamedTuple):
 
 @dataclass(frozen=True)
 class Simulation:
-    """One simulated candidate: its request times at each of `variants`, its memory, how many requests there
-    are, and what its engine adds to the steps of a request.
+    """One simulated candidate: its request times at each of `variants`, how many requests there are, its
+    memory among those of others, and what its engine adds to the steps of a request.
     """
 
     candidate: Candidate
     variants: Sequence[Variant]
     times: RequestTimes
-    memory: Memory
     flight: Flight
+    memories: Memories = field(compare=False, repr=False)
+    place: int
     request: RequestConstants = IDEAL_REQUEST
+    metrics: dict[bool, Mapping[str, tuple[float, ...]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """What `metric_values` found, ideal ones under True: a simulation is compared with many others."""
+
+    @property
+    def memory(self) -> Memory:
+        """The memory of the load."""
+        return self.memories.found[self.place]
+
+    @cached_property
+    def ideal_request(self) -> Request:
+        """A request of the load on the ideal roofline."""
+        times, flight = self.times, self.flight
+        figures = times.ideal_prefill_s, times.ideal_added_prefill_s, times.ideal_decode_s
+        return self._request(
+            flight.ideal_running, figures, IDEAL_REQUEST, NO_FACTORS, flight.waiting[0], None
+        )
+
+    @cached_property
+    def requests(self) -> Sequence[Request]:
+        """A request of the load at each simulated variant."""
+        times, flight = self.times, self.flight
+        added = times.added_prefill_s or (0.0,) * len(times.prefill_s)
+        figures = zip(times.prefill_s, added, times.decode_s, strict=True)
+        return [
+            self._request(running, each, self.request, factor, waiting, self.ideal_request)
+            for running, each, factor, waiting in zip(
+                flight.running, figures, times.factors, flight.waiting, strict=True
+            )
+        ]
+
+    def _request(
+        self,
+        running: float,
+        figures: tuple[float, float, float],
+        constants: RequestConstants,
+        factors: TimeFactors,
+        waiting: float,
+        least: Request | None,
+    ) -> Request:
+        return request_of(
+            self.candidate.workload,
+            self.candidate.scenario.deployment,
+            running,
+            self.times.prompt_steps,
+            *figures,
+            constants,
+            factors,
+            waiting,
+            least,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Memories:
+    """The memories of candidates of one placement: found all together, when the first is asked for."""
+
+    model: Model
+    candidates: Sequence[Candidate]
+
+    @cached_property
+    def found(self) -> Sequence[Memory]:
+        """The memory of each candidate."""
+        scenarios = [candidate.scenario for candidate in self.candidates]
+        return _memories(self.model, scenarios, [candidate.workload for candidate in self.candidates])
+
+
+class Where(NamedTuple):
+    """A candidate's place: an evaluation, a scenario and a load of it."""
+
+    group: int
+    row: int
+    column: int
 
 
 @dataclass(frozen=True)
@@ -69,13 +145,13 @@ class SimulatedGrid:
     """Candidates of one model, simulated together; `where` tells each one's evaluation and place in it."""
 
     evaluations: tuple[Evaluation, ...]
-    where: tuple[tuple[int, int], ...]
+    where: tuple[Where, ...]
     simulations: tuple[Simulation, ...]
 
-    def evaluation(self, index: int) -> tuple[Evaluation, int]:
-        """The evaluation that holds a candidate, and the candidate's place among its scenarios."""
-        group, place = self.where[index]
-        return self.evaluations[group], place
+    def evaluation(self, index: int) -> tuple[Evaluation, int, int]:
+        """The evaluation that holds a candidate, and the candidate's scenario and load in it."""
+        group, row, column = self.where[index]
+        return self.evaluations[group], row, column
 
 
 def simulate(
@@ -92,36 +168,58 @@ def simulate(
         key = candidate.scenario.placement(Stage.DECODE), candidate.workload.load
         groups.setdefault(key, []).append(index)
     evaluations: list[Evaluation] = []
-    where: list[tuple[int, int]] = [(0, 0)] * len(candidates)
+    placed: dict[int, Where] = {}
     simulations: dict[int, Simulation] = {}
     for (_, load), members in groups.items():
-        scenarios = [candidates[i].scenario for i in members]
-        workloads = [candidates[i].workload for i in members]
-        memories = _memories(model, scenarios, workloads)
-        flights = [
-            flight_of(model, *each, variants) for each in zip(scenarios, workloads, memories, strict=True)
-        ]
+        chosen = [candidates[i] for i in members]
+        memories = Memories(model, chosen)
+        if needs_memory(load, variants):
+            flights = [
+                flight_of(model, each.scenario, each.workload, memory, variants)
+                for each, memory in zip(chosen, memories.found, strict=True)
+            ]
+        else:
+            flights = [all_together(each.workload, variants) for each in chosen]
         if load is Load.OPEN_LOOP:
-            held = [replace(w, batch=ceil(f.in_flight)) for w, f in zip(workloads, flights, strict=True)]
-            memories = _memories(model, scenarios, held)
-        running = [_columns(flight, load) for flight in flights]
-        loads, shown = _loads(workloads, running)
+            held = [
+                Candidate(each.scenario, replace(each.workload, batch=ceil(flight.in_flight)))
+                for each, flight in zip(chosen, flights, strict=True)
+            ]
+            memories = Memories(model, held)
+        rows = [[place] for place in range(len(chosen))] if load is Load.OPEN_LOOP else _rows(chosen)
+        loads, shown = _loads(rows, [each.workload for each in chosen], [_columns(f, load) for f in flights])
+        scenarios = [chosen[places[0]].scenario for places in rows]
         closed = load is not Load.STATIC_BATCH
         found = evaluate(model, scenarios, loads, variants, shown_keys=shown, closed_loop=closed)
-        for place, i in enumerate(members):
-            where[i] = (len(evaluations), place)
-            simulations[i] = Simulation(
-                candidates[i],
-                variants,
-                _request_times(found, place, load),
-                memories[place],
-                flights[place],
-                request_constants(scenarios[place]),
-            )
+        times = _listed(found.times)
+        for row, places in enumerate(rows):
+            request = request_constants(scenarios[row])
+            for column, place in enumerate(places):
+                placed[members[place]] = Where(len(evaluations), row, column)
+                simulations[members[place]] = Simulation(
+                    chosen[place],
+                    variants,
+                    _request_times(times, found.factors[row], row, column, load),
+                    flights[place],
+                    memories,
+                    place,
+                    request,
+                )
         evaluations.append(found)
+    order = range(len(candidates))
     return SimulatedGrid(
-        tuple(evaluations), tuple(where), tuple(simulations[i] for i in range(len(candidates)))
+        tuple(evaluations), tuple(placed[i] for i in order), tuple(simulations[i] for i in order)
     )
+
+
+def _rows(candidates: Sequence[Candidate]) -> list[list[int]]:
+    """Candidates by scenario, one row of loads for each, where all have as many; else each in its own row."""
+    rows: dict[Scenario, list[int]] = {}
+    for place, candidate in enumerate(candidates):
+        rows.setdefault(candidate.scenario, []).append(place)
+    if len({len(places) for places in rows.values()}) == 1:
+        return list(rows.values())
+    return [[place] for place in range(len(candidates))]
 
 
 def _columns(flight: Flight, load: Load) -> tuple[float, ...]:
@@ -131,36 +229,67 @@ def _columns(flight: Flight, load: Load) -> tuple[float, ...]:
     return (*flight.running, flight.ideal_running) if load is Load.OPEN_LOOP else flight.running[:1]
 
 
-def _loads(workloads: Sequence[Workload], running: Sequence[Sequence[float]]) -> tuple[Loads, Array]:
-    """N loads of each of S workloads, by the requests that run, and the keys of the steps that are shown."""
-    batch = np.array(running, dtype=np.float64)
+def _loads(
+    rows: Sequence[Sequence[int]], workloads: Sequence[Workload], running: Sequence[Sequence[float]]
+) -> tuple[Loads, Array]:
+    """The loads of each row, by the requests that run, and the keys of the steps that are shown."""
+    batch = np.array([[n for place in places for n in running[place]] for places in rows], dtype=np.float64)
     input_len, output_len, keys = (
-        np.array([figures], dtype=np.float64).T * np.ones_like(batch)
+        np.array([[figures[place] for place in places] for places in rows], dtype=np.float64)
         for figures in zip(
             *((w.input_len, w.output_len, w.shown_decode_keys) for w in workloads), strict=True
         )
     )
+    if input_len.shape != batch.shape:
+        # An open loop's one load runs as several numbers of requests.
+        input_len, output_len, keys = (each * np.ones_like(batch) for each in (input_len, output_len, keys))
     return Loads(batch, input_len, output_len), keys
 
 
-def _request_times(found: Evaluation, place: int, load: Load) -> RequestTimes:
-    times, factors = found.times, found.factors[place]
-    variants = range(len(factors))
-    column = variants if load is Load.OPEN_LOOP else [0] * len(factors)
-    ideal = -1 if load is Load.OPEN_LOOP else 0
-    added, ideal_added = times.added_prefill_s, times.ideal_added_prefill_s
+class _Listed(NamedTuple):
+    """Times as nested lists, whose entries are read many times faster than those of arrays."""
 
-    def at_variants(figures: Array) -> tuple[float, ...]:
-        return tuple(float(figures[place, v, n]) for v, n in zip(variants, column, strict=True))
+    prefill_s: list[list[list[float]]]
+    added_prefill_s: list[list[list[float]]] | None
+    decode_s: list[list[list[float]]]
+    ideal_prefill_s: list[list[float]]
+    ideal_added_prefill_s: list[list[float]] | None
+    ideal_decode_s: list[list[float]]
+    prompt_steps: list[list[float]] | None
 
+
+def _listed(times: Times) -> _Listed:
+    added, ideal_added, steps = times.added_prefill_s, times.ideal_added_prefill_s, times.prompt_steps
+    return _Listed(
+        prefill_s=times.prefill_s.tolist(),
+        added_prefill_s=None if added is None else added.tolist(),
+        decode_s=times.decode_s.tolist(),
+        ideal_prefill_s=times.ideal_prefill_s.tolist(),
+        ideal_added_prefill_s=None if ideal_added is None else ideal_added.tolist(),
+        ideal_decode_s=times.ideal_decode_s.tolist(),
+        prompt_steps=None if steps is None else steps.tolist(),
+    )
+
+
+def _request_times(
+    times: _Listed, factors: Sequence[TimeFactors], row: int, column: int, load: Load
+) -> RequestTimes:
+    count = len(factors)
+    columns = list(range(count)) if load is Load.OPEN_LOOP else [column] * count
+    ideal = -1 if load is Load.OPEN_LOOP else column
+
+    def at_variants(figures: list[list[list[float]]]) -> tuple[float, ...]:
+        return tuple([figures[row][v][n] for v, n in enumerate(columns)])
+
+    added, ideal_added, steps = times.added_prefill_s, times.ideal_added_prefill_s, times.prompt_steps
     return RequestTimes(
         prefill_s=at_variants(times.prefill_s),
         added_prefill_s=() if added is None else at_variants(added),
         decode_s=at_variants(times.decode_s),
-        ideal_prefill_s=float(times.ideal_prefill_s[place, ideal]),
-        ideal_added_prefill_s=0.0 if ideal_added is None else float(ideal_added[place, ideal]),
-        ideal_decode_s=float(times.ideal_decode_s[place, ideal]),
-        prompt_steps=1.0 if times.prompt_steps is None else float(times.prompt_steps[place, 0]),
+        ideal_prefill_s=times.ideal_prefill_s[row][ideal],
+        ideal_added_prefill_s=0.0 if ideal_added is None else ideal_added[row][ideal],
+        ideal_decode_s=times.ideal_decode_s[row][ideal],
+        prompt_steps=1.0 if steps is None else steps[row][columns[0]],
         factors=factors,
     )
 

@@ -35,10 +35,10 @@ def describe_stages(
 
     The decode step is the one that is shown, or the mean of the request's own.
     """
-    evaluation, place = simulated.evaluation(index)
-    shown = 0 if mean_step else evaluation.times.decode_s.shape[-1]
+    evaluation, place, column = simulated.evaluation(index)
+    shown = column if mean_step else column + evaluation.times.decode_s.shape[-1]
     return (
-        _stage(simulated, index, Stage.PREFILL, evaluation, place, 0),
+        _stage(simulated, index, Stage.PREFILL, evaluation, place, column),
         _stage(simulated, index, Stage.DECODE, evaluation, place, shown),
     )
 

@@ -14,15 +14,18 @@ from ridgeline_server.advisor.advice import recommend
 from ridgeline_server.advisor.assumed import Assumed
 from ridgeline_server.advisor.explain import explain
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import Goal
+from ridgeline_server.advisor.results import DEFAULT_ACCURACY_LOSS, Freedom, Goal
 from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.domain.workload import MAX_BATCH
 from ridgeline_server.rpc.assumed import read_assumed
-from ridgeline_server.rpc.checks import Checks, shown
+from ridgeline_server.rpc.checks import Checks, Range, shown
 from ridgeline_server.rpc.convert.answers import explain_response, recommend_response
 from ridgeline_server.rpc.convert.enums import GOAL
 from ridgeline_server.rpc.questions import read_model, read_question, read_snapshot
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.errors import NotFoundError
+
+ACCURACY_LOSS = Range(0.0, 1.0, "a share from 0 to 1")
 
 
 class RecommendationServicer:
@@ -37,6 +40,7 @@ class RecommendationServicer:
         snapshot = read_snapshot(request, self._cache, checks)
         _refuse_open_loop(request, checks)
         goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
+        freedom = _freedom(request, checks)
         assumed = read_assumed(request.assumed, checks)
         draft = unknown = None
         if request.HasField("draft_model"):
@@ -55,7 +59,7 @@ class RecommendationServicer:
             snapshot.profiles,
             question.basis,
             goal,
-            allow_load_change=request.allow_load_change,
+            freedom,
             assumed=replace(assumed, draft_model=draft or snapshot.draft_for(question.model)),
         )
         baseline = replace(advice.baseline, notices=(*advice.baseline.notices, *question.notices))
@@ -100,3 +104,21 @@ def _refuse_open_loop(request: RecommendRequest | ExplainRequest, checks: Checks
             "is an open loop, for which no advice is given; ask for the concurrency that its analysis "
             "tells as requests_in_flight",
         )
+
+
+def _freedom(request: RecommendRequest, checks: Checks) -> Freedom:
+    """What plans may change, and what they may cost in accuracy."""
+    most = request.max_devices if request.HasField("max_devices") else None
+    if most is not None:
+        checks.whole("max_devices", most, 1, MAX_BATCH)
+    loss = DEFAULT_ACCURACY_LOSS
+    if request.HasField("max_accuracy_loss"):
+        loss = request.max_accuracy_loss
+        checks.number("max_accuracy_loss", loss, ACCURACY_LOSS)
+    return Freedom(
+        load=request.allow_load_change,
+        devices=request.allow_devices_change,
+        max_devices=most,
+        max_accuracy_loss=loss,
+        unknown_accuracy=request.allow_unknown_accuracy,
+    )

@@ -133,7 +133,9 @@ def recommendation(
     plans: bool = True,
 ) -> RecommendResponse:
     """Advice with a technique of each verdict and a plan of two."""
-    answer = RecommendResponse(catalog_revision=7, goal=advice.GOAL_LATENCY, simulated_deployments=19)
+    answer = RecommendResponse(
+        catalog_revision=7, goal=advice.GOAL_LATENCY, simulated_deployments=19, plan_candidates=12
+    )
     answer.baseline.CopyFrom(baseline or analysis())
     verdicts: list[tuple[str, str, advice.Verdict.ValueType, str]] = [
         ("weight-only-int4", "4-bit weights", advice.VERDICT_APPLY, "weights are 92% of the bytes"),

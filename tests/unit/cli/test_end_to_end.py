@@ -15,6 +15,7 @@ import pytest
 from tests.unit.cli.conftest import Run
 
 DEMO = ("llama-2-7b", "rtx-a6000", "--batch", "1", "--input-len", "2048", "--output-len", "128")
+ANY_ACCURACY = ("--max-accuracy-loss", "1", "--allow-unknown-accuracy")
 OPERATOR_KEYS = {
     "name", "count", "flops", "bytes", "arithmetic_intensity", "bound", "ideal_time_us", "expected_time_us",
 }  # fmt: skip
@@ -45,7 +46,7 @@ def test_analyze_gives_the_documented_json(ridgeline_command: Run) -> None:
 
 
 def test_recommend_gives_the_documented_json(ridgeline_command: Run) -> None:
-    told = answer(ridgeline_command, "recommend", *DEMO, "--ideal", "--decode-keys", "2048")
+    told = answer(ridgeline_command, "recommend", *DEMO, *ANY_ACCURACY, "--ideal", "--decode-keys", "2048")
     judged = {item["technique"]: item for item in told["recommendations"]}
     four_bit = judged["weight-only-int4"]
     assert four_bit["verdict"] == "APPLY"
@@ -55,7 +56,7 @@ def test_recommend_gives_the_documented_json(ridgeline_command: Run) -> None:
 
 
 def test_a_plan_can_be_fed_back_as_the_deployment(ridgeline_command: Run, tmp_path: Path) -> None:
-    plan = answer(ridgeline_command, "recommend", *DEMO)["plans"][0]
+    plan = answer(ridgeline_command, "recommend", *DEMO, *ANY_ACCURACY)["plans"][0]
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(plan))
     told = answer(ridgeline_command, "analyze", *DEMO, "--deployment", str(file))
@@ -301,7 +302,9 @@ def test_cost_needs_a_price_and_takes_one(ridgeline_command: Run) -> None:
     refused = ridgeline_command("recommend", *DEMO, "--goal", "cost")
     assert refused.exit_code == 2
     assert "price" in refused.stderr
-    told = ridgeline_command("recommend", *DEMO, "--goal", "cost", "--set", "price_usd_per_hour=0.8")
+    told = ridgeline_command(
+        "recommend", *DEMO, *ANY_ACCURACY, "--goal", "cost", "--set", "price_usd_per_hour=0.8"
+    )
     assert told.exit_code == 0
     assert "USD per million tokens" in told.stdout
 
@@ -349,7 +352,7 @@ def test_the_program_exits_with_the_code_of_its_answer(home: Path) -> None:
 
 def test_a_terminal_that_knows_few_characters_still_gets_the_answer(home: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", ENTRY, "recommend", *DEMO],
+        [sys.executable, "-c", ENTRY, "recommend", *DEMO, *ANY_ACCURACY],
         env={**os.environ, "RIDGELINE_HOME": str(home), "PYTHONIOENCODING": "ascii"},
         capture_output=True,
         check=True,
@@ -379,9 +382,9 @@ def test_a_reader_that_leaves_is_no_fault(home: Path, arguments: tuple[str, ...]
 
 
 def test_colours_are_for_terminals(home: Path) -> None:
-    plain = command_line("recommend", *DEMO, home=home).stdout
+    plain = command_line("recommend", *DEMO, *ANY_ACCURACY, home=home).stdout
     forced = subprocess.run(
-        [sys.executable, "-c", ENTRY, "recommend", *DEMO],
+        [sys.executable, "-c", ENTRY, "recommend", *DEMO, *ANY_ACCURACY],
         env={**os.environ, "RIDGELINE_HOME": str(home), "FORCE_COLOR": "1", "TERM": "xterm-256color"},
         capture_output=True,
         text=True,

@@ -146,7 +146,7 @@ def test_what_was_assumed_is_echoed(run: Run, fake: FakeClient) -> None:
         "Baseline: batch 1, 2,048 tokens in, 128 out; fp16 weights, activations and KV cache, fused" in text
     )
     assert "Driver and engine take 1.3 GiB of memory." in text
-    assert "19 deployments were simulated; catalog revision 7." in text
+    assert "19 deployments were simulated, 12 of them for plans; catalog revision 7." in text
 
 
 def test_nothing_to_recommend_is_an_answer(run: Run, fake: FakeClient) -> None:
@@ -262,3 +262,38 @@ def test_a_collective_is_told_by_its_message(
     monkeypatch.setenv("COLUMNS", "100")
     row = next(line for line in run("analyze", *QUESTION).stdout.splitlines() if "all_reduce" in line)
     assert row.split()[:6] == ["all_reduce", "31.5", "-", "4.20", "message", "communication"]
+
+
+def test_what_each_step_of_the_best_plan_adds_is_a_table(run: Run, fake: FakeClient) -> None:
+    lines = [" ".join(line.split()) for line in run("recommend", *QUESTION).stdout.splitlines()]
+    first = lines.index("step whole request gain")
+    assert lines[first + 1].startswith("today")
+    assert lines[first + 2].startswith("1. 4-bit weights")
+    assert lines[first + 3].startswith("2. 4-bit KV cache")
+
+
+def test_latency_against_throughput_is_a_table_where_there_is_a_choice(run: Run, fake: FakeClient) -> None:
+    assert "Latency against throughput" not in run("recommend", *QUESTION).stdout
+    point = advice.FrontPoint
+    fake.advice.pareto_front.extend(
+        [
+            point(e2e_latency_ms=1600, output_tokens_per_s_per_device=80, devices=1, batch=1),
+            point(
+                techniques=["weight-only-int4"],
+                e2e_latency_ms=2000,
+                output_tokens_per_s_per_device=640,
+                devices=1,
+                batch=16,
+            ),
+        ]
+    )
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "1.60 s 80.0 1 1 today's deployment 2.00 s 640 1 16 4-bit weights" in text
+
+
+def test_what_plans_leave_out_and_what_comes_closest_are_told(run: Run, fake: FakeClient) -> None:
+    fake.advice.left_out.add(technique="fp8-compute", reason="it is over the budget.")
+    fake.advice.closest.summary = "Nothing meets all limits; this comes closest."
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "it is over the budget." in text
+    assert "Nothing meets all limits; this comes closest." in text

@@ -210,6 +210,22 @@ def test_recommend_asks_for_its_goal(run: Run, fake: FakeClient) -> None:
     run("recommend", *ANALYZE[1:], "--goal", "memory", "--allow-load-change")
     assert fake.questions[0]["goal"] == "memory"
     assert fake.questions[0]["allow_load_change"] is True
+    assert fake.questions[0]["allow_devices_change"] is False
+
+
+def test_recommend_asks_for_plans_of_more_devices_and_of_less_accuracy(run: Run, fake: FakeClient) -> None:
+    run(
+        "recommend",
+        *ANALYZE[1:],
+        "--max-devices",
+        "8",
+        "--max-accuracy-loss",
+        "0.02",
+        "--allow-unknown-accuracy",
+    )
+    asked = fake.questions[0]
+    assert (asked["allow_devices_change"], asked["max_devices"]) == (True, 8)
+    assert (asked["max_accuracy_loss"], asked["allow_unknown_accuracy"]) == (0.02, True)
 
 
 @pytest.mark.parametrize(

@@ -101,5 +101,4 @@ TECHNIQUE = Technique(
     propose=propose,
     explain=explain,
     lossless=True,
-    in_plans=False,
 )

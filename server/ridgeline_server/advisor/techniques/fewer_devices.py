@@ -95,5 +95,4 @@ TECHNIQUE = Technique(
     explain=explain,
     changes_devices=True,
     lossless=True,
-    in_plans=False,
 )

@@ -49,7 +49,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     simulated = sorted({*batches, *(2 * b for b in batches)})
     simulations = {
         load.candidate.workload.batch: load
-        for load in facts.simulate([facts.candidate(replace(workload, batch=b)) for b in simulated])
+        for load in facts.under_loads([replace(workload, batch=b) for b in simulated])
     }
     ideal = facts.scenario.profiles is None
     rates = {b: metric_values(load, ideal=ideal)["output_tokens_per_s"][0] for b, load in simulations.items()}

@@ -94,5 +94,4 @@ TECHNIQUE = Technique(
     assumptions=("Eviction: each layer keeps the same share of the keys, chosen at no cost.",),
     propose=propose,
     explain=explain,
-    in_plans=False,
 )

@@ -28,5 +28,4 @@ TECHNIQUE = Technique(
     propose=propose_offload("kv_share"),
     explain=explain_offload("kv_share"),
     lossless=True,
-    in_plans=False,
 )

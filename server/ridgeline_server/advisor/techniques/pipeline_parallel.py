@@ -51,5 +51,4 @@ TECHNIQUE = Technique(
     explain=explain,
     changes_devices=True,
     lossless=True,
-    in_plans=False,
 )

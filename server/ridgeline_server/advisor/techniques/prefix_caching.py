@@ -111,5 +111,4 @@ TECHNIQUE = Technique(
     propose=propose,
     explain=explain,
     lossless=True,
-    in_plans=False,
 )

@@ -29,5 +29,4 @@ TECHNIQUE = Technique(
     propose=propose_offload("weight_share"),
     explain=explain_offload("weight_share"),
     lossless=True,
-    in_plans=False,
 )

@@ -14,9 +14,11 @@ from ridgeline_server.advisor.results import (
     AccuracyEvidence,
     AccuracyRisk,
     Advice,
+    Closest,
     Effect,
     ExplainedTechnique,
     Launch,
+    LeftOut,
     Plan,
     PublishedCase,
     Recommendation,
@@ -74,6 +76,10 @@ def recommend_response(advice: Advice, catalog_revision: int) -> recommendation_
         "plans": [_plan(plan) for plan in advice.plans],
         "assumptions": advice.assumptions,
         "simulated_deployments": advice.simulated_deployments,
+        "pareto_front": [point._asdict() for point in advice.pareto_front],
+        "left_out": [_left_out(left_out) for left_out in advice.left_out],
+        "closest": None if advice.closest is None else _closest(advice.closest),
+        "plan_candidates": advice.plan_candidates,
     }
     return recommendation_service_pb2.RecommendResponse(**fields)
 
@@ -438,6 +444,10 @@ def _plan(plan: Plan) -> Fields:
         "memory": _memory(plan.memory),
         "meets_slo": plan.meets_slo,
         "launches": [_launch(launch) for launch in plan.launches],
+        "accuracy_loss": plan.accuracy_loss,
+        "unknown_accuracy": plan.unknown_accuracy,
+        "interactions": plan.interactions,
+        "difference": plan.difference,
     }
 
 
@@ -451,6 +461,23 @@ def _launch(launch: Launch) -> Fields:
         "notes": launch.notes,
         "not_expressed": launch.not_expressed,
         "manifest": launch.manifest,
+    }
+
+
+def _left_out(left_out: LeftOut) -> Fields:
+    return {
+        "technique": left_out.technique,
+        "reason_code": REASON_CODE.to_proto[left_out.reason_code],
+        "reason": left_out.reason,
+    }
+
+
+def _closest(closest: Closest) -> Fields:
+    return {
+        "techniques": closest.techniques,
+        "relaxations": [relaxation._asdict() for relaxation in closest.relaxations],
+        "summary": closest.summary,
+        "batch": closest.batch,
     }
 
 

@@ -1,0 +1,100 @@
+"""What techniques do to each other in a plan, and what separates plans, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on, speedup
+from ridgeline_server.advisor.results import Plan, PlanStep, Relaxation
+from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.roofline.metrics import RATE_METRICS
+from ridgeline_server.roofline.wording import gib, ms, share
+
+NOTICED = 0.01
+"""A difference of this share is told."""
+
+LABELS = {
+    "ttft_ms": "TTFT",
+    "tpot_ms": "TPOT",
+    "e2e_latency_ms": "latency",
+    "output_tokens_per_s": "throughput",
+    "cost_usd_per_million_output_tokens": "cost",
+    MEMORY_METRIC: "memory",
+}
+
+
+def interactions(
+    steps: Sequence[PlanStep], alone: Mapping[str, float], usable: Sequence[Technique], metric: str
+) -> tuple[str, ...]:
+    """What each technique gains alone and on top of those before it, where the two differ, and which other
+    techniques the plan rules out.
+    """
+    said = []
+    for place, (name, effects) in enumerate(steps):
+        before = [step.technique for step in steps[:place]]
+        added = effect_on(effects, metric).speedup
+        if before and name not in alone:
+            said.append(f"{name} becomes possible by {_listed(before)}: {added:.2f}x on top.")
+        elif before and abs(added / alone[name] - 1) > NOTICED:
+            said.append(
+                f"{name} gains {alone[name]:.2f}x alone and {added:.2f}x on top of {_listed(before)}."
+            )
+    taken = {step.technique for step in steps}
+    for technique in usable:
+        ruled_out = [
+            other.id for other in usable if other.id in technique.conflicts and other.id not in taken
+        ]
+        if technique.id in taken and ruled_out:
+            said.append(f"{technique.id} excludes {_listed(ruled_out)}.")
+    return tuple(said)
+
+
+def difference(best: Plan, plan: Plan, metric: str) -> str:
+    """What separates a plan from the best one: its techniques, then the figures that differ."""
+    more = [name for name in plan.techniques if name not in best.techniques]
+    less = [name for name in best.techniques if name not in plan.techniques]
+    parts = [f"{word} {_listed(names)}" for word, names in (("with", more), ("without", less)) if names]
+    figures = [
+        text
+        for name in dict.fromkeys((metric, "ttft_ms", "tpot_ms", MEMORY_METRIC))
+        if (text := _apart(name, effect_on(best.effects, name).after, effect_on(plan.effects, name).after))
+    ]
+    loss = plan.accuracy_loss - best.accuracy_loss
+    if loss:
+        figures.append(f"accuracy loss {share(abs(loss))} {'more' if loss > 0 else 'less'}")
+    same_techniques = "with the same techniques in other degrees"
+    return f"{' and '.join(parts) or same_techniques}: {', '.join(figures) or 'the same figures'}."
+
+
+def _apart(metric: str, best: float, other: float) -> str:
+    """How far a figure is from that of the best plan; empty where nobody would notice."""
+    if best == 0 or abs(other / best - 1) <= NOTICED:
+        return ""
+    better = speedup(metric, best, other) > 1
+    grows = better if metric in RATE_METRICS else not better
+    return f"{LABELS[metric]} {share(abs(other / best - 1))} {'more' if grows else 'less'}"
+
+
+def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation], batch: int) -> str:
+    """How near one can get to limits that nothing meets, and what to relax by how much."""
+    what = _listed(techniques) if techniques else "today's deployment"
+    reached = " and ".join(_relaxed(relaxation) for relaxation in relaxations)
+    smaller = f" At batch {batch:,} it meets them." if batch else ""
+    return f"Nothing meets all limits; {what} comes closest: {reached}.{smaller}"
+
+
+def _relaxed(relaxation: Relaxation) -> str:
+    limit, value, reached, factor = relaxation
+    if limit == "max_devices":
+        return f"it takes {reached:,.0f} devices of at most {value:,.0f}"
+    if limit not in LABELS:
+        return f"it needs {gib(reached)} of {gib(value)}, so {factor:.2f} times the memory would hold it"
+    return (
+        f"{LABELS[limit]} is {ms(reached)} against {ms(value)}, so a limit {factor:.2f} times as long would "
+        "be met"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,316 @@
+"""What plans may change and cost: devices, accuracy, limits; and what is said where nothing meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from ridgeline_server.advisor import advice as advice_module
+from ridgeline_server.advisor import plans as plans_module
+from ridgeline_server.advisor.combinations import MOST_COMBINATIONS, combinations_of, ids_of
+from ridgeline_server.advisor.registry import all_techniques
+from ridgeline_server.advisor.results import Advice, Effort, Freedom, Goal, ReasonCode
+from ridgeline_server.advisor.technique import (
+    Explanation,
+    Facts,
+    NotApplicable,
+    Outcome,
+    Proposal,
+    Technique,
+)
+from ridgeline_server.domain.dtypes import Dtype
+from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.workload import Slo, Workload
+from ridgeline_server.roofline.operators.layer import Stage
+from tests.unit.questions import ANY_ACCURACY, EXPECTED, LLAMA_2_7B, LLAMA_3_8B, Question, ask, effect
+
+DEMO = ask(LLAMA_2_7B, "rtx-a6000", Workload(4, 2048, 128), EXPECTED)
+ON_H100 = ask(LLAMA_3_8B, "h100-sxm", Workload(8, 2048, 128), EXPECTED)
+LOSSES = {
+    "weight-only-int4": 0.03,
+    "weight-only-int8": 0.001,
+    "kv-cache-int8": 0.004,
+    "kv-cache-int4": 0.02,
+}
+"""A share for each technique but int8-compute, of which nothing is known."""
+
+
+def double_tp(facts: Facts) -> Proposal | NotApplicable:
+    parallel = facts.deployment.parallel
+    if parallel.tp == 8:
+        return NotApplicable(ReasonCode.ALREADY_APPLIED, "eight devices are joined.")
+    wider = replace(parallel, tp=2 * parallel.tp)
+    return Proposal(facts.workload, replace(facts.deployment, parallel=wider))
+
+
+def say_nothing(_facts: Facts, _outcome: Outcome) -> Explanation:
+    return Explanation(ReasonCode.COMPUTE_SPED_UP, "more devices share the work.", "")
+
+
+MORE_DEVICES = Technique(
+    id="more-devices",
+    title="twice the devices",
+    stage=Stage.DECODE,
+    metric="tpot_ms",
+    effort=Effort.FLAG,
+    accuracy="None.",
+    requirements=("devices",),
+    conflicts=(),
+    assumptions=(),
+    propose=double_tp,
+    explain=say_nothing,
+    changes_devices=True,
+    lossless=True,
+)
+
+
+@pytest.fixture
+def _doubling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advice_module, "all_techniques", lambda: (*all_techniques(), MORE_DEVICES))
+
+
+@pytest.fixture(autouse=True)
+def _published(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss(technique_id: str, _model: Model) -> float | None:
+        return LOSSES.get(technique_id)
+
+    monkeypatch.setattr(plans_module, "accuracy_loss", loss)
+
+
+def left_out(advice: Advice) -> Mapping[str, ReasonCode]:
+    return {each.technique: each.reason_code for each in advice.left_out}
+
+
+class TestAccuracy:
+    def test_the_losses_of_a_plan_stay_within_the_budget_together(self) -> None:
+        for budget in (0.0, 0.002, 0.005, 0.024, 0.03, 0.05):
+            for plan in DEMO.advice(freedom=Freedom(max_accuracy_loss=budget)).plans:
+                lost = sum(LOSSES[name] for name in plan.techniques)
+                assert plan.accuracy_loss == pytest.approx(lost)
+                assert lost <= budget
+
+    def test_a_looser_budget_never_makes_the_best_plan_slower(self) -> None:
+        best = [
+            max((effect(p.effects, "e2e_latency_ms").speedup for p in found.plans), default=1.0)
+            for budget in (0.0, 0.002, 0.005, 0.024, 0.03, 0.05)
+            for found in [DEMO.advice(freedom=Freedom(max_accuracy_loss=budget))]
+        ]
+        assert best == sorted(best)
+        assert best[0] == 1.0 < best[-1]
+
+    def test_techniques_that_nobody_measured_enter_no_plan(self) -> None:
+        advice = DEMO.advice()
+        assert any("int8-compute" in plan.techniques for plan in advice.plans)
+        strict = DEMO.advice(freedom=Freedom(max_accuracy_loss=1.0))
+        assert not any("int8-compute" in plan.techniques for plan in strict.plans)
+        assert left_out(strict)["int8-compute"] is ReasonCode.ACCURACY_UNKNOWN
+
+    def test_unknown_losses_are_told_with_the_plan_that_has_them(self) -> None:
+        for plan in DEMO.advice().plans:
+            assert plan.unknown_accuracy == tuple(n for n in plan.techniques if n == "int8-compute")
+
+    def test_what_is_over_the_budget_is_told_with_both_figures(self) -> None:
+        advice = DEMO.advice(freedom=Freedom(max_accuracy_loss=0.01))
+        (four_bit,) = [each for each in advice.left_out if each.technique == "weight-only-int4"]
+        assert four_bit.reason_code is ReasonCode.ACCURACY_OVER_BUDGET
+        assert "3.0%" in four_bit.reason
+        assert "1.0%" in four_bit.reason
+
+    def test_that_losses_add_up_is_told_as_an_assumption(self) -> None:
+        said = " ".join(DEMO.advice(freedom=Freedom(max_accuracy_loss=0.05)).assumptions)
+        assert "taken to add up" in said
+
+    def test_a_larger_batch_costs_no_accuracy(self) -> None:
+        (best, *_) = ON_H100.advice(Goal.THROUGHPUT, freedom=Freedom(load=True, max_accuracy_loss=0.0)).plans
+        assert best.techniques == ("increase-batch",)
+        assert best.accuracy_loss == 0
+
+
+@pytest.mark.usefixtures("_doubling")
+class TestDevices:
+    def test_their_number_stays_unless_it_may_change(self) -> None:
+        advice = ON_H100.advice()
+        assert all(plan.deployment.parallel == ON_H100.deployment.parallel for plan in advice.plans)
+        assert left_out(advice)["more-devices"] is ReasonCode.DEVICES_FIXED
+
+    @pytest.mark.parametrize("most", [1, 2, 3, 4, 8])
+    def test_a_plan_never_uses_more_than_the_most(self, most: int) -> None:
+        advice = ON_H100.advice(freedom=replace(ANY_ACCURACY, devices=True, max_devices=most))
+        used = [plan.deployment.parallel.devices for plan in advice.plans]
+        assert all(number <= most for number in used)
+        assert max(used) == 2 ** (most.bit_length() - 1)
+
+    @pytest.mark.parametrize("goal", [Goal.LATENCY, Goal.THROUGHPUT, Goal.MEMORY])
+    @pytest.mark.parametrize("slo", [Slo(), Slo(tpot_ms=5.0), Slo(ttft_ms=300.0)], ids=str)
+    @pytest.mark.parametrize("batch", [1, 8, 64])
+    def test_no_combination_of_formats_and_devices_is_better_by_a_hundredth(
+        self, goal: Goal, slo: Slo, batch: int
+    ) -> None:
+        asked = ON_H100.at(batch=batch, slo=slo)
+        freedom = replace(ANY_ACCURACY, devices=True, max_devices=8)
+        best = by_hand(asked, goal)
+        plans = asked.advice(goal, freedom=freedom).plans
+        reached = max((effect(plan.effects, OBJECTIVE[goal]).speedup for plan in plans), default=1.0)
+        assert reached >= best / 1.01
+
+    def test_doubling_twice_is_one_step_of_the_plan(self) -> None:
+        (best, *_) = ON_H100.advice(freedom=replace(ANY_ACCURACY, devices=True, max_devices=4)).plans
+        assert best.techniques.count("more-devices") == 1
+        assert best.deployment.parallel.tp == 4
+        assert [step.technique for step in best.steps] == list(best.techniques)
+
+
+OBJECTIVE = {
+    Goal.LATENCY: "e2e_latency_ms",
+    Goal.THROUGHPUT: "output_tokens_per_s",
+    Goal.MEMORY: "total_memory_bytes",
+}
+
+
+def by_hand(asked: Question, goal: Goal) -> float:
+    """How many times better than today's the best deployment is of which no part can be left out, each
+    analysed by itself.
+    """
+
+    def made(weights: str | None, keys: Dtype | None, tp: int) -> Question:
+        deployment = asked.deployment
+        match weights:
+            case "w8a8":
+                deployment = deployment.storing(Dtype.INT8, 0, Dtype.INT8)
+            case "w8":
+                deployment = deployment.storing(Dtype.INT8, 0, deployment.compute_dtype)
+            case "w4":
+                deployment = deployment.storing(Dtype.INT4, 128, deployment.compute_dtype)
+        deployment = replace(deployment, kv_dtype=keys or deployment.kv_dtype)
+        parallel = replace(deployment.parallel, tp=tp)
+        return replace(asked, deployment=replace(deployment, parallel=parallel))
+
+    space = list(product((None, "w8", "w4", "w8a8"), (None, Dtype.INT8, Dtype.INT4), (1, 2, 4, 8)))
+    gains, found = {}, {}
+    for weights, keys, tp in space:
+        analysis = made(weights, keys, tp).analysis()
+        slo, metrics = asked.workload.slo, analysis.metrics
+        kept = (slo.ttft_ms or 1e9) >= metrics.ttft_ms.value and (slo.tpot_ms or 1e9) >= metrics.tpot_ms.value
+        figure = {
+            Goal.LATENCY: 1 / metrics.e2e_latency_ms.value,
+            Goal.THROUGHPUT: metrics.output_tokens_per_s.value,
+            Goal.MEMORY: 1 / analysis.memory.total_bytes,
+        }[goal]
+        found[weights, keys, tp] = figure if analysis.memory.fits and kept else 0.0
+        gains[weights, keys, tp] = figure
+
+    def counts(weights: str | None, keys: Dtype | None, tp: int) -> bool:
+        rests: list[tuple[str | None, Dtype | None, int]] = [(None, None, 1)]
+        rests += [(None, keys, tp)] * (weights is not None)
+        rests += [(weights, None, tp)] * (keys is not None)
+        rests += [(weights, keys, tp // 2)] * (tp > 1)
+        return all(found[weights, keys, tp] > 1.03 * found[rest] for rest in rests)
+
+    best = max(found[each] for each in space if each == (None, None, 1) or counts(*each))
+    return best / gains[None, None, 1]
+
+
+class TestLimits:
+    def test_a_deployment_of_more_devices_than_may_be_has_no_plan_and_says_so(self) -> None:
+        two = replace(ON_H100.deployment, parallel=replace(ON_H100.deployment.parallel, tp=2))
+        advice = replace(ON_H100, deployment=two).advice(freedom=replace(ANY_ACCURACY, max_devices=1))
+        assert advice.plans == ()
+        assert advice.closest is not None
+        assert [(each.limit, each.value, each.reached) for each in advice.closest.relaxations] == [
+            ("max_devices", 1, 2)
+        ]
+        assert "it takes 2 devices of at most 1" in advice.closest.summary
+
+    def test_a_limit_that_today_keeps_is_never_dropped(self) -> None:
+        """TPOT could be met only by nothing here; TTFT is met today, and 4-bit weights lengthen it."""
+        today = DEMO.analysis().metrics
+        limit_ms = today.ttft_ms.value * 1.001
+        advice = DEMO.at(slo=Slo(ttft_ms=limit_ms, tpot_ms=1.0)).advice()
+        assert advice.plans
+        for plan in advice.plans:
+            assert not plan.meets_slo
+            assert effect(plan.effects, "ttft_ms").after <= limit_ms
+
+    def test_what_meets_the_limits_has_no_closest(self) -> None:
+        assert DEMO.at(slo=Slo(tpot_ms=1000.0)).advice().closest is None
+
+    def test_what_comes_closest_says_which_limit_to_relax_by_how_much(self) -> None:
+        asked = DEMO.at(slo=Slo(tpot_ms=5.0))
+        closest = asked.advice().closest
+        assert closest is not None
+        (tpot,) = closest.relaxations
+        assert (tpot.limit, tpot.value) == ("tpot_ms", 5.0)
+        assert tpot.reached == pytest.approx(5.0 * tpot.factor)
+        looser = asked.at(slo=Slo(tpot_ms=tpot.reached)).advice()
+        assert looser.closest is None
+        assert looser.plans[0].techniques == closest.techniques
+
+    def test_a_slightly_tighter_limit_than_the_closest_is_still_not_met(self) -> None:
+        closest = DEMO.at(slo=Slo(tpot_ms=5.0)).advice().closest
+        assert closest is not None
+        (tpot,) = closest.relaxations
+        assert DEMO.at(slo=Slo(tpot_ms=tpot.reached * 0.999)).advice().closest is not None
+
+    def test_a_load_that_meets_the_limits_is_told(self) -> None:
+        """At batch 64 no format brings a token under 16 ms on this device; fewer sequences do."""
+        asked = DEMO.at(batch=64, slo=Slo(tpot_ms=16.0))
+        closest = asked.advice().closest
+        assert closest is not None
+        assert 1 <= closest.batch < 64
+        assert f"At batch {closest.batch} it meets them." in closest.summary
+        smaller = asked.at(batch=closest.batch).advice()
+        assert smaller.closest is None
+
+    def test_what_does_not_fit_says_how_much_memory_would(self) -> None:
+        closest = ask("meta-llama/Meta-Llama-3.1-405B", "rtx-4090", Workload(1, 100, 10)).advice().closest
+        assert closest is not None
+        assert [each.limit for each in closest.relaxations] == ["usable_memory_bytes"]
+        assert closest.relaxations[0].factor > 8
+        assert "times the memory" in closest.summary
+
+
+class TestTheAnswer:
+    def test_the_front_has_no_point_that_another_beats(self) -> None:
+        front = ON_H100.advice(Goal.THROUGHPUT, allow_load_change=True).pareto_front
+        assert len(front) > 1
+        latencies = [point.e2e_latency_ms for point in front]
+        rates = [point.output_tokens_per_s_per_device for point in front]
+        assert latencies == sorted(set(latencies))
+        assert rates == sorted(set(rates))
+
+    def test_the_front_has_loads_between_todays_and_the_largest(self) -> None:
+        advice = ON_H100.advice(Goal.THROUGHPUT, allow_load_change=True)
+        batches = {point.batch for point in advice.pareto_front}
+        assert {16, 32} <= batches
+        assert max(batches) == advice.plans[0].workload.batch
+
+    def test_plans_that_come_next_say_what_separates_them(self) -> None:
+        best, *others = DEMO.advice().plans
+        assert best.difference == ""
+        assert len(others) == 3
+        for plan in others:
+            assert any(name in plan.difference for name in {*plan.techniques} ^ {*best.techniques})
+
+    def test_what_techniques_do_to_each_other_is_told_with_both_gains(self) -> None:
+        best = DEMO.advice().plans[0]
+        alone = effect(DEMO.recommendation(best.techniques[1]).effects, "e2e_latency_ms").speedup
+        added = effect(best.steps[1].effects, "e2e_latency_ms").speedup
+        (said,) = [text for text in best.interactions if "alone" in text]
+        assert f"{alone:.2f}x alone and {added:.2f}x on top of {best.techniques[0]}" in said
+
+    def test_a_step_beyond_the_most_combinations_leaves_out_what_gains_least(self) -> None:
+        many = [replace(MORE_DEVICES, id=f"t{n}", changes_devices=False) for n in range(12)]
+        found = combinations_of(many, {technique.id: float(n) for n, technique in enumerate(many)})
+        assert len(found) == MOST_COMBINATIONS
+        assert {name for combination in found for name in ids_of(combination)} == {
+            f"t{n}" for n in range(4, 12)
+        }
+
+    def test_techniques_that_conflict_are_never_combined(self) -> None:
+        techniques = all_techniques()
+        for combination in combinations_of(techniques, dict.fromkeys(ids_of(techniques), 1.0)):
+            taken = ids_of(combination)
+            assert all(taken_id not in t.conflicts for t in combination for taken_id in taken)
