@@ -81,7 +81,7 @@ def test_the_ideal_roofline_has_no_interval(question: Question) -> None:
 def test_an_interval_is_that_of_the_change_and_wider_where_something_is_assumed(
     technique: str, spread: float
 ) -> None:
-    """Between constants of the same systems what is off cancels: what is left was fitted to published pairs."""
+    """What is off on both sides cancels; what is left was fitted to published pairs."""
     question = ask(LLAMA_2_7B, "h100-sxm", Workload(8, 512, 128), EXPECTED)
     found = question.recommendation(technique)
     each = effect(found.effects, found.metric)
