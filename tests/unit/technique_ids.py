@@ -2,7 +2,9 @@
 
 TECHNIQUE_IDS = frozenset(
     {
+        "attention-data-parallel",
         "chunked-prefill",
+        "expert-parallel",
         "fewer-devices",
         "flash-attention",
         "fp8-compute",

@@ -66,6 +66,36 @@ def propose_wider(facts: Facts, choices: Sequence[Parallelism]) -> Proposal | No
     return Proposal(facts.workload, chosen)
 
 
+def propose_redivided(facts: Facts, parallel: Parallelism) -> Proposal | NotApplicable:
+    """Today's devices, which divide the work in another way."""
+    if facts.deployment.parallel.stage_devices == 1:
+        return NotApplicable(
+            ReasonCode.NOTHING_TO_WORK_ON,
+            "one device serves each stage.",
+            "Tensor parallelism has more.",
+        )
+    found = spread(facts, parallel)
+    if isinstance(found, list):
+        field = found[0].field.rpartition(".")[2]
+        return NotApplicable(
+            ReasonCode.NOTHING_TO_WORK_ON,
+            f"the model cannot be divided so: {field} {found[0].description}.",
+        )
+    return Proposal(facts.workload, found)
+
+
+def explain_redivided(facts: Facts, outcome: Outcome, cause: str, flips_when: str) -> Explanation:
+    """What devices exchange before and after the same devices divide their work in another way."""
+    after = facts.served(outcome.proposal.deployment)
+    if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
+        return makes_it_fit(facts, outcome, cause)
+    changes = f"{change(outcome.deciding)}; {change(effect_on(outcome.effects, 'ttft_ms'))}"
+    reason = f"{cause}, {waiting(after)}, and {_taken(facts.step)} of {called(facts.step)} today: {changes}."
+    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+        return Explanation(ReasonCode.DEVICES_SHARE_WORK, reason, "")
+    return Explanation(ReasonCode.COMMUNICATION_EXCEEDS_GAIN, reason, flips_when)
+
+
 def explain_wider(facts: Facts, outcome: Outcome, cause: str, flips_when: str) -> Explanation:
     """What devices share against what they exchange, in all and for each device."""
     after = facts.served(outcome.proposal.deployment)
