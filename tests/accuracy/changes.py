@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+import ridgeline_catalog
 from ridgeline.files import CaseTable
 from ridgeline_server.advisor.changes import SPREAD, SPREAD_OF_EFFECT
 from ridgeline_server.calibration.case_errors import CaseSummary, by_class, by_technique
 from ridgeline_server.calibration.cases import CasePrediction, predict_cases
 from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.measured_case import CaseClass, Change, MeasuredCase
+from ridgeline_server.domain.model import Model
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.cases import read_case
 from ridgeline_server.store.engines import builtin_engines
@@ -22,6 +24,18 @@ from tests.accuracy.published import ShippedNames
 CASES = Path(__file__).parents[1] / "data" / "cases.csv.gz"
 WANTED = 0.8
 CHANGES = tuple(Change)
+
+
+class AliasesToo(ShippedNames):
+    """The shipped models by their ids and aliases: cases call drafts by short names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ids = {alias: d["id"] for _, d in ridgeline_catalog.model_documents() for alias in d["aliases"]}
+
+    def model(self, name: str) -> Model:
+        """The model with this id or alias. Raises LookupError."""
+        return super().model(self._ids.get(name, name))
 
 
 @cache
@@ -39,7 +53,7 @@ def cases() -> tuple[MeasuredCase, ...]:
 
 def predictions(profiles: ProfileSet) -> list[CasePrediction]:
     """The prediction of each case."""
-    return list(predict_cases(cases(), ShippedNames(), builtin_engines(), profiles))
+    return list(predict_cases(cases(), AliasesToo(), builtin_engines(), profiles))
 
 
 def held_on_sources_left_out(found: Iterable[CasePrediction]) -> float:

@@ -25,17 +25,14 @@ class ShippedNames:
     """The models and devices of the shipped catalog by their ids."""
 
     def __init__(self) -> None:
-        documents = [document for _, document in ridgeline_catalog.model_documents()]
-        self._configs = {d["id"]: d["config"] for d in documents}
-        self._ids = {alias: d["id"] for d in documents for alias in (d["id"], *d["aliases"])}
+        self._configs = {d["id"]: d["config"] for _, d in ridgeline_catalog.model_documents()}
         self._devices = {
             d["id"]: hardware_entry(d).hardware for _, d in ridgeline_catalog.hardware_documents()
         }
         self._models: dict[str, Model] = {}
 
     def model(self, name: str) -> Model:
-        """The model with this id or alias. Raises LookupError."""
-        name = self._ids.get(name, name)
+        """The model with this id. Raises LookupError."""
         if name not in self._models:
             if name not in self._configs:
                 raise LookupError(f"model_id: no model is named {name!r}")
