@@ -26,7 +26,7 @@ def test_the_best_plan_is_told_as_a_command_of_vllm(run: Run, fake: FakeClient) 
 
 def test_the_engine_of_the_deployment_is_the_one_that_is_told(run: Run, fake: FakeClient) -> None:
     fake.advice.baseline.deployment.engine = "SGLang"
-    text = run("recommend", *QUESTION).stdout
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
     assert "How to start the best plan (sglang 0.5.23)" in text
     assert "Not in it, kv-cache-int4: SGLang has no such format." in text
     assert "SGLang has no such format." in text[text.index("What to change") :]
