@@ -44,6 +44,20 @@ def test_a_recommendation_says_how_it_is_switched_on(run: Run, fake: FakeClient)
     assert "With vllm 0.33.0: --kv-cache-dtype int4_per_token_head." in text
 
 
+def test_a_setting_of_an_engines_file_is_told_by_its_whole_name(run: Run, fake: FakeClient) -> None:
+    fake.advice.baseline.deployment.engine = "TensorRT-LLM"
+    fake.advice.recommendations[1].switches.add(
+        engine="tensorrt-llm",
+        release="1.2",
+        config_file="enable_attention_dp: true\nkv_cache_config:\n  dtype: fp8\n  enable_block_reuse: true\n",
+    )
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert (
+        "With tensorrt-llm 1.2: config.yaml with enable_attention_dp: true, kv_cache_config.dtype: fp8, "
+        "kv_cache_config.enable_block_reuse: true." in text
+    )
+
+
 def test_json_has_all_engines(run: Run, fake: FakeClient) -> None:
     plan = json.loads(run("recommend", *QUESTION, "-o", "json").stdout)["plans"][0]
     assert [launch["engine"] for launch in plan["launches"]] == ["sglang", "vllm"]
