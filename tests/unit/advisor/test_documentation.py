@@ -10,6 +10,7 @@ from ridgeline_catalog import evidence_documents
 from ridgeline_server.advisor.documentation.__main__ import write
 from ridgeline_server.advisor.documentation.docstrings import HEADINGS, documentation_of, read
 from ridgeline_server.advisor.documentation.pages import pages
+from ridgeline_server.advisor.launching.switches import engine_switches
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.domain.workload import Workload
 from tests.unit.questions import EXPECTED, LLAMA_3_1_8B, ask, effect
@@ -42,6 +43,24 @@ def test_published_figures_stand_on_the_page_with_their_sources() -> None:
         for piece in document["accuracy"]:
             assert f"| {piece['model_id']} | {piece['finding']} |" in page
             assert f"- {piece['source']}" in page
+
+
+@every_technique
+def test_every_page_says_of_each_engine_how_it_is_switched_on_or_why_it_cannot_be(technique_id: str) -> None:
+    section = pages()[f"{technique_id}.md"].partition("## How to switch it on\n")[2].partition("\n## ")[0]
+    for engine in engine_switches():
+        (told,) = [line for line in section.splitlines() if line.startswith(f"- **{engine.id}** (")]
+        setting = engine.settings[technique_id]
+        assert all(flag.name in told for flag in setting.flags)
+        assert all(text in told for text in (setting.missing, *setting.steps, *setting.notes))
+        assert all(key.rpartition(".")[2] in section for key, _ in setting.config)
+
+
+def test_what_a_deployment_has_stands_on_a_page_by_its_name() -> None:
+    page = pages()["increase-batch.md"]
+    assert "What begins with `YOUR-` is your deployment's" in page
+    assert "`--max-num-seqs YOUR-BATCH-OF-RANK`" in page
+    assert "YOUR-" not in pages()["kv-cache-fp8.md"]
 
 
 def test_a_page_of_a_technique_that_is_gone_is_removed(tmp_path: Path) -> None:
