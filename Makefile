@@ -37,7 +37,7 @@ soak: dev ## hammer, kill and fuzz the catalog for the better part of an hour, o
 accuracy: dev ## judge predictions by published measurements on rows left out, and write docs/accuracy.md
 	@$(BIN)/python -m tests.accuracy
 
-docs: dev ## write docs/techniques from the techniques' modules and the catalog's evidence
+docs: dev ## write docs/techniques from the techniques' modules, the catalog's evidence and switches
 	@$(BIN)/python -m ridgeline_server.advisor.documentation docs/techniques
 
 engine-flags: dev ## look every flag of the catalog up in the engines' sources, which are downloaded

@@ -45,6 +45,18 @@ def command_lines(command: str, columns: int) -> Iterator[str]:
     yield from " \\\n    ".join((start, *flags)).split("\n")
 
 
+def settings(config_file: str) -> Iterator[str]:
+    """The settings of an engine's file one by one, such as `kv_cache_config.dtype: fp8`. The file has nothing
+    but mappings, and two spaces for each level.
+    """
+    path: list[str] = []
+    for line in config_file.splitlines():
+        key, _, value = line.strip().partition(":")
+        path[(len(line) - len(line.lstrip())) // 2 :] = [key]
+        if value:
+            yield f"{'.'.join(path)}:{value}"
+
+
 def check_path(path: Path | None) -> None:
     """Raises click.UsageError for a file that no manifest can be written to."""
     if path is None:

@@ -315,7 +315,7 @@ def _switch(recommendation: Recommendation, engine: str) -> str:
         return ""
     if switch.missing:
         return switch.missing
-    settings = ", ".join(switch.config_file.split())
+    settings = ", ".join(launching.settings(switch.config_file))
     said = [" ".join(switch.flags), f"config.yaml with {settings}" if settings else "", *switch.steps]
     how = "; ".join(filter(None, said)) or " ".join(switch.notes)
     return _ended(f"With {switch.engine} {switch.release}: {how}")

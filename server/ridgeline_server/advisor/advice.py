@@ -306,8 +306,8 @@ def _assumptions(baseline: Analysis) -> Iterator[str]:
         levels = ", ".join(dict.fromkeys(used.level for used in kernels))
         yield (
             f"Kernels use {levels} efficiency profiles, fitted on {evidence:,} timings; what engines add is "
-            "fitted on published measurements. Intervals of a change span the constants of kernels, those of "
-            "a time what measured times were off."
+            "fitted on published measurements. The interval of a change was fitted to published pairs of "
+            "before and after; that of a time is what measured times were off."
         )
         unmeasured = [used.operator_class for used in kernels if not used.profile.evidence_count]
         if unmeasured:

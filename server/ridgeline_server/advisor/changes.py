@@ -12,7 +12,7 @@ often a draft is right, and what an engine does with data that is far away, is a
 
 from __future__ import annotations
 
-from math import exp, hypot, log
+from math import exp, hypot, isclose, log
 from typing import NamedTuple
 
 from ridgeline_server.domain.deployment import Deployment
@@ -34,10 +34,10 @@ class Interval(NamedTuple):
 
 
 def change_interval(speedup: float, before: Deployment, after: Deployment) -> Interval:
-    """The interval of a predicted speedup over 0 between two deployments. What is predicted to stay exactly
-    as it is has none: nothing of what it is computed from changes.
+    """The interval of a predicted speedup over 0 between two deployments. What is predicted to stay as it is,
+    but for rounding, has none: nothing of what it is computed from changes.
     """
-    if speedup == 1:
+    if isclose(speedup, 1):
         return Interval(speedup, speedup, speedup)
     assumed = (before.speculation, before.offload) != (after.speculation, after.offload)
     spread = SPREAD_OF_ASSUMED if assumed else SPREAD

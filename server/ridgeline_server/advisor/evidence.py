@@ -51,7 +51,7 @@ def accuracy_losses(technique_id: str, model: Model) -> Losses | None:
 
     Scores decide. A perplexity counts only for a class without any, because its rise says little about how
     many answers change. The largest is that of the hardest benchmark, the least careful method and the
-    smallest model at once, so that no technique would keep within a budget by it.
+    smallest model at once, so that hardly a technique would keep within a budget by it.
     """
     found = evidence_for(technique_id, model)
     decisive = [piece for piece in found if not piece.less_is_better] or found

@@ -119,7 +119,7 @@ class Place(NamedTuple):
 
 
 def facts_of(model: Model, simulated: SimulatedGrid, index: int, assumed: Assumed = NOTHING_STATED) -> Facts:
-    """The facts of one simulated candidate, with the intervals of its variants."""
+    """The facts of one simulated candidate."""
     candidate = simulated.simulations[index].candidate
     return Facts(model, candidate.scenario, candidate.workload, assumed, Place(simulated, index))
 

@@ -10,6 +10,7 @@ from ridgeline_catalog import evidence_documents
 from ridgeline_server.advisor.documentation.__main__ import write
 from ridgeline_server.advisor.documentation.docstrings import HEADINGS, documentation_of, read
 from ridgeline_server.advisor.documentation.pages import pages
+from ridgeline_server.advisor.launching.switches import engine_switches
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.domain.workload import Workload
 from tests.unit.questions import EXPECTED, LLAMA_3_1_8B, ask, effect
@@ -42,6 +43,24 @@ def test_published_figures_stand_on_the_page_with_their_sources() -> None:
         for piece in document["accuracy"]:
             assert f"| {piece['model_id']} | {piece['finding']} |" in page
             assert f"- {piece['source']}" in page
+
+
+@every_technique
+def test_every_page_says_of_each_engine_how_it_is_switched_on_or_why_it_cannot_be(technique_id: str) -> None:
+    section = pages()[f"{technique_id}.md"].partition("## How to switch it on\n")[2].partition("\n## ")[0]
+    for engine in engine_switches():
+        (told,) = [line for line in section.splitlines() if line.startswith(f"- **{engine.id}** (")]
+        setting = engine.settings[technique_id]
+        assert all(flag.name in told for flag in setting.flags)
+        assert all(text in told for text in (setting.missing, *setting.steps, *setting.notes))
+        assert all(key.rpartition(".")[2] in section for key, _ in setting.config)
+
+
+def test_what_a_deployment_has_stands_on_a_page_by_its_name() -> None:
+    page = pages()["increase-batch.md"]
+    assert "What begins with `YOUR-` is your deployment's" in page
+    assert "`--max-num-seqs YOUR-BATCH-OF-RANK`" in page
+    assert "YOUR-" not in pages()["kv-cache-fp8.md"]
 
 
 def test_a_page_of_a_technique_that_is_gone_is_removed(tmp_path: Path) -> None:
@@ -82,6 +101,7 @@ FIGURES = [
     ("weight-only-fp8", "h100-sxm", 256, 512, "tpot_ms", "1.06x at batch 256"),
     ("int8-compute", "a100-sxm-80gb", 1, 2048, "ttft_ms", "1.70x sooner"),
     ("int8-compute", "a100-sxm-80gb", 1, 2048, "tpot_ms", "1.71x at batch 1"),
+    ("int8-compute", "h100-sxm", 1, 2048, "ttft_ms", "1.14x in TTFT"),
     ("fp8-compute", "h100-sxm", 1, 2048, "ttft_ms", "1.23x sooner at batch 1"),
     ("fp8-compute", "h100-sxm", 16, 2048, "ttft_ms", "1.26x at 16"),
     ("fp8-compute", "h100-sxm", 1, 2048, "tpot_ms", "1.47x at batch 1"),

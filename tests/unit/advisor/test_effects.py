@@ -97,6 +97,15 @@ def test_what_stays_has_no_interval() -> None:
     assert change_interval(1.0, question.deployment, question.deployment) == (1.0, 1.0, 1.0)
 
 
+def test_rounding_gives_what_stays_no_interval() -> None:
+    """Input costs what its prefill takes, which drafts leave as it is."""
+    priced = device("a100-sxm-80gb", price_usd_per_hour=0.8)
+    found = ask(LLAMA_2_7B, priced, Workload(1, 128, 128), EXPECTED).recommendation("speculation-heads")
+    cost = effect(found.effects, "input_cost_usd_per_million_tokens")
+    assert cost.speedup == pytest.approx(1, rel=1e-9)
+    assert cost.low == cost.speedup == cost.high
+
+
 def test_a_change_is_known_better_than_either_time() -> None:
     question = ask(LLAMA_2_7B, "rtx-a6000", Workload(1, 2048, 128), EXPECTED)
     found = effect(question.recommendation("weight-only-int4").effects, "tpot_ms")

@@ -6,13 +6,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ridgeline_server.advisor.advice import NO_FREEDOM
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import Effort, Goal, ReasonCode, Recommendation, Verdict
+from ridgeline_server.advisor.results import Effort, Freedom, Goal, ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype
 from ridgeline_server.domain.workload import Load, Slo, Workload
 from ridgeline_server.store.engines import builtin_engines
 from tests.unit.questions import (
     EXPECTED,
+    IDEAL,
     LLAMA_2_7B,
     LLAMA_3_8B,
     SGLANG,
@@ -48,7 +50,7 @@ def best_verdict(found: Recommendation) -> Verdict:
 @given(questions(), goals)
 def test_a_verdict_is_that_of_the_effect_on_the_techniques_own_metric(question: Question, goal: Goal) -> None:
     fits = question.analysis().memory.fits
-    for found in question.advice(goal).recommendations:
+    for found in question.advice(goal, freedom=NO_FREEDOM).recommendations:
         if not found.effects:
             needs_a_figure = found.reason_code is ReasonCode.FIGURE_NOT_STATED
             wanted = (Verdict.CONSIDER,) if needs_a_figure else (Verdict.NOT_APPLICABLE, Verdict.NO_GAIN)
@@ -87,13 +89,25 @@ def test_a_gain_whose_cost_in_accuracy_nobody_published_is_to_be_considered() ->
 
 
 def test_unknown_accuracy_can_be_allowed() -> None:
-    found = next(
-        r
-        for r in LONG_PROMPTS.advice(allow_unknown_accuracy=True).recommendations
-        if r.technique == "kv-cache-int4"
-    )
+    advice = LONG_PROMPTS.advice(freedom=Freedom(unknown_accuracy=True))
+    found = next(r for r in advice.recommendations if r.technique == "kv-cache-int4")
     assert found.verdict is Verdict.APPLY
     assert "Nothing is published" not in found.reason
+
+
+def test_a_gain_whose_interval_reaches_below_it_is_only_considered() -> None:
+    question = ask(LLAMA_2_7B, "h100-sxm", Workload(1, 2048, 128), EXPECTED)
+    found = question.recommendation("fp8-compute")
+    gained = effect(found.effects, "ttft_ms")
+    assert gained.low < GAIN < 1.2 < gained.speedup
+    assert found.verdict is Verdict.CONSIDER
+
+
+def test_on_the_ideal_roofline_a_gain_has_no_interval_to_doubt_it() -> None:
+    question = ask(LLAMA_2_7B, "h100-sxm", Workload(1, 2048, 128), IDEAL)
+    found = question.recommendation("kv-cache-fp8")
+    assert GAIN < effect(found.effects, "tpot_ms").speedup < 1.1
+    assert found.verdict is Verdict.APPLY
 
 
 def test_a_change_that_keeps_the_answers_needs_no_figure() -> None:

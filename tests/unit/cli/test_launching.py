@@ -26,7 +26,7 @@ def test_the_best_plan_is_told_as_a_command_of_vllm(run: Run, fake: FakeClient) 
 
 def test_the_engine_of_the_deployment_is_the_one_that_is_told(run: Run, fake: FakeClient) -> None:
     fake.advice.baseline.deployment.engine = "SGLang"
-    text = run("recommend", *QUESTION).stdout
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
     assert "How to start the best plan (sglang 0.5.23)" in text
     assert "Not in it, kv-cache-int4: SGLang has no such format." in text
     assert "SGLang has no such format." in text[text.index("What to change") :]
@@ -42,6 +42,20 @@ def test_a_recommendation_says_how_it_is_switched_on(run: Run, fake: FakeClient)
     text = " ".join(run("recommend", *QUESTION).stdout.split())
     assert "With vllm 0.33.0: Quantise the checkpoint with a tool." in text
     assert "With vllm 0.33.0: --kv-cache-dtype int4_per_token_head." in text
+
+
+def test_a_setting_of_an_engines_file_is_told_by_its_whole_name(run: Run, fake: FakeClient) -> None:
+    fake.advice.baseline.deployment.engine = "TensorRT-LLM"
+    fake.advice.recommendations[1].switches.add(
+        engine="tensorrt-llm",
+        release="1.2",
+        config_file="enable_attention_dp: true\nkv_cache_config:\n  dtype: fp8\n  enable_block_reuse: true\n",
+    )
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert (
+        "With tensorrt-llm 1.2: config.yaml with enable_attention_dp: true, kv_cache_config.dtype: fp8, "
+        "kv_cache_config.enable_block_reuse: true." in text
+    )
 
 
 def test_json_has_all_engines(run: Run, fake: FakeClient) -> None:

@@ -29,11 +29,18 @@ class TestDoesNotPay:
 
 class TestPays:
     def test_the_first_token_comes_sooner(self) -> None:
-        found = judged(CHAT)
+        found = judged(CHAT.at(input_len=2048))
         assert found.verdict is Verdict.APPLY
         assert found.reason_code is ReasonCode.SCORES_KEPT_ON_CHIP
         assert found.deployment is not None
         assert found.deployment.attention is AttentionKernel.FUSED
+
+    def test_a_gain_of_a_prompt_half_as_long_may_be_none(self) -> None:
+        found = judged(CHAT)
+        gained = effect(found.effects, "ttft_ms")
+        assert found.verdict is Verdict.CONSIDER
+        assert found.reason_code is ReasonCode.SCORES_KEPT_ON_CHIP
+        assert gained.low < 1 < 1.1 < gained.speedup
 
     def test_a_published_gain(self) -> None:
         """llama.cpp reads prompts of 512 tokens 1.22 times as fast on an RTX 4090; its model is in 4 bits."""

@@ -61,7 +61,7 @@ class TestPays:
 
     @pytest.mark.parametrize("device_id", ["a100-sxm-80gb", "h100-sxm"])
     def test_no_fp8_unit_is_needed(self, device_id: str) -> None:
-        assert judged(LLAMA_2_7B, device_id, Workload(16, 2048, 128)).verdict is Verdict.APPLY
+        assert judged(LLAMA_2_7B, device_id, Workload(32, 2048, 128)).verdict is Verdict.APPLY
 
     def test_scales_of_int8_cost_what_fp8_does_not_need(self) -> None:
         """8.25 bits against 8: on the data sheet alone FP8 gains more, and lets more requests fit."""

@@ -47,8 +47,8 @@ class TestDoesNotPay:
 
 class TestPays:
     @pytest.mark.parametrize("stated", [{}, KV8, {"kv_dtype": Dtype.FP8}], ids=["16 bits", "int8", "fp8"])
-    def test_a_long_context_from_any_wider_format(self, stated: Stated) -> None:
-        found = judged("meta-llama/Llama-3.1-8B", "h100-sxm", Workload(1, 130_000, 128), **stated)
+    def test_long_contexts_from_any_wider_format(self, stated: Stated) -> None:
+        found = judged("meta-llama/Llama-3.1-8B", "h100-sxm", Workload(3, 130_000, 128), **stated)
         assert found.verdict is Verdict.APPLY
         assert found.reason_code is ReasonCode.KV_BYTES_CUT
 

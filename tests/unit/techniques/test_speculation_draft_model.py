@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ridgeline_server.advisor.documentation.docstrings import documentation_of
 from ridgeline_server.advisor.results import Goal, ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.speculation import Draft, Speculation
 from ridgeline_server.domain.workload import Load, Workload
@@ -79,9 +80,21 @@ class TestPays:
     def test_one_sequence_that_waits_for_weights(self) -> None:
         """A 68M draft was measured to give 1.39x in all at this load, on an A100 with 40 GB under vLLM."""
         found = judged(CHAT)
-        assert found.verdict is Verdict.APPLY
+        assert found.verdict is Verdict.CONSIDER
         assert found.reason_code is ReasonCode.MORE_TOKENS_PER_STEP
         assert 1.2 < effect(found.effects, "tpot_ms").speedup < 1.6
+
+    @pytest.mark.parametrize("load", [Load.STATIC_BATCH, Load.CLOSED_LOOP])
+    def test_a_draft_that_is_hardly_ever_wrong_is_to_be_applied(self, load: Load) -> None:
+        found = judged(CHAT.at(load=load), draft_model_acceptance_rate=0.95)
+        assert found.verdict is Verdict.APPLY
+        assert effect(found.effects, "tpot_ms").speedup > 2
+
+    @pytest.mark.parametrize(("rate", "quoted"), [(None, "1.33x at batch 1"), (0.95, "2.21x when 95%")])
+    def test_gains_that_its_page_quotes(self, rate: float | None, quoted: str) -> None:
+        assert quoted in documentation_of(TECHNIQUE).paragraphs["When it pays"]
+        gained = effect(judged(CHAT, draft_model_acceptance_rate=rate).effects, "tpot_ms").speedup
+        assert float(quoted.partition("x")[0]) == pytest.approx(gained, abs=0.0051)
 
     def test_the_published_rate_is_taken_and_echoed_with_its_source(self) -> None:
         (knob,) = judged(CHAT).knobs
@@ -121,5 +134,7 @@ class TestPays:
         assert more == pytest.approx(2 * TINY_LLAMA.parameter_count, rel=0.01)
 
     def test_requests_that_come_one_after_the_other(self) -> None:
-        loop = replace(CHAT, workload=replace(CHAT.workload, load=Load.CLOSED_LOOP))
-        assert judged(loop).verdict is Verdict.APPLY
+        alone, loop = (
+            effect(judged(question).effects, "tpot_ms") for question in (CHAT, CHAT.at(load=Load.CLOSED_LOOP))
+        )
+        assert loop.speedup == pytest.approx(alone.speedup, rel=0.01)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ridgeline_server.advisor.results import ReasonCode, Recommendation, Verdict
+from ridgeline_server.advisor.results import Effort, ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.speculation import Draft, Speculation
 from ridgeline_server.domain.workload import Workload
 from tests.unit.questions import EXPECTED, LLAMA_3_8B, Question, ask, effect, model
@@ -42,8 +42,14 @@ class TestPays:
     def test_one_sequence(self) -> None:
         """EAGLE-3 gives 2.36x under SGLang on MT-Bench, EAGLE-2 1.54x."""
         found = judged(CHAT)
-        assert found.verdict is Verdict.APPLY
+        assert found.reason_code is ReasonCode.MORE_TOKENS_PER_STEP
         assert 1.5 < effect(found.effects, "tpot_ms").speedup < 2.8
+
+    def test_they_are_only_considered_because_heads_must_be_trained(self) -> None:
+        found = judged(CHAT, heads_acceptance_rate=0.95)
+        assert found.effort is Effort.RETRAIN
+        assert found.verdict is Verdict.CONSIDER
+        assert effect(found.effects, "tpot_ms").low > 1.03
 
     def test_fewer_of_64_sequences(self) -> None:
         """There EAGLE-3 gives 1.38x."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ridgeline_server.advisor.launching.manifests import manifest_text
-from ridgeline_server.advisor.launching.places import places_of
+from ridgeline_server.advisor.launching.places import NAMES, places_of
 from ridgeline_server.advisor.launching.settings import CONVERT, LISTEN, settings_of, unsettled
 from ridgeline_server.advisor.launching.switches import (
     EngineSwitches,
@@ -40,6 +40,15 @@ def switches_of(
         _switch(engine, engine.settings[technique_id], places)
         for engine in engine_switches()
         if engine.runs_on(hardware.vendor) and technique_id in engine.settings
+    )
+
+
+def switches_by_name(technique_id: str) -> tuple[Switch, ...]:
+    """How a technique is switched on in any engine, with the names of what a deployment states for values."""
+    return tuple(
+        _switch(engine, engine.settings[technique_id], NAMES)
+        for engine in engine_switches()
+        if technique_id in engine.settings
     )
 
 

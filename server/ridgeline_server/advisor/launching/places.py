@@ -17,6 +17,18 @@ WIDE_NAMES = {Dtype.FP32: "float32", Dtype.BF16: "bfloat16", Dtype.FP16: "float1
 """The wide formats as engines spell them."""
 
 
+YOUR = "YOUR-"
+
+
+class _Names(dict[str, str | None]):
+    def __missing__(self, name: str) -> str:
+        return YOUR + name.upper().replace("_", "-")
+
+
+NAMES: Places = _Names()
+"""Every place by its name, such as `YOUR-DRAFT-TOKENS`, for a reader who has no deployment."""
+
+
 def places_of(model: Model, workload: Workload, deployment: Deployment) -> Places:
     """The value of every place, of one replica; None where the deployment leaves it open.
 

@@ -6,7 +6,8 @@ throughput for each device.
 When it pays: for cost, where devices spend their time on exchanges and launches, or replicas run small
 batches.
 
-When it does not: where the model, its cache or an SLO needs them all. Requests take longer.
+When it does not: for latency, since each device holds twice as much of the model or of the load and requests
+take longer; where the model, its cache or an SLO needs all devices.
 """
 
 from __future__ import annotations

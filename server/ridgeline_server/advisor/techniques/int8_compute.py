@@ -9,7 +9,7 @@ Decode gains too, from half of the weight bytes: 1.71x at batch 1.
 
 When it does not: Where the unit is missing or slow: a B300 does 153.5 TOP/s in INT8 against 2,250 TFLOP/s in
 16 bits, and the first token takes ten times as long. Where attention, which stays 16-bit, outweighs the
-GEMMs: prompts of tens of thousands of tokens. On an H100 fp8-compute gains more: 1.23x against 1.15x in TTFT
+GEMMs: prompts of tens of thousands of tokens. On an H100 fp8-compute gains more: 1.23x against 1.14x in TTFT
 with 2,048 input tokens.
 """
 

@@ -2,7 +2,8 @@
 
 What it does: the offloaded keys and values are copied over the host's link for each decode step.
 
-When it pays: to serve contexts at all whose cache the device cannot hold beside the weights.
+When it pays: to serve contexts at all whose cache the device cannot hold beside the weights. The smallest
+share is proposed with which the rest fits, in steps of a twentieth, and it is never more than considered.
 
 When it does not: wherever the cache fits, since the host's link is tens of times slower than the device's
 memory; a smaller cache format or fewer sequences are faster.

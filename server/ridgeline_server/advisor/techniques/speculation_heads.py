@@ -6,7 +6,8 @@ step of the model verifies them. The output's distribution is the model's own.
 When it pays: decode waits for weight bytes or keys; a layer drafts faster than a model of its own and is
 right more often.
 
-When it does not: where verifying turns a step compute-bound, and for a model without trained heads.
+When it does not: where verifying turns a step compute-bound, and for a model without trained heads. The
+training is the user's, unless heads are published: therefore it is at most considered, and enters no plan.
 """
 
 from __future__ import annotations

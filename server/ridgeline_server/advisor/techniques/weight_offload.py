@@ -1,9 +1,10 @@
 """Weight offloading: a share of the layers' weights stays in the host's memory.
 
-What it does: the offloaded weights are copied over the host's link whenever a step needs them.
+What it does: the offloaded weights are copied over the host's link whenever a step needs them, beside its
+arithmetic, so that a step takes the longer of both.
 
 When it pays: to run a model at all whose weights the device cannot hold, with many sequences sharing each
-copy.
+copy. The smallest share is proposed with which the rest fits, and it is never more than considered.
 
 When it does not: wherever the model fits, since the host's link is tens of times slower than the device's
 memory; smaller weights or more devices are faster.
