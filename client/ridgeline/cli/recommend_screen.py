@@ -100,9 +100,9 @@ def _show_answer(response: RecommendResponse, taken: str, console: Console) -> N
         parts.paragraph(console, f"Or {_plan(plan, metric, titles)} {apart}".rstrip(), styles.QUIET)
     if response.HasField("closest"):
         parts.paragraph(console, response.closest.summary)
-    for left_out in response.left_out:
-        title = titles.get(left_out.technique, left_out.technique)
-        parts.paragraph(console, f"No plan has {title}: {left_out.reason}", styles.QUIET)
+    barred = [f"{titles.get(each.technique, each.technique)}, {each.reason}" for each in response.left_out]
+    if barred:
+        parts.paragraph(console, f"In no plan: {' '.join(barred)}", styles.QUIET)
 
 
 def _waterfall(plan: Plan, metric: str, titles: dict[str, str]) -> Table:
@@ -224,7 +224,13 @@ def _show_changes(response: RecommendResponse, console: Console) -> None:
     judged = [r for r in response.recommendations if r.verdict not in NOT_WORTH_IT]
     titles_width = max((cell_len(r.title) for r in judged), default=0)
     for recommendation in judged:
-        show_recommendation(recommendation, response.baseline.deployment.engine, titles_width, console)
+        show_recommendation(
+            recommendation,
+            response.baseline.deployment.engine,
+            titles_width,
+            console,
+            in_full=recommendation.verdict == advice.VERDICT_APPLY,
+        )
     if not judged:
         parts.paragraph(console, "Nothing: see why below.")
     rest = [r for r in response.recommendations if r.verdict in NOT_WORTH_IT]
@@ -245,9 +251,11 @@ def _show_changes(response: RecommendResponse, console: Console) -> None:
 
 
 def show_recommendation(
-    recommendation: Recommendation, engine: str, titles_width: int, console: Console
+    recommendation: Recommendation, engine: str, titles_width: int, console: Console, *, in_full: bool = True
 ) -> None:
-    """Verdict, name and gain in a line, and beneath it why, what it costs and what would turn the verdict."""
+    """Verdict, name and gain in a line, and beneath it why and what it costs; in full also what it needs,
+    what was assumed, what would turn the verdict, how it is switched on and what is published.
+    """
     verdict = _verdict(recommendation)
     left = max(VERDICT_COLUMNS, len(verdict) + 2)
     line = Text(_title(recommendation), styles.HEADING)
@@ -260,6 +268,9 @@ def show_recommendation(
     costs = [f"Effort: {EFFORTS[recommendation.effort]}."] if recommendation.effort in EFFORTS else []
     costs.append(_sentence("Accuracy: ", recommendation.accuracy.summary))
     costs.append(_sentence("", _published_loss(recommendation.accuracy)))
+    if not in_full:
+        parts.paragraph(console, " ".join(filter(None, costs)), styles.QUIET, left=left)
+        return
     costs.append(_sentence("Needs ", "; ".join(recommendation.requirements)))
     costs.append(_sentence("Not together with ", ", ".join(recommendation.conflicts)))
     costs += [_sentence("", knob) for knob in map(_assumed, recommendation.knobs) if knob]

@@ -16,6 +16,7 @@ from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import (
     AccuracyRisk,
     Advice,
+    Effect,
     Effort,
     Freedom,
     Goal,
@@ -25,6 +26,7 @@ from ridgeline_server.advisor.results import (
     Verdict,
 )
 from ridgeline_server.advisor.technique import (
+    GAIN,
     Facts,
     NotApplicable,
     Outcome,
@@ -189,7 +191,14 @@ def _judged(
         verdict=Verdict.CONSIDER if unknown else verdict,
         stage=technique.stage,
         reason_code=explanation.reason_code,
-        reason=explanation.reason + _room(verdict, after.memory) + (_unknown(accuracy) if unknown else ""),
+        reason="".join(
+            (
+                explanation.reason,
+                _room(verdict, after.memory),
+                _unsure(verdict, outcome.deciding),
+                _unknown(accuracy) if unknown else "",
+            )
+        ),
         flips_when=explanation.flips_when,
         effects=effects,
         workload=proposal.workload,
@@ -216,6 +225,13 @@ def _room(verdict: Verdict, memory: Memory) -> str:
     if memory.fits or verdict not in (Verdict.APPLY, Verdict.CONSIDER):
         return ""
     return f" It does not fit: {gib(memory.total_bytes)} of {gib(memory.usable_bytes)}."
+
+
+def _unsure(verdict: Verdict, deciding: Effect) -> str:
+    """That a gain is within what measured changes scatter by."""
+    if verdict is not Verdict.CONSIDER or not deciding.low <= GAIN < deciding.speedup:
+        return ""
+    return f" Measured changes scatter: it may be as little as {deciding.low:.2f}x."
 
 
 def _unknown(accuracy: AccuracyRisk) -> str:

@@ -11,10 +11,13 @@ import pytest
 import yaml
 
 from ridgeline.cli.launching import command_lines
+from ridgeline.v1.recommendation_service_pb2 import VERDICT_APPLY
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeClient, recommendation
 
 QUESTION = ("llama-2-7b", "rtx-a6000", "--input-len", "2048")
+CACHE = 1
+"""Place of a recommendation that is to be considered, and told in full once it is to be applied."""
 COMMAND = "vllm serve org/model --kv-cache-dtype fp8 --max-num-seqs 16"
 
 
@@ -26,6 +29,7 @@ def test_the_best_plan_is_told_as_a_command_of_vllm(run: Run, fake: FakeClient) 
 
 def test_the_engine_of_the_deployment_is_the_one_that_is_told(run: Run, fake: FakeClient) -> None:
     fake.advice.baseline.deployment.engine = "SGLang"
+    fake.advice.recommendations[CACHE].verdict = VERDICT_APPLY
     text = " ".join(run("recommend", *QUESTION).stdout.split())
     assert "How to start the best plan (sglang 0.5.23)" in text
     assert "Not in it, kv-cache-int4: SGLang has no such format." in text
@@ -39,14 +43,18 @@ def test_an_engine_whose_flags_are_not_known_is_told_those_of_vllm(run: Run, fak
 
 
 def test_a_recommendation_says_how_it_is_switched_on(run: Run, fake: FakeClient) -> None:
+    considered = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "With vllm 0.33.0: Quantise the checkpoint with a tool." in considered
+    assert "With vllm 0.33.0: --kv-cache-dtype" not in considered
+    fake.advice.recommendations[CACHE].verdict = VERDICT_APPLY
     text = " ".join(run("recommend", *QUESTION).stdout.split())
-    assert "With vllm 0.33.0: Quantise the checkpoint with a tool." in text
     assert "With vllm 0.33.0: --kv-cache-dtype int4_per_token_head." in text
 
 
 def test_a_setting_of_an_engines_file_is_told_by_its_whole_name(run: Run, fake: FakeClient) -> None:
     fake.advice.baseline.deployment.engine = "TensorRT-LLM"
-    fake.advice.recommendations[1].switches.add(
+    fake.advice.recommendations[CACHE].verdict = VERDICT_APPLY
+    fake.advice.recommendations[CACHE].switches.add(
         engine="tensorrt-llm",
         release="1.2",
         config_file="enable_attention_dp: true\nkv_cache_config:\n  dtype: fp8\n  enable_block_reuse: true\n",
