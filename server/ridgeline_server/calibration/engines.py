@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ridgeline_server.calibration.fitting import Knob, fit, predicted, setting_key
 from ridgeline_server.calibration.questions import MeasuredQuestion
 from ridgeline_server.calibration.unpacking import with_unpacking
+from ridgeline_server.domain.dtypes import SIXTEEN_BIT
 from ridgeline_server.domain.efficiency import (
     EfficiencyProfile,
     Estimate,
@@ -160,7 +161,18 @@ def is_sound(question: MeasuredQuestion) -> bool:
     it.
     """
     row = question.measurement
-    return row.tier is Tier.A and row.ambiguous in SETTLED and "copy of" not in row.notes
+    return (
+        row.tier is Tier.A
+        and row.ambiguous in SETTLED
+        and "copy of" not in row.notes
+        and _computes_as_stated(question)
+    )
+
+
+def _computes_as_stated(question: MeasuredQuestion) -> bool:
+    """Whether the device computes in the 16-bit format that a row states; else nobody knows what was run."""
+    stated = question.measurement.act_dtype
+    return stated not in SIXTEEN_BIT or question.deployment.compute_dtype == stated
 
 
 SETTLED = ("", "memory-size", "dtype-guessed")
