@@ -104,7 +104,7 @@ def recommend(
     recommendations.sort(key=lambda recommendation: _rank(recommendation, goal))
     by_id = {technique.id: technique for technique in techniques}
     search = search_plans(
-        Asked(facts, goal, freedom, today, simulated),
+        Asked(facts, goal, freedom, today, to_simulate, simulated),
         [by_id[r.technique] for r in recommendations if r.effort is not Effort.RETRAIN],
     )
     plans = [replace(plan, launches=launches_of(model, hardware, plan)) for plan in search.plans]

@@ -128,7 +128,8 @@ def facts_of(model: Model, simulated: SimulatedGrid, index: int, assumed: Assume
 class Proposal:
     """The variant that a technique wants simulated; `note` is what the proposal itself found out, for the
     reason. `at_most` is the best verdict that it can get. With `untold_gain` it improves what no metric
-    tells, so that what does no harm is worth considering.
+    tells, so that what does no harm is worth considering. `assumed` names the figure that it rests on where
+    the request does not state it: no plan is built on that.
     """
 
     workload: Workload
@@ -137,6 +138,7 @@ class Proposal:
     note: str = ""
     at_most: Verdict = Verdict.APPLY
     untold_gain: bool = False
+    assumed: str = ""
 
 
 @dataclass(frozen=True)
