@@ -107,7 +107,7 @@ class Facts:
 
     def served(self, deployment: Deployment) -> Facts:
         """The same question with another deployment."""
-        simulated = simulate(self.model, [self.candidate(deployment=deployment)])
+        simulated = simulate(self.model, [self.candidate(deployment=deployment)], (Variant.BEST,))
         return facts_of(self.model, simulated, 0, self.assumed)
 
 
