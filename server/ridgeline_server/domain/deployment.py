@@ -135,6 +135,21 @@ class Deployment(Serving):
         )
 
     @cached_property
+    def as_stored(self) -> Deployment:
+        """The same formats, devices and offload, with all else as usual: what operators move and compute for
+        a step depends on no more, so that this keys caches of it.
+        """
+        return replace(
+            self,
+            chunk_tokens=None,
+            prefix_hit_rate=0.0,
+            kv_keep_ratio=1.0,
+            speculation=None,
+            engine=None,
+            memory_utilization=None,
+        )
+
+    @cached_property
     def stored_formats(self) -> Mapping[ModuleClass, WeightFormat]:
         """How the matrices of each module class are stored, and the format of their inputs (None: wide)."""
         own = None if self.activation_dtype is self.compute_dtype else self.activation_dtype

@@ -106,7 +106,7 @@ def used_profiles(
     profiles = scenario.profiles
     if profiles is None:
         return ()
-    setting, formats = setting_of(scenario), _formats(scenario.deployment)
+    setting, formats = setting_of(scenario), _formats(scenario.deployment.as_stored)
     found = _used_profiles(profiles, setting, formats, tuple(tables))
     exchanges = dict.fromkeys(
         (EXCHANGES[what], ranks) for _, table in tables for _, what, ranks in table.collectives
@@ -277,7 +277,7 @@ def constants_of(
         _constants_of(
             scenario.profiles,
             setting_of(scenario),
-            _formats(scenario.deployment),
+            _formats(scenario.deployment.as_stored),
             stage,
             table,
             chosen,
