@@ -17,7 +17,7 @@ from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import StageAnalysis
 from ridgeline_server.roofline.scenario import Scenario, Variant
 from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, memory_of, simulate
-from ridgeline_server.roofline.stages import describe_stages
+from ridgeline_server.roofline.stages import describe_step
 
 GAIN = 1.03
 """A speedup above this is a gain, below its inverse a harm; between them nothing changes that one would
@@ -40,15 +40,15 @@ class Facts:
     assumed: Assumed = NOTHING_STATED
     place: Place | None = field(default=None, compare=False, repr=False)
 
-    @property
+    @cached_property
     def prefill(self) -> StageAnalysis:
         """The prefill of the whole batch."""
-        return self._stages[0]
+        return describe_step(*self._place, Stage.PREFILL)
 
-    @property
+    @cached_property
     def decode(self) -> StageAnalysis:
         """The mean decode step."""
-        return self._stages[1]
+        return describe_step(*self._place, Stage.DECODE)
 
     @cached_property
     def memory(self) -> Memory:
@@ -58,9 +58,8 @@ class Facts:
         return self.place.grid.simulations[self.place.where].memory
 
     @cached_property
-    def _stages(self) -> tuple[StageAnalysis, StageAnalysis]:
-        grid, index = self.place or Place(simulate(self.model, [self.candidate()], (Variant.BEST,)), 0)
-        return describe_stages(grid, index, mean_step=True)
+    def _place(self) -> Place:
+        return self.place or Place(simulate(self.model, [self.candidate()], (Variant.BEST,)), 0)
 
     @property
     def basis(self) -> CostBasis:
