@@ -12,8 +12,8 @@ from ridgeline_server.roofline.metrics import metric_values
 
 STATED = "stated in the request"
 HUNDREDTHS = 100
-COARSE = 10
-"""Values are tried in steps of so many hundredths first, then of one between two of these."""
+STEPS = (25, 5, 1)
+"""Hundredths between the values that are tried together: first few, then closer between two of these."""
 
 
 def knob(name: str, stated: float | None, default: float, default_source: str, pays: float | None) -> Knob:
@@ -47,14 +47,13 @@ def break_even(
         )
 
     losing, gaining = round(worst * HUNDREDTHS), round(best * HUNDREDTHS)
-    coarse = _steps(losing, gaining, COARSE)
-    found = first_gaining(coarse)
-    if found is None:
-        return None
-    losing, gaining = ([losing, *coarse])[found : found + 2]
-    fine = _steps(losing, gaining, 1)[:-1]
-    place = first_gaining(fine) if fine else None
-    return (gaining if place is None else fine[place]) / HUNDREDTHS
+    for step in STEPS:
+        values = _steps(losing, gaining, step)
+        place = first_gaining(values)
+        if place is None:
+            return None
+        losing, gaining = [losing, *values][place : place + 2]
+    return gaining / HUNDREDTHS
 
 
 def _steps(start: int, stop: int, step: int) -> list[int]:
