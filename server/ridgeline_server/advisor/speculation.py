@@ -77,7 +77,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     speculation = deployment.speculation
     assert speculation is not None  # what was proposed
     metric = outcome.deciding.metric
-    verified = facts.served(deployment).decode
+    verified = outcome.after.decode
     rate = speculation.acceptance_rate
     drafting = _drafting_share(facts, deployment)
     costs = (

@@ -68,7 +68,7 @@ def propose_wider(facts: Facts, choices: Sequence[Parallelism]) -> Proposal | No
 
 def explain_wider(facts: Facts, outcome: Outcome, cause: str, flips_when: str) -> Explanation:
     """What devices share against what they exchange, in all and for each device."""
-    after = facts.served(outcome.proposal.deployment)
+    after = outcome.after
     if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
         fits = makes_it_fit(facts, outcome, cause)
         return replace(fits, reason=f"{fits.reason} There {waiting(after)}.")

@@ -104,11 +104,6 @@ class Facts:
             scenario = replace(scenario, deployment=deployment)
         return Candidate(scenario, workload or self.workload)
 
-    def served(self, deployment: Deployment) -> Facts:
-        """The same question with another deployment."""
-        simulated = simulate(self.model, [self.candidate(deployment=deployment)], (Variant.BEST,))
-        return facts_of(self.model, simulated, 0, self.assumed)
-
 
 class Place(NamedTuple):
     """Where a candidate was simulated already."""
@@ -162,13 +157,20 @@ class Unstated:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the simulation of a proposal said. `deciding` is the effect on the technique's own metric."""
+    """What the simulation of a proposal said: the question `after` it, and effects, of which `deciding` is
+    that on the technique's own metric.
+    """
 
     proposal: Proposal
     verdict: Verdict
     deciding: Effect
     effects: tuple[Effect, ...]
-    memory: Memory
+    after: Facts
+
+    @property
+    def memory(self) -> Memory:
+        """The memory of what is proposed."""
+        return self.after.memory
 
 
 @dataclass(frozen=True)
