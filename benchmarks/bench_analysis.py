@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -29,6 +29,13 @@ ROUNDS = 20
 CALLS = 100
 ADVICE = 200
 WARM_UP = 20
+FREEDOMS: Mapping[str, Mapping[str, object]] = {
+    "plans by default": {},
+    "any accuracy": {"max_accuracy_loss": 1.0, "allow_unknown_accuracy": True},
+    "the load free": {"allow_load_change": True},
+    "up to 8 devices": {"allow_devices_change": True, "max_devices": 8},
+}
+"""What each round of advice lets plans change or cost."""
 
 
 def per_call_us(call: Callable[[int], object], loads: Callable[[], int]) -> tuple[float, float]:
@@ -91,27 +98,30 @@ def main() -> None:
 
 
 def time_advice(recommend: Callable[[Message], Message]) -> None:
-    """Prints what full advice costs, checks and reply's message included, and what was costed for plans."""
-    for words, freed in (("plans at today's load", False), ("plans with the load free", True)):
-        walls, cpus, told = [], [], None
+    """Prints what full advice with every technique costs, checks and reply's message included, and how many
+    combinations were costed for plans.
+    """
+    for words, freedom in FREEDOMS.items():
+        walls, cpus, costed, simulated = [], [], [], []
         for i in range(WARM_UP + ADVICE):
-            request = RecommendRequest(
-                allow_load_change=freed, allow_unknown_accuracy=True, max_accuracy_loss=1.0
-            )
-            request.model.id, request.hardware.id = "llama-2-7b", "rtx-a6000"
-            request.workload.batch, request.workload.input_len = 1 + i % 7, 100 + i
+            request = RecommendRequest(**freedom)  # type: ignore[arg-type]
+            request.model.id, request.hardware.id = "llama-3.1-8b", "h100-sxm"
+            request.workload.batch, request.workload.input_len = 1 + i % 7, 1000 + i
             request.workload.output_len = 128
             wall, cpu = time.perf_counter(), time.process_time()
             told = recommend(request)
+            assert isinstance(told, RecommendResponse)
             if i >= WARM_UP:
                 cpus.append((time.process_time() - cpu) * 1e3)
                 walls.append((time.perf_counter() - wall) * 1e3)
+                costed.append(told.plan_candidates)
+                simulated.append(told.simulated_deployments)
         for clock, times in (("wall", walls), ("cpu", cpus)):
             p99 = statistics.quantiles(times, n=100)[98]
             median = statistics.median(times)
             print(f"Recommend handler, {words}: {clock} median {median:.1f} ms, p99 {p99:.1f} ms")
-        assert isinstance(told, RecommendResponse)
-        print(f"  {told.plan_candidates} of {told.simulated_deployments} deployments for plans")
+        plans = f"{statistics.median(costed):.0f} ({min(costed)} to {max(costed)})"
+        print(f"  {plans} of {statistics.median(simulated):.0f} deployments costed for plans")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,9 @@ def test_a_technique_that_there_is_not_is_told_with_those_that_there_are(client:
         with pytest.raises(errors.InvalidArgumentError) as raised:
             client.explain(asked, "llama-2-7b", "rtx-a6000", input_len=0)
         assert [v.field for v in raised.value.violations] == ["technique", "workload.input_len"]
-        assert f'is "{asked}"; give one of fp8-compute, ' in raised.value.violations[0].description
+        (told, _) = (violation.description for violation in raised.value.violations)
+        assert told.startswith(f'is "{asked}"; give one of ')
+        assert {"fp8-compute", "weight-only-int8"} <= set(told.partition("one of ")[2].split(", "))
 
 
 def test_no_explanation_is_given_of_an_open_loop(client: ridgeline.Client) -> None:
@@ -723,7 +725,7 @@ class TestTheModelThatWouldDraft:
         return found.deployment.speculation.draft_model.id
 
     def test_it_is_the_catalogs_smallest_of_the_same_vocabulary(self, client: ridgeline.Client) -> None:
-        assert self.drafting(client) == "TinyLlama/TinyLlama-1.1B-Chat-v1.0"
+        assert self.drafting(client) == "JackFram/llama-68m"
 
     def test_it_can_be_named(self, client: ridgeline.Client) -> None:
         named = "princeton-nlp/Sheared-LLaMA-1.3B"

@@ -30,6 +30,7 @@ from ridgeline_server.advisor.technique import (
     Facts,
     NotApplicable,
     Outcome,
+    Place,
     Proposal,
     Technique,
     Unstated,
@@ -86,8 +87,10 @@ def recommend(
         facts.candidate(),
         *(facts.candidate(p.workload, p.deployment) for p in to_simulate.values()),
     ]
-    today, *after = simulate(model, candidates, (Variant.BEST,)).simulations
+    compared = simulate(model, candidates, (Variant.BEST,))
+    today, *after = compared.simulations
     simulated = dict(zip(to_simulate, after, strict=True))
+    places = {name: Place(compared, index) for index, name in enumerate(to_simulate, start=1)}
     recommendations = [
         _refused(technique, facts, proposal)
         if isinstance(proposal, NotApplicable)
@@ -96,7 +99,7 @@ def recommend(
             facts,
             proposal,
             today,
-            simulated[technique.id],
+            places[technique.id],
             goal,
             allow_unknown_accuracy=freedom.unknown_accuracy,
         )
@@ -106,7 +109,7 @@ def recommend(
     recommendations.sort(key=lambda recommendation: _rank(recommendation, goal))
     by_id = {technique.id: technique for technique in techniques}
     search = search_plans(
-        Asked(facts, goal, freedom, today, simulated),
+        Asked(facts, goal, freedom, today, to_simulate, simulated),
         [by_id[r.technique] for r in recommendations if r.effort is not Effort.RETRAIN],
     )
     plans = [replace(plan, launches=launches_of(model, hardware, plan)) for plan in search.plans]
@@ -140,8 +143,9 @@ def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
     if isinstance(proposal, NotApplicable):
         return _refused(technique, facts, proposal)
     candidates = [facts.candidate(), facts.candidate(proposal.workload, proposal.deployment)]
-    today, after = simulate(facts.model, candidates, (Variant.BEST,)).simulations
-    return _judged(technique, facts, proposal, today, after, goal, allow_unknown_accuracy=False)
+    compared = simulate(facts.model, candidates, (Variant.BEST,))
+    today, place = compared.simulations[0], Place(compared, 1)
+    return _judged(technique, facts, proposal, today, place, goal, allow_unknown_accuracy=False)
 
 
 def _proposed(technique: Technique, facts: Facts) -> Proposal | NotApplicable:
@@ -160,11 +164,12 @@ def _judged(
     facts: Facts,
     proposal: Proposal,
     before: Simulation,
-    after: Simulation,
+    place: Place,
     goal: Goal,
     *,
     allow_unknown_accuracy: bool,
 ) -> Recommendation:
+    after = place.grid.simulations[place.where]
     effects = compare(before, after, facts.basis)
     metric = technique.metric
     if metric == "tpot_ms" and facts.workload.output_len == 1:
@@ -176,7 +181,7 @@ def _judged(
     verdict = limited(judge(before, after, effects, metric, goal), proposal)
     if technique.effort is Effort.RETRAIN and verdict is Verdict.APPLY:
         verdict = Verdict.CONSIDER
-    outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, after.memory)
+    outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, facts_of(facts.model, *place))
     explanation = technique.explain(facts, outcome)
     accuracy = _accuracy(technique, facts.model)
     unknown = (

@@ -57,7 +57,7 @@ def accuracy_losses(technique_id: str, model: Model) -> Losses | None:
     decisive = [piece for piece in found if not piece.less_is_better] or found
     if not decisive:
         return None
-    losses = [max(-piece.relative_change, 0.0) for piece in decisive]
+    losses = [max(0.0, -piece.relative_change) for piece in decisive]
     return Losses(median(losses), max(losses))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ridgeline_server.advisor.effects import speedup
 from ridgeline_server.advisor.results import Knob
@@ -12,6 +12,8 @@ from ridgeline_server.roofline.metrics import metric_values
 
 STATED = "stated in the request"
 HUNDREDTHS = 100
+STEPS = (25, 5, 1)
+"""Hundredths between the values that are tried together: first few, then closer between two of these."""
 
 
 def knob(name: str, stated: float | None, default: float, default_source: str, pays: float | None) -> Knob:
@@ -33,20 +35,28 @@ def break_even(
     metric; None where not even the best one is. The gain grows from the worst value to the best.
     """
     ideal = facts.scenario.profiles is None
+    (today,) = facts.under_loads([facts.workload])
 
-    def measured(deployment: Deployment) -> float:
-        (simulation,) = facts.simulate([facts.candidate(deployment=deployment)])
-        return metric_values(simulation, ideal=ideal)[metric][0]
-
-    today = measured(facts.deployment)
-
-    def gains(hundredths: int) -> bool:
-        return speedup(metric, today, measured(serve(hundredths / HUNDREDTHS))) > GAIN
+    def first_gaining(hundredths: Sequence[int]) -> int | None:
+        """The place of the first value that gains; all are simulated in one grid."""
+        deployments = [serve(value / HUNDREDTHS) for value in hundredths]
+        simulations = facts.simulate([facts.candidate(deployment=deployment) for deployment in deployments])
+        before, *after = (metric_values(each, ideal=ideal)[metric][0] for each in (today, *simulations))
+        return next(
+            (place for place, value in enumerate(after) if speedup(metric, before, value) > GAIN), None
+        )
 
     losing, gaining = round(worst * HUNDREDTHS), round(best * HUNDREDTHS)
-    if not gains(gaining):
-        return None
-    while abs(gaining - losing) > 1:
-        middle = (losing + gaining) // 2
-        losing, gaining = (losing, middle) if gains(middle) else (middle, gaining)
+    for step in STEPS:
+        values = _steps(losing, gaining, step)
+        place = first_gaining(values)
+        if place is None:
+            return None
+        losing, gaining = [losing, *values][place : place + 2]
     return gaining / HUNDREDTHS
+
+
+def _steps(start: int, stop: int, step: int) -> list[int]:
+    """The values behind `start` in steps towards `stop`, which is the last one."""
+    towards = step if stop > start else -step
+    return [*range(start + towards, stop, towards), stop]

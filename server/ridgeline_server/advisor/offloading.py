@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
 from ridgeline_server.advisor.wording import change, makes_it_fit
 from ridgeline_server.domain.deployment import Deployment, Offload
+from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.serving import memory_of
 from ridgeline_server.roofline.wording import gib, share
 
 STEPS = 20
@@ -40,17 +43,20 @@ def propose_offload(name: str) -> Callable[[Facts], Proposal | NotApplicable]:
             )
         today: float = getattr(deployment.offload, name)
         shares = [step / STEPS for step in range(1, STEPS + 1) if step / STEPS > today]
-        variants = [_offloading(deployment, name, each) for each in shares]
-        simulations = facts.simulate([facts.candidate(deployment=variant) for variant in variants])
-        fitting = (s.candidate.scenario.deployment for s in simulations if s.memory.fits)
-        found = next(fitting, None)
-        if found is None:
-            least = simulations[-1].memory if simulations else memory
+
+        def memory_with(share: float) -> Memory:
+            scenario = replace(facts.scenario, deployment=_offloading(deployment, name, share))
+            return memory_of(facts.model, scenario, facts.workload)
+
+        least = memory_with(shares[-1]) if shares else memory
+        if not least.fits:
             return NotApplicable(
                 ReasonCode.MEMORY_LIMIT,
                 f"with all of {OFFLOADED[name]} in the host's memory it would still need "
                 f"{gib(least.total_bytes)} of {gib(least.usable_bytes)}.",
             )
+        first = bisect_left(shares, True, key=lambda share: memory_with(share).fits)  # noqa: FBT003
+        found = _offloading(deployment, name, shares[first])
         return Proposal(facts.workload, found, at_most=Verdict.CONSIDER)
 
     return propose

@@ -15,28 +15,31 @@ from ridgeline_server.advisor.combinations import (
 )
 from ridgeline_server.advisor.effects import MEMORY_METRIC, speedup
 from ridgeline_server.advisor.results import Freedom, Goal
-from ridgeline_server.advisor.technique import Facts, Technique
+from ridgeline_server.advisor.technique import Facts, Proposal, Technique
 from ridgeline_server.advisor.verdict import OBJECTIVE
 from ridgeline_server.roofline.metrics import metric_values
 from ridgeline_server.roofline.scenario import Variant
 from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
 
-FRONT_RUNNERS = 12
-"""Combinations at today's load that go on to a change of the load: half of them gain most on the goal, half
-have room for the largest batch.
+DEVICE_RUNNERS = 24
+"""Combinations on today's devices that go on to a change of their number: half of them gain most on the goal,
+half have room for the largest batch.
 """
+LOAD_RUNNERS = 12
+"""As many go on to a change of the load."""
 
 
 @dataclass(frozen=True)
 class Asked:
     """What plans are sought for: today's deployment, what it is to gain, what may change, and every technique
-    that was simulated alone, by id.
+    that could be applied, by id: what it proposed, and its simulation alone.
     """
 
     facts: Facts
     goal: Goal
     freedom: Freedom
     today: Simulation
+    proposals: Mapping[str, Proposal]
     alone: Mapping[str, Simulation]
 
     @property
@@ -88,7 +91,9 @@ def values_of(simulation: Simulation, *, ideal: bool) -> dict[str, float]:
 def cost_combinations(
     asked: Asked, usable: Sequence[Technique], helps: Mapping[str, float], losses: Mapping[str, float]
 ) -> list[Costed]:
-    """Every combination within the budget at today's load, then the front-runners at other loads."""
+    """Every combination within the budget on today's devices at today's load, then front-runners on other
+    devices, then those of both at other loads.
+    """
     candidates = Candidates(asked.facts)
 
     def simulated(combinations: Iterable[Combination]) -> list[Costed]:
@@ -101,35 +106,40 @@ def cost_combinations(
         return cost(asked, found)
 
     loads = [technique for technique in usable if technique.changes_load]
-    costed = simulated(combinations_of([t for t in usable if not t.changes_load], helps))
-    if not loads:
-        return costed
-    chosen = [each.combination for each in _front_runners(asked, costed)]
-    rests = [rest for combination in chosen for rest in rests_of(combination)]
-    further = combinations_of(loads, helps)[1:]
-    return costed + simulated(
-        (*combination, *change) for combination in dict.fromkeys((*chosen, *rests)) for change in further
-    )
+    devices = [technique for technique in usable if technique.changes_devices]
+    others = [technique for technique in usable if technique not in (*loads, *devices)]
+    costed = simulated(combinations_of(others, helps))
+    for changes, most in ((devices, DEVICE_RUNNERS), (loads, LOAD_RUNNERS)):
+        further = combinations_of(changes, helps)[1:]
+        chosen = [each.combination for each in _front_runners(asked, costed, most)] if further else []
+        rests = [rest for combination in chosen for rest in rests_of(combination)]
+        costed += simulated(
+            (*combination, *change) for combination in dict.fromkeys((*chosen, *rests)) for change in further
+        )
+    return costed
 
 
-def _front_runners(asked: Asked, costed: Sequence[Costed]) -> Sequence[Costed]:
-    """The combinations that go on to a change of the load."""
-    if len(costed) <= FRONT_RUNNERS:
+def _front_runners(asked: Asked, costed: Sequence[Costed], most: int) -> Sequence[Costed]:
+    """The combinations that go on to a change of the devices or of the load."""
+    if len(costed) <= most:
         return costed
-    metric, half = asked.metric, FRONT_RUNNERS // 2
+    metric, half = asked.metric, most // 2
     gaining = sorted(costed, key=lambda each: -speedup(metric, asked.values[metric], each.values[metric]))
     roomy = sorted(gaining[half:], key=lambda each: -each.simulation.memory.max_batch)
     return [*gaining[:half], *roomy[:half]]
 
 
 def _within(asked: Asked, candidate: Candidate, loss: float) -> bool:
-    """Whether a candidate, if not today's, keeps within the devices, the context and the accuracy budget."""
+    """Whether a candidate, if not today's, keeps within the devices, the context and the accuracy budget. Of
+    today's devices there may be too many: a further technique may need fewer.
+    """
     if candidate == asked.today.candidate:
         return True
     most, longest = asked.freedom.max_devices, asked.facts.model.max_context_len
     length = candidate.workload.total_len
+    devices, today = (c.scenario.deployment.parallel.devices for c in (candidate, asked.today.candidate))
     return (
-        (most is None or candidate.scenario.deployment.parallel.devices <= most)
+        (most is None or devices <= max(most, today))
         and (longest is None or length <= max(longest, asked.facts.workload.total_len))
         and loss <= asked.freedom.max_accuracy_loss
     )

@@ -61,7 +61,7 @@ class Choice:
 
 
 def over_devices(asked: Asked, each: Costed) -> bool:
-    """Whether a combination uses more devices than it may; only today's can."""
+    """Whether a combination uses more devices than it may; only as many as today's can be over."""
     most = asked.freedom.max_devices
     return most is not None and each.devices > most
 

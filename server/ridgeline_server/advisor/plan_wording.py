@@ -80,7 +80,8 @@ def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation
     what = _listed(techniques) if techniques else "today's deployment"
     reached = " and ".join(_relaxed(relaxation) for relaxation in relaxations)
     smaller = f" At batch {batch:,} it meets them." if batch else ""
-    return f"Nothing meets all limits; {what} comes closest: {reached}.{smaller}"
+    comes = "come" if len(techniques) > 1 else "comes"
+    return f"Nothing meets all limits; {what} {comes} closest: {reached}.{smaller}"
 
 
 def _relaxed(relaxation: Relaxation) -> str:

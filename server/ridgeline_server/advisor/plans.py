@@ -9,10 +9,11 @@ from itertools import pairwise
 from ridgeline_server.advisor.combinations import Candidates, Combination, ids_of
 from ridgeline_server.advisor.effects import MEMORY_METRIC, compare, speedup
 from ridgeline_server.advisor.evidence import accuracy_loss
+from ridgeline_server.advisor.launching.switches import lack_of
 from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost_between, cost_combinations
 from ridgeline_server.advisor.plan_choice import Choice, closest_to_limits, missed_limits, pareto_front
 from ridgeline_server.advisor.plan_wording import difference, interactions
-from ridgeline_server.advisor.results import Effect, LeftOut, Plan, PlanSearch, PlanStep, ReasonCode
+from ridgeline_server.advisor.results import Effect, LeftOut, Plan, PlanSearch, PlanStep, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Technique
 from ridgeline_server.domain.workload import Slo
 from ridgeline_server.roofline.scenario import Variant
@@ -30,15 +31,15 @@ not gain a hundredth by it.
 def search_plans(asked: Asked, techniques: Sequence[Technique]) -> PlanSearch:
     """Costs the combinations of techniques that do not conflict, in one grid, and keeps the best.
 
-    `techniques` come in the order of application; those that change the devices, then the load, are moved
-    behind the others. A plan must fit, keep within the devices, the model's context and the accuracy budget,
-    keep the limits that today's deployment keeps, and all of them when any combination does; and it must need
-    each of its techniques: without it the goal's metric is over 3% worse, or the rest is no plan.
+    `techniques` come in the order of application; those that are only considered, which others may make
+    needless, then those that change the devices, then the load, are moved behind the others. A plan must fit,
+    keep within the devices, the model's context and the accuracy budget, keep the limits that today's
+    deployment keeps, and all of them when any combination does; and it must need each of its techniques:
+    without it the goal's metric is over 3% worse, or the rest is no plan.
     """
-    in_order = sorted(techniques, key=lambda technique: (technique.changes_load, technique.changes_devices))
+    in_order = sorted(techniques, key=lambda technique: _place(asked, technique))
     losses = {t.id: 0.0 if t.lossless else accuracy_loss(t.id, asked.facts.model) for t in in_order}
-    left_out = tuple(_left_out(asked, in_order, losses))
-    barred = {each.technique for each in left_out}
+    barred = {each.technique: each for each in _barred(asked, in_order, losses)}
     helps = {t.id: _help(asked, t) for t in in_order}
     usable = [t for t in in_order if t.id not in barred and helps[t.id] > HELPS]
     costed = cost_combinations(asked, usable, helps, {name: loss or 0.0 for name, loss in losses.items()})
@@ -48,25 +49,40 @@ def search_plans(asked: Asked, techniques: Sequence[Technique]) -> PlanSearch:
         plans=_plans(asked, costed, choice.kept()[:PLANS], usable, losses),
         pareto_front=pareto_front(each for each in (*costed, *between) if choice.feasible(each)),
         closest=None if choice.limits_can_hold else closest_to_limits(asked, costed),
-        left_out=left_out,
+        left_out=tuple(each for each in barred.values() if each.technique in asked.alone),
         plan_candidates=len(costed) + len(between),
     )
 
 
-def _left_out(
+def _place(asked: Asked, technique: Technique) -> tuple[bool, bool, bool]:
+    """Where a technique stands in the order of application."""
+    proposal = asked.proposals.get(technique.id)
+    considered = proposal is not None and proposal.at_most is not Verdict.APPLY
+    return technique.changes_load, technique.changes_devices, considered
+
+
+def _barred(
     asked: Asked, techniques: Iterable[Technique], losses: Mapping[str, float | None]
 ) -> Iterator[LeftOut]:
-    """Techniques that could be applied and that the request keeps out of plans."""
-    freedom = asked.freedom
+    """Techniques that the request keeps out of plans, whether they can be applied today or after others."""
+    freedom, stated = asked.freedom, asked.facts.deployment.engine
+    engine = "" if stated is None else stated.asked_engine
     for technique in techniques:
-        if technique.id not in asked.alone:
-            continue
-        loss = losses[technique.id]
-        if technique.changes_load and not freedom.load:
+        loss, proposal = losses[technique.id], asked.proposals.get(technique.id)
+        lack = lack_of(engine, technique.id)
+        if lack:
+            yield LeftOut(technique.id, ReasonCode.ENGINE_LACKS_IT, lack)
+        elif technique.changes_load and not freedom.load:
             yield LeftOut(technique.id, ReasonCode.LOAD_FIXED, "it changes the load, which is to stay.")
         elif technique.changes_devices and not freedom.devices:
             yield LeftOut(
                 technique.id, ReasonCode.DEVICES_FIXED, "it changes the number of devices, which is to stay."
+            )
+        elif proposal is not None and proposal.assumed:
+            yield LeftOut(
+                technique.id,
+                ReasonCode.FIGURE_NOT_STATED,
+                f"it rests on {proposal.assumed}, which the request does not state.",
             )
         elif loss is None and not freedom.unknown_accuracy:
             yield LeftOut(

@@ -67,6 +67,7 @@ class ReasonCode(StrEnum):
     ACCURACY_UNKNOWN = "accuracy_unknown"
     LOAD_FIXED = "load_fixed"
     DEVICES_FIXED = "devices_fixed"
+    ENGINE_LACKS_IT = "engine_lacks_it"
 
 
 class Effort(StrEnum):

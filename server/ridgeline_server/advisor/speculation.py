@@ -11,6 +11,7 @@ from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable
 from ridgeline_server.advisor.wording import change, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.gates import check_techniques
+from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.speculation import PUBLISHED_RATES, Draft, PublishedRate, Speculation
 from ridgeline_server.roofline.metrics import metric_values
 from ridgeline_server.roofline.wording import ms, share
@@ -43,6 +44,17 @@ def refused(facts: Facts) -> NotApplicable | None:
     return None
 
 
+def propose_at_rate(
+    facts: Facts, draft: Draft, stated: float | None, model: Model | None = None
+) -> Proposal | NotApplicable:
+    """Drafting at the stated acceptance rate, else at the published one, which no plan is built on."""
+    rate = PUBLISHED_RATES[draft].acceptance_rate if stated is None else stated
+    found = propose_drafting(facts, Speculation(draft, 1, rate, model))
+    if stated is not None or isinstance(found, NotApplicable):
+        return found
+    return replace(found, assumed=RATE_OF[draft])
+
+
 def propose_drafting(facts: Facts, speculation: Speculation) -> Proposal | NotApplicable:
     """Drafting with the number of tokens that makes TPOT shortest."""
     variants = [replace(speculation, tokens=tokens) for tokens in LENGTHS]
@@ -59,18 +71,13 @@ def propose_drafting(facts: Facts, speculation: Speculation) -> Proposal | NotAp
     return Proposal(facts.workload, deployments[times.index(min(times))])
 
 
-def published_rate(draft: Draft) -> PublishedRate:
-    """The acceptance rate that is assumed by default of a draft that has one."""
-    return PUBLISHED_RATES[draft]
-
-
 def explain(facts: Facts, outcome: Outcome) -> Explanation:
     """Tokens kept against what drafting and verifying cost."""
     deployment = outcome.proposal.deployment
     speculation = deployment.speculation
     assert speculation is not None  # what was proposed
     metric = outcome.deciding.metric
-    verified = facts.served(deployment).decode
+    verified = outcome.after.decode
     rate = speculation.acceptance_rate
     drafting = _drafting_share(facts, deployment)
     costs = (

@@ -98,7 +98,7 @@ def explain_redivided(facts: Facts, outcome: Outcome, cause: str, flips_when: st
 
 def explain_wider(facts: Facts, outcome: Outcome, cause: str, flips_when: str) -> Explanation:
     """What devices share against what they exchange, in all and for each device."""
-    after = facts.served(outcome.proposal.deployment)
+    after = outcome.after
     if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
         fits = makes_it_fit(facts, outcome, cause)
         return replace(fits, reason=f"{fits.reason} There {waiting(after)}.")

@@ -17,7 +17,7 @@ from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import StageAnalysis
 from ridgeline_server.roofline.scenario import Scenario, Variant
 from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, memory_of, simulate
-from ridgeline_server.roofline.stages import describe_stages
+from ridgeline_server.roofline.stages import describe_step
 
 GAIN = 1.03
 """A speedup above this is a gain, below its inverse a harm; between them nothing changes that one would
@@ -40,15 +40,15 @@ class Facts:
     assumed: Assumed = NOTHING_STATED
     place: Place | None = field(default=None, compare=False, repr=False)
 
-    @property
+    @cached_property
     def prefill(self) -> StageAnalysis:
         """The prefill of the whole batch."""
-        return self._stages[0]
+        return describe_step(*self._place, Stage.PREFILL)
 
-    @property
+    @cached_property
     def decode(self) -> StageAnalysis:
         """The mean decode step."""
-        return self._stages[1]
+        return describe_step(*self._place, Stage.DECODE)
 
     @cached_property
     def memory(self) -> Memory:
@@ -58,9 +58,8 @@ class Facts:
         return self.place.grid.simulations[self.place.where].memory
 
     @cached_property
-    def _stages(self) -> tuple[StageAnalysis, StageAnalysis]:
-        grid, index = self.place or Place(simulate(self.model, [self.candidate()], (Variant.BEST,)), 0)
-        return describe_stages(grid, index, mean_step=True)
+    def _place(self) -> Place:
+        return self.place or Place(simulate(self.model, [self.candidate()], (Variant.BEST,)), 0)
 
     @property
     def basis(self) -> CostBasis:
@@ -105,11 +104,6 @@ class Facts:
             scenario = replace(scenario, deployment=deployment)
         return Candidate(scenario, workload or self.workload)
 
-    def served(self, deployment: Deployment) -> Facts:
-        """The same question with another deployment."""
-        simulated = simulate(self.model, [self.candidate(deployment=deployment)])
-        return facts_of(self.model, simulated, 0, self.assumed)
-
 
 class Place(NamedTuple):
     """Where a candidate was simulated already."""
@@ -128,7 +122,8 @@ def facts_of(model: Model, simulated: SimulatedGrid, index: int, assumed: Assume
 class Proposal:
     """The variant that a technique wants simulated; `note` is what the proposal itself found out, for the
     reason. `at_most` is the best verdict that it can get. With `untold_gain` it improves what no metric
-    tells, so that what does no harm is worth considering.
+    tells, so that what does no harm is worth considering. `assumed` names the figure that it rests on where
+    the request does not state it: no plan is built on that.
     """
 
     workload: Workload
@@ -137,6 +132,7 @@ class Proposal:
     note: str = ""
     at_most: Verdict = Verdict.APPLY
     untold_gain: bool = False
+    assumed: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,13 +157,20 @@ class Unstated:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the simulation of a proposal said. `deciding` is the effect on the technique's own metric."""
+    """What the simulation of a proposal said: the question `after` it, and effects, of which `deciding` is
+    that on the technique's own metric.
+    """
 
     proposal: Proposal
     verdict: Verdict
     deciding: Effect
     effects: tuple[Effect, ...]
-    memory: Memory
+    after: Facts
+
+    @property
+    def memory(self) -> Memory:
+        """The memory of what is proposed."""
+        return self.after.memory
 
 
 @dataclass(frozen=True)

@@ -82,11 +82,11 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     fewer = f"{bits(deployment):.3g} instead of {bits(facts.deployment):.3g} bits each"
     if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
         return makes_it_fit(facts, outcome, f"weights of {fewer}")
-    compared = [facts.candidate(deployment=deployment)]
+    after = outcome.after
+    single: tuple[Facts, ...] = ()
     if facts.workload.batch > 1:
         alone = replace(facts.workload, batch=1)
-        compared += [facts.candidate(alone), facts.candidate(alone, deployment)]
-    after, *single = facts.under(compared)
+        single = facts.under([facts.candidate(alone), facts.candidate(alone, deployment)])
     weights = step.bytes_by_class.weights / step.bytes
     situation = (
         f"at {sequences(facts, step)} with {step.keys:,.0f} keys, weights are {share(weights)} of the bytes "

@@ -118,10 +118,16 @@ class Deployment(Serving):
     formats: tuple[WeightFormat, ...] = ()
 
     def __hash__(self) -> int:
-        # Deployments key caches that every question asks; equality still compares everything.
-        return hash(
-            (self.weight_dtype, self.activation_dtype, self.kv_dtype, self.parallel, self.chunk_tokens)
-        )
+        # Deployments key caches that every question asks many times; equality still compares everything.
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        drafting = self.speculation
+        drafted = None if drafting is None else (drafting.tokens, drafting.acceptance_rate)
+        formats = (self.weight_dtype, self.activation_dtype, self.kv_dtype)
+        cache = (self.chunk_tokens, self.prefix_hit_rate, self.kv_keep_ratio)
+        return hash((formats, self.parallel, cache, drafted))
 
     def storing(self, dtype: Dtype, group_size: int, activation_dtype: Dtype) -> Deployment:
         """The same with the layers' matrices in another format, made anew: with scales of the usual bits."""
@@ -132,6 +138,21 @@ class Deployment(Serving):
             weight_scale_bits=GROUP_SCALE_BITS,
             activation_dtype=activation_dtype,
             formats=(),
+        )
+
+    @cached_property
+    def as_stored(self) -> Deployment:
+        """The same formats, devices and offload, with all else as usual: what operators move and compute for
+        a step depends on no more, so that this keys caches of it.
+        """
+        return replace(
+            self,
+            chunk_tokens=None,
+            prefix_hit_rate=0.0,
+            kv_keep_ratio=1.0,
+            speculation=None,
+            engine=None,
+            memory_utilization=None,
         )
 
     @cached_property

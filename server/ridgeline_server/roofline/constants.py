@@ -84,6 +84,7 @@ class _Kind(NamedTuple):
     has_experts: bool
 
 
+@lru_cache(maxsize=512)
 def setting_of(scenario: Scenario, model_id: str = "") -> Setting:
     """Where the constants of a scenario with profiles are sought."""
     assert scenario.profiles is not None
@@ -106,7 +107,7 @@ def used_profiles(
     profiles = scenario.profiles
     if profiles is None:
         return ()
-    setting, formats = setting_of(scenario), _formats(scenario.deployment)
+    setting, formats = setting_of(scenario), _formats(scenario.deployment.as_stored)
     found = _used_profiles(profiles, setting, formats, tuple(tables))
     exchanges = dict.fromkeys(
         (EXCHANGES[what], ranks) for _, table in tables for _, what, ranks in table.collectives
@@ -186,10 +187,21 @@ def time_factor(scenario: Scenario, model: Model, operator_class: OperatorClass)
         return None
     deployment, setting = scenario.deployment, setting_of(scenario, model.id)
     formats = deployment.gemm_dtype, deployment.weight_dtype
-    of_experts = None
-    if model.experts is not None:
-        of_experts = _maybe(scenario.profiles, setting, OF_EXPERTS[operator_class], *formats)
-    return of_experts or _maybe(scenario.profiles, setting, operator_class, *formats)
+    has_experts = model.experts is not None
+    return _time_factor(scenario.profiles, setting, operator_class, formats, has_experts=has_experts)
+
+
+@lru_cache(maxsize=1024)
+def _time_factor(
+    profiles: ProfileSet,
+    setting: Setting,
+    operator_class: OperatorClass,
+    formats: tuple[Dtype, Dtype],
+    *,
+    has_experts: bool,
+) -> UsedProfile | None:
+    of_experts = _maybe(profiles, setting, OF_EXPERTS[operator_class], *formats) if has_experts else None
+    return of_experts or _maybe(profiles, setting, operator_class, *formats)
 
 
 def engine_memory_profile(scenario: Scenario) -> UsedProfile | None:
@@ -277,7 +289,7 @@ def constants_of(
         _constants_of(
             scenario.profiles,
             setting_of(scenario),
-            _formats(scenario.deployment),
+            _formats(scenario.deployment.as_stored),
             stage,
             table,
             chosen,

@@ -293,7 +293,7 @@ def live_bytes(table: OperatorTable, scenarios: Sequence[Scenario], steps: Steps
     """The peak over the operators of the activations alive at the same time, bytes, shape (S, K): inputs,
     outputs and what is held beside them.
     """
-    alive = np.concatenate([_alive(table, s.deployment) for s in scenarios])
+    alive = np.concatenate([_alive(table, s.deployment.as_stored) for s in scenarios])
     peak: Array = (alive @ values(table.variables, steps)).max(axis=1)
     return peak
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import DEFAULT_GROUP_SIZE
@@ -19,6 +20,11 @@ def draft_of(model: Model, deployment: Deployment) -> Model | None:
         return None
     if speculation.model is not None:
         return speculation.model
+    return _last_layer(model)
+
+
+@lru_cache(maxsize=64)
+def _last_layer(model: Model) -> Model:
     last = model.layer_kinds[model.layer_sequence[-1]]
     return replace(model, layer_kinds=(replace(last, count=1),), layer_sequence=(0,))
 

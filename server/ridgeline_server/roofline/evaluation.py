@@ -15,7 +15,7 @@ from ridgeline_server.roofline.closed_loop import added_prefill
 from ridgeline_server.roofline.constants import FACTOR_ENDS, end_of, time_factor
 from ridgeline_server.roofline.cost import Cost, cost_steps
 from ridgeline_server.roofline.drafts import draft_deployment, draft_of
-from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.operators.variables import Steps
 from ridgeline_server.roofline.requests import TimeFactors
@@ -166,17 +166,30 @@ def _drafting(
     width = 1 if scenarios[0].profiles is None else len(variants)
     expected = np.zeros((len(scenarios), width, span.shape[1]))
     ideal = np.zeros(span.shape)
+    alike: dict[tuple[Model, Placement], list[int]] = {}
+    served: dict[int, Scenario] = {}
     for index, scenario in enumerate(scenarios):
-        draft, speculation = draft_of(model, scenario.deployment), scenario.deployment.speculation
-        if draft is None or speculation is None:
-            continue
-        served = replace(scenario, deployment=draft_deployment(scenario.deployment, draft))
-        one = slice(index, index + 1)
+        draft = draft_of(model, scenario.deployment)
+        if draft is not None:
+            served[index] = replace(scenario, deployment=draft_deployment(scenario.deployment, draft))
+            alike.setdefault((draft, served[index].placement(Stage.DECODE)), []).append(index)
+    for (draft, placement), rows in alike.items():
+        chosen = [served[row] for row in rows]
         steps = decode(
-            [served.deployment], running.sequences[one], input_len[one] + 1, span[one], running.groups[one]
+            [each.deployment for each in chosen],
+            running.sequences[rows],
+            input_len[rows] + 1,
+            span[rows],
+            running.groups[rows],
         )
-        table = operator_table(draft, served.placement(Stage.DECODE))
-        cost = cost_steps(table, [served], Stage.DECODE, steps, variants)
-        expected[index] = speculation.tokens * cost.expected_step_s[0]
-        ideal[index] = speculation.tokens * cost.ideal_step_s[0]
+        cost = cost_steps(operator_table(draft, placement), chosen, Stage.DECODE, steps, variants)
+        tokens = np.array([_drafted(scenarios[row]) for row in rows])
+        expected[rows] = tokens[:, None, None] * cost.expected_step_s
+        ideal[rows] = tokens[:, None] * cost.ideal_step_s
     return expected, ideal
+
+
+def _drafted(scenario: Scenario) -> int:
+    """Tokens that are drafted for each step."""
+    speculation = scenario.deployment.speculation
+    return 0 if speculation is None else speculation.tokens

@@ -60,7 +60,7 @@ class Folded:
 
 def fold(table: OperatorTable, scenarios: Sequence[Scenario]) -> Folded:
     """Folds the formats and rates of scenarios into the table's coefficients."""
-    found = [_fold(table, s.hardware, s.deployment) for s in scenarios]
+    found = [_fold(table, s.hardware, s.deployment.as_stored) for s in scenarios]
     if len(found) == 1:
         return found[0]
     return Folded(*(np.concatenate(parts) for parts in zip(*(f.arrays for f in found), strict=True)))

@@ -33,12 +33,12 @@ def _metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[fl
         # What arrives is served, however long it takes.
         rates = [workload.request_rate * workload.output_len] * len(found)
     values = {
-        "ttft_ms": tuple(request.ttft_s * 1e3 for request in found),
-        "tpot_ms": tuple(request.tpot_s * 1e3 for request in found),
-        "e2e_latency_ms": tuple(request.latency_s * 1e3 for request in found),
+        "ttft_ms": tuple([request.ttft_s * 1e3 for request in found]),
+        "tpot_ms": tuple([request.tpot_s * 1e3 for request in found]),
+        "e2e_latency_ms": tuple([request.latency_s * 1e3 for request in found]),
         "output_tokens_per_s": tuple(rates),
-        "output_tokens_per_s_per_device": tuple(rate / devices for rate in rates),
-        "total_tokens_per_s": tuple(rate * workload.total_len / workload.output_len for rate in rates),
+        "output_tokens_per_s_per_device": tuple([rate / devices for rate in rates]),
+        "total_tokens_per_s": tuple([rate * workload.total_len / workload.output_len for rate in rates]),
     }
     price, power = scenario.hardware.price_usd_per_hour, scenario.hardware.tdp_watts
     if price is not None:
@@ -54,8 +54,10 @@ def _metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[fl
     if power is not None:
         least = simulation.ideal_request.latency_s
         values["joules_per_output_token"] = tuple(
-            devices * power * power_share(_busy(workload, request) * least / request.latency_s) / rate
-            for request, rate in zip(found, rates, strict=True)
+            [
+                devices * power * power_share(_busy(workload, request) * least / request.latency_s) / rate
+                for request, rate in zip(found, rates, strict=True)
+            ]
         )
     return values
 

@@ -32,6 +32,10 @@ class Scenario:
     deployment: Deployment
     profiles: ProfileSet | None = None
 
+    def __hash__(self) -> int:
+        # Scenarios of one question differ in their deployment alone; equality still compares everything.
+        return hash(self.deployment)
+
     def placement(self, stage: Stage) -> Placement:
         """What its operators depend on besides the model."""
         deployment = self.deployment

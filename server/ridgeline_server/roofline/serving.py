@@ -163,9 +163,10 @@ def simulate(
     """
     if candidates[0].scenario.profiles is None:
         variants = (Variant.BEST,)
+    placements = {scenario: scenario.placement(Stage.DECODE) for scenario in {c.scenario for c in candidates}}
     groups: dict[tuple[Placement, Load], list[int]] = {}
     for index, candidate in enumerate(candidates):
-        key = candidate.scenario.placement(Stage.DECODE), candidate.workload.load
+        key = placements[candidate.scenario], candidate.workload.load
         groups.setdefault(key, []).append(index)
     evaluations: list[Evaluation] = []
     placed: dict[int, Where] = {}

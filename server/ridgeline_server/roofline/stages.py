@@ -28,19 +28,19 @@ from ridgeline_server.roofline.ridge import ridge_batch
 from ridgeline_server.roofline.serving import SimulatedGrid
 
 
-def describe_stages(
-    simulated: SimulatedGrid, index: int, *, mean_step: bool = False
-) -> tuple[StageAnalysis, StageAnalysis]:
-    """A step of the prefill and a decode step of one candidate.
-
-    The decode step is the one that is shown, or the mean of the request's own.
-    """
+def describe_stages(simulated: SimulatedGrid, index: int) -> tuple[StageAnalysis, StageAnalysis]:
+    """A step of the prefill and the shown decode step of one candidate."""
     evaluation, place, column = simulated.evaluation(index)
-    shown = column if mean_step else column + evaluation.times.decode_s.shape[-1]
+    shown = column + evaluation.times.decode_s.shape[-1]
     return (
         _stage(simulated, index, Stage.PREFILL, evaluation, place, column),
         _stage(simulated, index, Stage.DECODE, evaluation, place, shown),
     )
+
+
+def describe_step(simulated: SimulatedGrid, index: int, stage: Stage) -> StageAnalysis:
+    """A step of the prefill of one candidate, or the mean of the request's own decode steps."""
+    return _stage(simulated, index, stage, *simulated.evaluation(index))
 
 
 def _stage(

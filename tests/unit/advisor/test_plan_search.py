@@ -8,68 +8,39 @@ from itertools import product
 
 import pytest
 
-from ridgeline_server.advisor import advice as advice_module
 from ridgeline_server.advisor import plans as plans_module
 from ridgeline_server.advisor.combinations import MOST_COMBINATIONS, combinations_of, ids_of
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import Advice, Effort, Freedom, Goal, ReasonCode
-from ridgeline_server.advisor.technique import (
-    Explanation,
-    Facts,
-    NotApplicable,
-    Outcome,
-    Proposal,
-    Technique,
-)
+from ridgeline_server.advisor.results import Advice, Freedom, Goal, ReasonCode
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.workload import Slo, Workload
-from ridgeline_server.roofline.operators.layer import Stage
-from tests.unit.questions import ANY_ACCURACY, EXPECTED, LLAMA_2_7B, LLAMA_3_8B, Question, ask, effect
+from ridgeline_server.store.engines import builtin_engines
+from tests.unit.questions import (
+    ANY_ACCURACY,
+    EXPECTED,
+    GIB,
+    LLAMA_2_7B,
+    LLAMA_3_8B,
+    Question,
+    ask,
+    device,
+    effect,
+    model,
+)
 
 DEMO = ask(LLAMA_2_7B, "rtx-a6000", Workload(4, 2048, 128), EXPECTED)
 ON_H100 = ask(LLAMA_3_8B, "h100-sxm", Workload(8, 2048, 128), EXPECTED)
+TOO_SMALL = device("rtx-4090", memory_bytes=2 * GIB, usable_memory_bytes=None)
+"""It holds not even what stays on the device when all layers lie in the host's memory."""
 LOSSES = {
     "weight-only-int4": 0.03,
     "weight-only-int8": 0.001,
     "kv-cache-int8": 0.004,
     "kv-cache-int4": 0.02,
 }
-"""A share for each technique but int8-compute, of which nothing is known."""
-
-
-def double_tp(facts: Facts) -> Proposal | NotApplicable:
-    parallel = facts.deployment.parallel
-    if parallel.tp == 8:
-        return NotApplicable(ReasonCode.ALREADY_APPLIED, "eight devices are joined.")
-    wider = replace(parallel, tp=2 * parallel.tp)
-    return Proposal(facts.workload, replace(facts.deployment, parallel=wider))
-
-
-def say_nothing(_facts: Facts, _outcome: Outcome) -> Explanation:
-    return Explanation(ReasonCode.COMPUTE_SPED_UP, "more devices share the work.", "")
-
-
-MORE_DEVICES = Technique(
-    id="more-devices",
-    title="twice the devices",
-    stage=Stage.DECODE,
-    metric="tpot_ms",
-    effort=Effort.FLAG,
-    accuracy="None.",
-    requirements=("devices",),
-    conflicts=(),
-    assumptions=(),
-    propose=double_tp,
-    explain=say_nothing,
-    changes_devices=True,
-    lossless=True,
-)
-
-
-@pytest.fixture
-def _doubling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(advice_module, "all_techniques", lambda: (*all_techniques(), MORE_DEVICES))
+"""A share for some techniques; nothing is known of the others that may cost any, such as int8-compute."""
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +53,59 @@ def _published(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def left_out(advice: Advice) -> Mapping[str, ReasonCode]:
     return {each.technique: each.reason_code for each in advice.left_out}
+
+
+class TestWhatIsStated:
+    """What rests on a figure that nobody stated, or a switch that the engine lacks, is told and left out."""
+
+    def test_nobody_is_told_to_drop_keys_that_he_did_not_offer(self) -> None:
+        long = ON_H100.at(batch=64, input_len=8000)
+        advice = long.advice()
+        assert left_out(advice)["kv-eviction"] is ReasonCode.FIGURE_NOT_STATED
+        assert not any("kv-eviction" in plan.techniques for plan in advice.plans)
+        stated = long.advice(kv_keep_ratio=0.2)
+        assert "kv-eviction" in stated.plans[0].techniques
+
+    def test_no_plan_rests_on_an_acceptance_rate_that_is_assumed(self) -> None:
+        draft = model("meta-llama/Llama-3.2-1B-Instruct")
+        asked = ask("meta-llama/Llama-3.1-70B-Instruct", "b300-sxm", Workload(1, 512, 512), EXPECTED)
+        assumed = asked.advice(draft_model=draft)
+        assert left_out(assumed)["speculation-draft-model"] is ReasonCode.FIGURE_NOT_STATED
+        (reason,) = [each.reason for each in assumed.left_out if each.technique == "speculation-draft-model"]
+        assert "draft_model_acceptance_rate" in reason
+        stated = asked.advice(draft_model=draft, draft_model_acceptance_rate=0.8)
+        assert "speculation-draft-model" in stated.plans[0].techniques
+
+    @pytest.mark.parametrize(
+        ("engine", "lacked", "had"),
+        [("vLLM", "kv-eviction", "kv-cache-int8"), ("sglang", "kv-cache-int8", "fp8-compute")],
+    )
+    def test_a_plan_has_nothing_that_the_stated_engine_has_no_switch_for(
+        self, engine: str, lacked: str, had: str
+    ) -> None:
+        long = ON_H100.at(batch=64, input_len=8000)
+        advice = long.served(engine=builtin_engines().find(engine)).advice(kv_keep_ratio=0.2)
+        assert left_out(advice)[lacked] is ReasonCode.ENGINE_LACKS_IT
+        assert had not in left_out(advice)
+        assert advice.plans
+        assert not any(lacked in plan.techniques for plan in advice.plans)
+        (reason,) = [each.reason for each in advice.left_out if each.technique == lacked]
+        assert engine.lower() in reason.lower()
+
+    @pytest.mark.parametrize("engine", [None, "an-engine-of-our-own"])
+    def test_nothing_is_lacking_in_an_engine_that_nobody_looked_into(self, engine: str | None) -> None:
+        served = ON_H100.served(engine=engine and builtin_engines().find(engine))
+        assert ReasonCode.ENGINE_LACKS_IT not in left_out(served.advice()).values()
+
+
+class TestLoad:
+    def test_a_batch_that_only_others_make_room_for_stays_too(self) -> None:
+        """Today not a single sequence fits, so that a larger batch cannot be applied by itself."""
+        asked = ask(LLAMA_2_7B, "rtx-3060-12gb", Workload(8, 2000, 128))
+        for goal in (Goal.THROUGHPUT, Goal.LATENCY):
+            plans = asked.advice(goal).plans
+            assert plans
+            assert all(plan.workload.batch == 8 for plan in plans)
 
 
 class TestAccuracy:
@@ -110,7 +134,7 @@ class TestAccuracy:
 
     def test_unknown_losses_are_told_with_the_plan_that_has_them(self) -> None:
         for plan in DEMO.advice().plans:
-            assert plan.unknown_accuracy == tuple(n for n in plan.techniques if n == "int8-compute")
+            assert plan.unknown_accuracy == tuple(n for n in plan.techniques if n not in LOSSES)
 
     def test_what_is_over_the_budget_is_told_with_both_figures(self) -> None:
         advice = DEMO.advice(freedom=Freedom(max_accuracy_loss=0.01))
@@ -129,12 +153,11 @@ class TestAccuracy:
         assert best.accuracy_loss == 0
 
 
-@pytest.mark.usefixtures("_doubling")
 class TestDevices:
     def test_their_number_stays_unless_it_may_change(self) -> None:
         advice = ON_H100.advice()
         assert all(plan.deployment.parallel == ON_H100.deployment.parallel for plan in advice.plans)
-        assert left_out(advice)["more-devices"] is ReasonCode.DEVICES_FIXED
+        assert left_out(advice)["tensor-parallel"] is ReasonCode.DEVICES_FIXED
 
     @pytest.mark.parametrize("most", [1, 2, 3, 4, 8])
     def test_a_plan_never_uses_more_than_the_most(self, most: int) -> None:
@@ -156,9 +179,23 @@ class TestDevices:
         reached = max((effect(plan.effects, OBJECTIVE[goal]).speedup for plan in plans), default=1.0)
         assert reached >= best / 1.01
 
+    def test_what_fits_fewer_devices_only_after_another_technique_is_found(self) -> None:
+        """Two devices do not hold the 16-bit weights of four."""
+        four = ask(
+            "meta-llama/Llama-3.1-70B-Instruct",
+            "h100-sxm",
+            Workload(16, 2048, 256),
+            EXPECTED,
+            parallel=Parallelism(tp=4),
+        )
+        advice = four.advice(freedom=replace(ANY_ACCURACY, devices=True, max_devices=2))
+        assert all(plan.deployment.parallel.devices == 2 for plan in advice.plans)
+        assert all("fewer-devices" in plan.techniques[1:] for plan in advice.plans)
+        assert advice.plans
+
     def test_doubling_twice_is_one_step_of_the_plan(self) -> None:
         (best, *_) = ON_H100.advice(freedom=replace(ANY_ACCURACY, devices=True, max_devices=4)).plans
-        assert best.techniques.count("more-devices") == 1
+        assert best.techniques.count("tensor-parallel") == 1
         assert best.deployment.parallel.tp == 4
         assert [step.technique for step in best.steps] == list(best.techniques)
 
@@ -170,28 +207,39 @@ OBJECTIVE = {
 }
 
 
+WEIGHTS = {
+    "w8": (Dtype.INT8, 0, False),
+    "w4": (Dtype.INT4, 128, False),
+    "w8 fp8": (Dtype.FP8, 0, False),
+    "w8a8": (Dtype.INT8, 0, True),
+    "w8a8 fp8": (Dtype.FP8, 0, True),
+}
+"""Storage, group and whether operands take the format too."""
+Served = tuple[str | None, Dtype | None, int, int]
+"""Weights, cache, tensor and pipeline parallelism."""
+TODAY: Served = (None, None, 1, 1)
+
+
 def by_hand(asked: Question, goal: Goal) -> float:
     """How many times better than today's the best deployment is of which no part can be left out, each
     analysed by itself.
     """
 
-    def made(weights: str | None, keys: Dtype | None, tp: int) -> Question:
+    def made(weights: str | None, keys: Dtype | None, tp: int, pp: int) -> Question:
         deployment = asked.deployment
-        match weights:
-            case "w8a8":
-                deployment = deployment.storing(Dtype.INT8, 0, Dtype.INT8)
-            case "w8":
-                deployment = deployment.storing(Dtype.INT8, 0, deployment.compute_dtype)
-            case "w4":
-                deployment = deployment.storing(Dtype.INT4, 128, deployment.compute_dtype)
-        deployment = replace(deployment, kv_dtype=keys or deployment.kv_dtype)
-        parallel = replace(deployment.parallel, tp=tp)
-        return replace(asked, deployment=replace(deployment, parallel=parallel))
+        if weights:
+            dtype, group, computes = WEIGHTS[weights]
+            deployment = deployment.storing(dtype, group, dtype if computes else deployment.compute_dtype)
+        parallel = replace(deployment.parallel, tp=tp, pp=pp)
+        deployment = replace(deployment, kv_dtype=keys or deployment.kv_dtype, parallel=parallel)
+        return replace(asked, deployment=deployment)
 
-    space = list(product((None, "w8", "w4", "w8a8"), (None, Dtype.INT8, Dtype.INT4), (1, 2, 4, 8)))
+    degrees = [(tp, pp) for tp, pp in product((1, 2, 4, 8), (1, 2, 4, 8)) if tp * pp <= 8]
+    caches = (None, Dtype.INT8, Dtype.INT4, Dtype.FP8)
+    space = [(*way, *degree) for way, degree in product(product((None, *WEIGHTS), caches), degrees)]
     gains, found = {}, {}
-    for weights, keys, tp in space:
-        analysis = made(weights, keys, tp).analysis()
+    for each in space:
+        analysis = made(*each).analysis()
         slo, metrics = asked.workload.slo, analysis.metrics
         kept = (slo.ttft_ms or 1e9) >= metrics.ttft_ms.value and (slo.tpot_ms or 1e9) >= metrics.tpot_ms.value
         figure = {
@@ -199,18 +247,19 @@ def by_hand(asked: Question, goal: Goal) -> float:
             Goal.THROUGHPUT: metrics.output_tokens_per_s.value,
             Goal.MEMORY: 1 / analysis.memory.total_bytes,
         }[goal]
-        found[weights, keys, tp] = figure if analysis.memory.fits and kept else 0.0
-        gains[weights, keys, tp] = figure
+        found[each] = figure if analysis.memory.fits and kept else 0.0
+        gains[each] = figure
 
-    def counts(weights: str | None, keys: Dtype | None, tp: int) -> bool:
-        rests: list[tuple[str | None, Dtype | None, int]] = [(None, None, 1)]
-        rests += [(None, keys, tp)] * (weights is not None)
-        rests += [(weights, None, tp)] * (keys is not None)
-        rests += [(weights, keys, tp // 2)] * (tp > 1)
-        return all(found[weights, keys, tp] > 1.03 * found[rest] for rest in rests)
+    def counts(weights: str | None, keys: Dtype | None, tp: int, pp: int) -> bool:
+        rests: list[Served] = [TODAY]
+        rests += [(None, keys, tp, pp)] * (weights is not None)
+        rests += [(weights, None, tp, pp)] * (keys is not None)
+        rests += [(weights, keys, tp // 2, pp)] * (tp > 1)
+        rests += [(weights, keys, tp, pp // 2)] * (pp > 1)
+        return all(found[weights, keys, tp, pp] > 1.03 * found[rest] for rest in rests)
 
-    best = max(found[each] for each in space if each == (None, None, 1) or counts(*each))
-    return best / gains[None, None, 1]
+    best = max(found[each] for each in space if each == TODAY or counts(*each))
+    return best / gains[TODAY]
 
 
 class TestLimits:
@@ -265,7 +314,7 @@ class TestLimits:
         assert smaller.closest is None
 
     def test_what_does_not_fit_says_how_much_memory_would(self) -> None:
-        closest = ask("meta-llama/Meta-Llama-3.1-405B", "rtx-4090", Workload(1, 100, 10)).advice().closest
+        closest = ask("meta-llama/Meta-Llama-3.1-405B", TOO_SMALL, Workload(1, 100, 10)).advice().closest
         assert closest is not None
         assert [each.limit for each in closest.relaxations] == ["usable_memory_bytes"]
         assert closest.relaxations[0].factor > 8
@@ -302,7 +351,8 @@ class TestTheAnswer:
         assert f"{alone:.2f}x alone and {added:.2f}x on top of {best.techniques[0]}" in said
 
     def test_a_step_beyond_the_most_combinations_leaves_out_what_gains_least(self) -> None:
-        many = [replace(MORE_DEVICES, id=f"t{n}", changes_devices=False) for n in range(12)]
+        (lossless,) = (technique for technique in all_techniques() if technique.id == "chunked-prefill")
+        many = [replace(lossless, id=f"t{n}", conflicts=()) for n in range(12)]
         found = combinations_of(many, {technique.id: float(n) for n, technique in enumerate(many)})
         assert len(found) == MOST_COMBINATIONS
         assert {name for combination in found for name in ids_of(combination)} == {

@@ -12,18 +12,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import Effect, Goal, Plan, Recommendation
-from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.advisor.results import Effect, Effort, Goal, Plan, Recommendation
+from ridgeline_server.domain.deployment import AttentionKernel, Deployment
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.workload import Slo, Workload
 from ridgeline_server.roofline.results import Analysis
 from tests.unit.questions import (
     EXPECTED,
+    GIB,
     KV8,
     LLAMA_2_7B,
     W8,
     Question,
     ask,
+    device,
     effect,
     questions,
     workloads,
@@ -147,15 +149,39 @@ WEIGHTS = {
     "nvfp4-compute": (Dtype.NVFP4, 0),
 }
 CACHES = {"kv-cache-int8": Dtype.INT8, "kv-cache-int4": Dtype.INT4, "kv-cache-fp8": Dtype.FP8}
+OFFLOADS = {"weight-offload": "weight_share", "kv-offload": "kv_share"}
+ELSEWHERE = {"increase-batch", "tensor-parallel", "pipeline-parallel", "fewer-devices"}
+"""Techniques that change the load or the devices."""
 
 
-def deployments(today: Deployment, usable: set[str]) -> Iterator[tuple[frozenset[str], Deployment]]:
-    """Every deployment that the techniques can make of today's: at most one weight and one cache format."""
-    for weights, cache in product((None, *WEIGHTS), (None, *CACHES)):
-        chosen = frozenset(name for name in (weights, cache) if name)
+def deployments(question: Question, usable: set[str]) -> Iterator[tuple[frozenset[str], Deployment]]:
+    """Every deployment that the techniques can make of today's: at most one weight format, one cache format
+    and one offload, which is that of the smallest part with which it fits.
+    """
+    for chosen, deployment in formats(question.deployment, usable):
+        yield chosen, deployment
+        served = replace(question, deployment=deployment)
+        if served.analysis().memory.fits:
+            continue
+        for name in usable & OFFLOADS.keys():
+            parts = (
+                replace(deployment, offload=replace(deployment.offload, **{OFFLOADS[name]: part / 20}))
+                for part in range(1, 21)
+            )
+            fitting = (part for part in parts if replace(question, deployment=part).analysis().memory.fits)
+            found = next(fitting, None)
+            if found:
+                yield chosen | {name}, found
+
+
+def formats(today: Deployment, usable: set[str]) -> Iterator[tuple[frozenset[str], Deployment]]:
+    """Every combination of formats and attention kernels."""
+    kernels = (None, "flash-attention")
+    for weights, cache, kernel in product((None, *WEIGHTS), (None, *CACHES), kernels):
+        chosen = frozenset(name for name in (weights, cache, kernel) if name)
         if not chosen <= usable:
             continue
-        found = today
+        found = replace(today, attention=AttentionKernel.FUSED) if kernel else today
         if weights:
             dtype, group = WEIGHTS[weights]
             inputs = dtype if weights.endswith("-compute") else today.compute_dtype
@@ -175,9 +201,11 @@ def everything(
     question: Question, recommendations: tuple[Recommendation, ...], *, allow_load_change: bool
 ) -> dict[frozenset[str], Analysis]:
     """Every combination of techniques that can be applied, each analysed by itself."""
-    usable = {r.technique for r in recommendations if r.effects} - {"increase-batch"}
+    usable = {
+        r.technique for r in recommendations if r.effects and r.effort is not Effort.RETRAIN
+    } - ELSEWHERE
     found = {}
-    for chosen, deployment in deployments(question.deployment, usable):
+    for chosen, deployment in deployments(question, usable):
         served = replace(question, deployment=deployment)
         found[chosen] = served.analysis()
         if allow_load_change:
@@ -282,4 +310,14 @@ def test_a_model_that_fits_only_with_two_techniques_gets_a_plan_of_both() -> Non
 
 
 def test_there_is_no_plan_where_nothing_fits() -> None:
-    assert ask("meta-llama/Meta-Llama-3.1-405B", "rtx-4090", Workload(1, 100, 10)).advice().plans == ()
+    """Not even what stays on the device when all layers lie in the host's memory."""
+    small = device("rtx-4090", memory_bytes=2 * GIB, usable_memory_bytes=None)
+    assert ask("meta-llama/Meta-Llama-3.1-405B", small, Workload(1, 100, 10)).advice().plans == ()
+
+
+def test_the_hosts_memory_holds_what_no_format_makes_fit() -> None:
+    advice = ask("meta-llama/Meta-Llama-3.1-405B", "rtx-4090", Workload(1, 100, 10)).advice()
+    assert advice.plans
+    assert all("weight-offload" in plan.techniques for plan in advice.plans)
+    # A smaller format leaves less in the host's memory, so that it comes first and the offload last.
+    assert advice.plans[0].techniques == ("weight-only-int4", "weight-offload")

@@ -214,7 +214,9 @@ def test_no_field_of_a_deployment_is_left_without_an_option(client: Client, reco
     stated: dict[str, Any] = {
         name: 1 for name in questions.DEPLOYMENT_OPTIONS if name not in ("draft", "engine", "module_formats")
     }
-    stated |= dict.fromkeys(("weights", "lm_head", "activations", "kv"), "int8") | {"attention": "fused"}
+    stated |= dict.fromkeys(("weights", "lm_head", "activations", "kv", "draft_weights"), "int8") | {
+        "attention": "fused"
+    }
     stated |= {"module_formats": {"mlp": "fp8:g1:fp8"}, "draft": "small", "engine": "vllm@1"}
     stated["sparse_weights"] = True
     client.analyze("m", "h", input_len=1, **stated)

@@ -71,6 +71,14 @@ def engine_switches() -> tuple[EngineSwitches, ...]:
     return tuple(_engine(document) for _, document in switch_documents())
 
 
+def lack_of(engine: str, technique_id: str) -> str:
+    """Why an engine, by its name, has no switch for a technique; empty where it has, or nobody checked."""
+    for switches in engine_switches():
+        if switches.id == engine.lower() and technique_id in switches.settings:
+            return switches.settings[technique_id].missing
+    return ""
+
+
 def filled(text: str, places: Places) -> str | None:
     """The text with its places filled; None where one is left open. Raises KeyError for an unknown one."""
     values = {name: places[name] for _, name, _, _ in Formatter().parse(text) if name}

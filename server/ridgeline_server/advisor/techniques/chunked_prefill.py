@@ -75,7 +75,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
 def explain(facts: Facts, outcome: Outcome) -> Explanation:
     """The pause of running decodes against the time to a first token."""
     deployment = outcome.proposal.deployment
-    chunk = facts.served(deployment).prefill
+    chunk = outcome.after.prefill
     ttft = effect_on(outcome.effects, "ttft_ms")
     reason = (
         f"running decodes wait {ms(facts.prefill.time_ms)} for each prompt of "

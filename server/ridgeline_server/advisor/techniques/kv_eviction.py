@@ -39,10 +39,10 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
         return NotApplicable(
             ReasonCode.ALREADY_APPLIED, f"decode holds {share(today)} of each sequence's keys today."
         )
+    if stated is not None:
+        return Proposal(facts.workload, _keeping(facts, stated))
     # Whether answers stand it depends on the task, so nobody is told to drop a share that he did not state.
-    at_most = Verdict.CONSIDER if stated is None else Verdict.APPLY
-    kept = KEEP_RATIO if stated is None else stated
-    return Proposal(facts.workload, _keeping(facts, kept), at_most=at_most)
+    return Proposal(facts.workload, _keeping(facts, KEEP_RATIO), at_most=Verdict.CONSIDER, assumed=NAME)
 
 
 def _keeping(facts: Facts, ratio: float) -> Deployment:

@@ -82,7 +82,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     rate = outcome.proposal.deployment.prefix_hit_rate
     pays = _break_even(facts)
     latency = effect_on(outcome.effects, "e2e_latency_ms")
-    left = facts.served(outcome.proposal.deployment).prefill
+    left = outcome.after.prefill
     reason = (
         f"a hit rate of {rate:.2g} leaves {left.query_len:,.0f} tokens to compute of a {_situation(facts)}: "
         f"{change(outcome.deciding)}; {change(latency)}."

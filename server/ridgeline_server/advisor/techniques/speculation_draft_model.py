@@ -15,9 +15,9 @@ draft that is too large or too often wrong; for outputs of a token or two.
 from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effort, ReasonCode
-from ridgeline_server.advisor.speculation import explain, propose_drafting, published_rate, refused
+from ridgeline_server.advisor.speculation import explain, propose_at_rate, refused
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
-from ridgeline_server.domain.speculation import Draft, Speculation
+from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline.operators.layer import Stage
 
 
@@ -26,7 +26,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     no = refused(facts)
     if no:
         return no
-    draft, rate = facts.assumed.draft_model, facts.assumed.draft_model_acceptance_rate
+    draft = facts.assumed.draft_model
     if draft is None:
         return NotApplicable(
             ReasonCode.NOTHING_TO_WORK_ON,
@@ -34,9 +34,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
             "that is under a fifth of its size.",
             "Name one as draft_model.",
         )
-    if rate is None:
-        rate = published_rate(Draft.MODEL).acceptance_rate
-    return propose_drafting(facts, Speculation(Draft.MODEL, 1, rate, draft))
+    return propose_at_rate(facts, Draft.MODEL, facts.assumed.draft_model_acceptance_rate, draft)
 
 
 TECHNIQUE = Technique(

@@ -13,18 +13,15 @@ training is the user's, unless heads are published: therefore it is at most cons
 from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.speculation import explain, propose_drafting, published_rate, refused
+from ridgeline_server.advisor.speculation import explain, propose_at_rate, refused
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
-from ridgeline_server.domain.speculation import Draft, Speculation
+from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline.operators.layer import Stage
 
 
 def propose(facts: Facts) -> Proposal | NotApplicable:
     """Drafting by a layer of the model's kind."""
-    rate = facts.assumed.heads_acceptance_rate
-    if rate is None:
-        rate = published_rate(Draft.HEADS).acceptance_rate
-    return refused(facts) or propose_drafting(facts, Speculation(Draft.HEADS, 1, rate))
+    return refused(facts) or propose_at_rate(facts, Draft.HEADS, facts.assumed.heads_acceptance_rate)
 
 
 TECHNIQUE = Technique(
