@@ -26,9 +26,12 @@ def best_launch(response: RecommendResponse) -> Launch | None:
 
 
 def of_engine(told: Iterable[OfEngine], engine: str) -> OfEngine | None:
-    """What is told for the engine, or for the usual one where it is none of them; None without either."""
+    """What is told for the engine, for the usual one where it is none of them, or for the first where that
+    does not run on the device; None without any.
+    """
     by_engine = {one.engine: one for one in told}
-    return by_engine.get(engine.lower(), by_engine.get(USUAL_ENGINE))
+    usual = by_engine.get(USUAL_ENGINE, next(iter(by_engine.values()), None))
+    return by_engine.get(engine.lower(), usual)
 
 
 def command_lines(command: str, columns: int) -> Iterator[str]:

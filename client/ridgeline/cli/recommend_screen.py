@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         RecommendResponse,
     )
 
-NOT_WORTH_IT = frozenset({advice.VERDICT_NO_GAIN, advice.VERDICT_NOT_APPLICABLE})
+NOT_WORTH_IT = frozenset({advice.VERDICT_NO_GAIN, advice.VERDICT_HARMFUL, advice.VERDICT_NOT_APPLICABLE})
 """Verdicts that are told in the compact list."""
 
 GOAL_METRICS = {

@@ -37,6 +37,10 @@ def class_of(parameters: int, *, experts: bool) -> str:
     )
 
 
+FEWEST_FIGURES = 2
+"""Figures of a class that say what is typical of it: one alone may be a benchmark that loses nothing."""
+
+
 class Losses(NamedTuple):
     """Relative losses that are published for a class of models, such as 0.02 for 2%: the median, which a
     budget is held against, and the largest. 0 where figures got no worse.
@@ -47,7 +51,7 @@ class Losses(NamedTuple):
 
 
 def accuracy_losses(technique_id: str, model: Model) -> Losses | None:
-    """What is published for the model's class; None when nothing is.
+    """What is published for the model's class; None when next to nothing is.
 
     Scores decide. A perplexity counts only for a class without any, because its rise says little about how
     many answers change. The largest is that of the hardest benchmark, the least careful method and the
@@ -55,7 +59,7 @@ def accuracy_losses(technique_id: str, model: Model) -> Losses | None:
     """
     found = evidence_for(technique_id, model)
     decisive = [piece for piece in found if not piece.less_is_better] or found
-    if not decisive:
+    if len(decisive) < FEWEST_FIGURES:
         return None
     losses = [max(0.0, -piece.relative_change) for piece in decisive]
     return Losses(median(losses), max(losses))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ridgeline_server.advisor.combinations import Combination, ids_of, rests_of
-from ridgeline_server.advisor.effects import speedup
+from ridgeline_server.advisor.effects import MEMORY_METRIC, speedup
 from ridgeline_server.advisor.flips import smaller_batches
 from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost
 from ridgeline_server.advisor.plan_wording import closest_in_words
 from ridgeline_server.advisor.results import Closest, FrontPoint, Relaxation
 from ridgeline_server.advisor.technique import GAIN
-from ridgeline_server.domain.workload import Slo
+from ridgeline_server.domain.workload import Load, Slo
 from ridgeline_server.roofline.serving import Candidate
 
 FRONT_POINTS = 12
@@ -42,11 +42,30 @@ class Choice:
         may_miss = set() if self.limits_can_hold else {name for name, _ in missed_today}
         return each.simulation.memory.fits and all(name in may_miss for name, _ in missed)
 
-    def kept(self) -> list[Costed]:
-        """The plans, best first."""
+    def kept(self, losses: Mapping[str, float | None]) -> list[Costed]:
+        """The plans, best first. Of those that gain as much as the best but for 3% the one leads that loses
+        least accuracy: less than that nobody can tell apart, but of memory.
+        """
         feasible = {each.combination: each for each in self._costed if self.feasible(each)}
+        if self._waits_today:
+            # Requests that wait for memory are served too, so that a plan has to serve them sooner.
+            feasible[()] = next(each for each in self._costed if not each.combination)
         kept = [each for each in feasible.values() if each.combination and self._needs_all(each, feasible)]
-        return sorted(kept, key=lambda each: -self._gain(self._asked.values, each))
+        kept.sort(key=lambda each: -self._gain(self._asked.values, each))
+        near = [each for each in kept if self._gain(each.values, kept[0]) <= GAIN]
+        if self._asked.metric == MEMORY_METRIC:
+            return kept
+        lead = min(
+            near, key=lambda each: sum(losses[t] or 0.0 for t in ids_of(each.combination)), default=None
+        )
+        return kept if lead is None else [lead, *(each for each in kept if each is not lead)]
+
+    @property
+    def _waits_today(self) -> bool:
+        """Whether today's deployment serves its load within the limits, though not all of it at once."""
+        workload, memory = self._asked.facts.workload, self._asked.today.memory
+        waits = workload.load is Load.CLOSED_LOOP and not memory.fits and memory.max_batch >= 1
+        return waits and not missed_limits(self._asked.values, workload.slo)
 
     def _needs_all(self, each: Costed, feasible: Mapping[Combination, Costed]) -> bool:
         """Whether each technique of a combination counts. A rest that cannot be applied by itself, such as a

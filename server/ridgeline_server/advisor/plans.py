@@ -46,7 +46,7 @@ def search_plans(asked: Asked, techniques: Sequence[Technique]) -> PlanSearch:
     between = cost_between(asked, costed)
     choice = Choice(asked, costed)
     return PlanSearch(
-        plans=_plans(asked, costed, choice.kept()[:PLANS], usable, losses),
+        plans=_plans(asked, costed, choice.kept(losses)[:PLANS], usable, losses),
         pareto_front=pareto_front(each for each in (*costed, *between) if choice.feasible(each)),
         closest=None if choice.limits_can_hold else closest_to_limits(asked, costed),
         left_out=tuple(each for each in barred.values() if each.technique in asked.alone),

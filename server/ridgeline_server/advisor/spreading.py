@@ -86,7 +86,7 @@ def propose_redivided(facts: Facts, parallel: Parallelism) -> Proposal | NotAppl
 
 def explain_redivided(facts: Facts, outcome: Outcome, cause: str, flips_when: str) -> Explanation:
     """What devices exchange before and after the same devices divide their work in another way."""
-    after = facts.served(outcome.proposal.deployment)
+    after = outcome.after
     if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
         return makes_it_fit(facts, outcome, cause)
     changes = f"{change(outcome.deciding)}; {change(effect_on(outcome.effects, 'ttft_ms'))}"

@@ -126,7 +126,9 @@ def test_every_plan_fits_and_gains_and_the_best_comes_first(
     gains = [effect(plan.effects, OBJECTIVE[goal]).speedup for plan in plans]
     assert len(plans) <= 4
     assert all(plan.memory.fits for plan in plans)
-    assert gains == sorted(gains, reverse=True)
+    # One that gains 3% less may lead where it costs less accuracy.
+    assert gains[1:] == sorted(gains[1:], reverse=True)
+    assert max(gains, default=1) <= 1.03 * max(gains[:1], default=1)
     now = asked.analysis()
     if now.memory.fits and keeps_limits(now):
         assert all(gain > 1.03 for gain in gains)

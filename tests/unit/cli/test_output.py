@@ -97,7 +97,7 @@ def test_each_verdict_is_told_with_its_number_and_reason(run: Run, fake: FakeCli
     assert (
         "APPLY 4-bit weights TPOT 25.0 ms → 10.0 ms, 2.50x (2.25-2.75) Weights are 92% of the bytes." in text
     )
-    assert "HARMFUL INT8 compute TPOT" in text
+    assert "HARMFUL INT8 compute, TPOT" in text
     assert (
         "NO GAIN 8-bit KV cache, TPOT 25.0 ms → 10.0 ms, 2.50x (2.25-2.75): the KV cache is 7% of the bytes"
         in text

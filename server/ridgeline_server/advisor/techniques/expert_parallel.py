@@ -51,7 +51,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None but the order of sums.",
     requirements=("an engine with exchanges between experts for this device",),
-    conflicts=(),
+    conflicts=("attention-data-parallel",),
     assumptions=(
         "Experts: tokens are spread over experts as the router's stated spread says, even when unset.",
     ),
