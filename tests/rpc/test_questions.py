@@ -129,6 +129,17 @@ def test_no_explanation_is_given_of_an_open_loop(client: ridgeline.Client) -> No
     assert [v.field for v in raised.value.violations] == ["workload.request_rate"]
 
 
+def test_an_explanation_takes_what_is_stated_of_traffic(client: ridgeline.Client) -> None:
+    def verdict(**stated: Any) -> Any:
+        answer = client.explain("prefix-caching", "llama-2-7b", "rtx-a6000", input_len=4000, **stated)
+        return answer.recommendation.verdict
+
+    assert verdict() == recommendation_service_pb2.VERDICT_CONSIDER
+    assert verdict(assumed={"prefix_hit_rate": 0.8}) == recommendation_service_pb2.VERDICT_APPLY
+    with pytest.raises(errors.NotFoundError, match="no-such-model"):
+        verdict(draft_model="no-such-model")
+
+
 def test_an_answer_echoes_the_question_with_its_defaults(client: ridgeline.Client) -> None:
     answer = client.analyze("llama-2-7b", "rtx-a6000", input_len=2048, weights="int4")
     assert (answer.model_id, answer.hardware_id) == ("meta-llama/Llama-2-7b-hf", "rtx-a6000")

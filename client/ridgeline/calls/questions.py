@@ -95,6 +95,8 @@ class QuestionCalls(Calls):
         hardware: HardwareSource,
         *,
         goal: str = "latency",
+        assumed: Mapping[str, object] | None = None,
+        draft_model: ModelSource | None = None,
         **options: Unpack[QuestionOptions],
     ) -> recommendation.ExplainResponse:
         """What one technique changes, operator by operator, and why it pays or not; see `recommend`.
@@ -107,6 +109,9 @@ class QuestionCalls(Calls):
             technique=checks.text("technique", technique),
             **parts._asdict(),
             goal=requests.goal(goal, checks),
+            assumed=requests.assumed_figures(assumed, checks) if assumed else None,
         )
+        if draft_model is not None:
+            request.draft_model.CopyFrom(requests.model_selector(draft_model, checks, "draft_model"))
         checks.raise_if_any()
         return self._call(f"{RECOMMENDATION}/Explain", request, recommendation.ExplainResponse)

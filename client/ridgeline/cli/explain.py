@@ -40,6 +40,7 @@ CSV_COLUMNS = (
     show_default=True,
     help="What must not be harmed; cost needs the device's price (--set price_usd_per_hour=...).",
 )
+@options.assumptions
 @options.basis
 @options.catalog_revision
 @options.output
@@ -69,6 +70,7 @@ def explain(**given: Any) -> None:
     """
     arguments = question.load(given) | question.deployment(given, given["deployment_file"])
     arguments |= question.circumstances(given) | {"goal": given["goal"]}
+    arguments |= {"assumed": question.assumed(given["assumed"]), "draft_model": given["draft_model"]}
     with session.client(given["server"], given["timeout"]) as client:
         response = client.explain(given["technique"], given["model"], given["hardware"], **arguments)
         taken = ""

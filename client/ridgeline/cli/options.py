@@ -317,6 +317,31 @@ def device(function: F) -> F:
     )(function)
 
 
+def assumptions(function: F) -> F:
+    """What techniques have to assume about traffic."""
+    return together(
+        click.option(
+            "--assume",
+            "assumed",
+            cls=SectionOption,
+            section="Assumptions",
+            multiple=True,
+            metavar="FIGURE=VALUE",
+            help="A figure of your traffic that a technique's gain rests on; repeatable. Figures: "
+            "prefix_hit_rate, draft_model_acceptance_rate, heads_acceptance_rate, ngram_acceptance_rate, "
+            "kv_keep_ratio.",
+        ),
+        click.option(
+            "--draft-model",
+            cls=SectionOption,
+            section="Assumptions",
+            metavar="MODEL",
+            help="The model that would draft [default: the catalog's smallest of MODEL's family and "
+            "vocabulary].",
+        ),
+    )(function)
+
+
 def basis(function: F) -> F:
     """The option that asks for the datasheet roofline alone."""
     return _answer(

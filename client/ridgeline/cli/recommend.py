@@ -49,23 +49,7 @@ CSV_COLUMNS = (
     metavar="FILE.yaml",
     help="Write the best plan as a Kubernetes manifest, for --engine or for vLLM.",
 )
-@click.option(
-    "--assume",
-    "assumed",
-    cls=SectionOption,
-    section="Assumptions",
-    multiple=True,
-    metavar="FIGURE=VALUE",
-    help="A figure of your traffic that a technique's gain rests on; repeatable. Figures: prefix_hit_rate, "
-    "draft_model_acceptance_rate, heads_acceptance_rate, ngram_acceptance_rate, kv_keep_ratio.",
-)
-@click.option(
-    "--draft-model",
-    cls=SectionOption,
-    section="Assumptions",
-    metavar="MODEL",
-    help="The model that would draft [default: the catalog's smallest of MODEL's family and vocabulary].",
-)
+@options.assumptions
 @click.option(
     "--max-devices",
     cls=SectionOption,

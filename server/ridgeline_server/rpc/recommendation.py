@@ -21,8 +21,8 @@ from ridgeline_server.rpc.assumed import read_assumed
 from ridgeline_server.rpc.checks import Checks, Range, shown
 from ridgeline_server.rpc.convert.answers import explain_response, recommend_response
 from ridgeline_server.rpc.convert.enums import GOAL
-from ridgeline_server.rpc.questions import read_model, read_question, read_snapshot
-from ridgeline_server.store.catalog import CatalogCache
+from ridgeline_server.rpc.questions import Question, read_model, read_question, read_snapshot
+from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
 from ridgeline_server.store.errors import NotFoundError
 
 ACCURACY_LOSS = Range(0.0, 1.0, "a share from 0 to 1")
@@ -41,16 +41,7 @@ class RecommendationServicer:
         _refuse_open_loop(request, checks)
         goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
         freedom = _freedom(request, checks)
-        assumed = read_assumed(request.assumed, checks)
-        draft = unknown = None
-        if request.HasField("draft_model"):
-            try:
-                draft = read_model(request.draft_model, "draft_model", snapshot, checks)
-            except NotFoundError as error:
-                unknown = error
-        question = read_question(request, snapshot, checks)
-        if unknown is not None:
-            raise unknown
+        question, assumed = _read(request, snapshot, checks)
         advice = recommend(
             question.model,
             question.hardware,
@@ -60,7 +51,7 @@ class RecommendationServicer:
             question.basis,
             goal,
             freedom,
-            assumed=replace(assumed, draft_model=draft or snapshot.draft_for(question.model)),
+            assumed=assumed,
         )
         baseline = replace(advice.baseline, notices=(*advice.baseline.notices, *question.notices))
         return recommend_response(replace(advice, baseline=baseline), snapshot.revision)
@@ -72,7 +63,7 @@ class RecommendationServicer:
         technique = _technique(request.technique, checks)
         _refuse_open_loop(request, checks)
         goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
-        question = read_question(request, snapshot, checks)
+        question, assumed = _read(request, snapshot, checks)
         assert technique is not None  # read_question raises with what is noted
         explained = explain(
             technique,
@@ -83,10 +74,27 @@ class RecommendationServicer:
             snapshot.profiles,
             question.basis,
             goal,
-            Assumed(draft_model=snapshot.draft_for(question.model)),
+            assumed,
         )
         baseline = replace(explained.baseline, notices=(*explained.baseline.notices, *question.notices))
         return explain_response(replace(explained, baseline=baseline), snapshot.revision)
+
+
+def _read(
+    request: RecommendRequest | ExplainRequest, snapshot: CatalogSnapshot, checks: Checks
+) -> tuple[Question, Assumed]:
+    """The question, and what techniques may assume. Raises with all that is wrong."""
+    assumed = read_assumed(request.assumed, checks)
+    draft = unknown = None
+    if request.HasField("draft_model"):
+        try:
+            draft = read_model(request.draft_model, "draft_model", snapshot, checks)
+        except NotFoundError as error:
+            unknown = error
+    question = read_question(request, snapshot, checks)
+    if unknown is not None:
+        raise unknown
+    return question, replace(assumed, draft_model=draft or snapshot.draft_for(question.model))
 
 
 def _technique(technique_id: str, checks: Checks) -> Technique | None:
