@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import hypot
 from typing import NamedTuple
 
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype
@@ -65,8 +66,8 @@ def engine_memory(
     `device_bytes` is what the process sees in all; `utilisation` None takes the release's default. The pool
     is utilisation x device bytes less weights, peak of the profile run and memory outside of torch, and
     since 0.21.0 less the CUDA graphs (vllm-project/vllm@35d5cda:vllm/v1/worker/gpu_worker.py,
-    determine_available_memory, and pull request 38284), or the release's share of that. Its interval takes
-    the parts' ends all together.
+    determine_available_memory, and pull request 38284), or the release's share of that. Its interval
+    takes the parts to be off independently of each other.
     `factors` multiply the release's sizes, and their ends stand in for its own.
     """
     budget = (release.memory_utilisation if utilisation is None else utilisation) * device_bytes
@@ -76,7 +77,8 @@ def engine_memory(
     non_torch = _multiplied(release.non_torch_bytes(stage_devices or tp, pp), factors.non_torch)
     graphs = _multiplied(release.cuda_graph_bytes, factors.cuda_graphs)
     parts = (activation, non_torch, graphs) if release.counts_cuda_graphs else (activation, non_torch)
-    room, share = budget - weights_bytes, release.kv_share_of_rest
+    left = budget - weights_bytes - sum(part.value for part in parts)
+    share = release.kv_share_of_rest
     return EngineMemory(
         budget_bytes=budget,
         weights_bytes=weights_bytes,
@@ -84,9 +86,9 @@ def engine_memory(
         non_torch_bytes=non_torch,
         cuda_graph_bytes=graphs,
         kv_pool_bytes=Estimate(
-            share * (room - sum(part.value for part in parts)),
-            share * (room - sum(part.high for part in parts)),
-            share * (room - sum(part.low for part in parts)),
+            share * left,
+            share * (left - hypot(*(part.high - part.value for part in parts))),
+            share * (left + hypot(*(part.value - part.low for part in parts))),
         ),
     )
 
