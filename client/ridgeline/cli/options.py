@@ -19,7 +19,7 @@ REVISION = click.IntRange(1, LARGEST)
 
 STORAGE_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "nvfp4", "mxfp4")
 OPERAND_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8", "nvfp4", "mxfp4")
-KV_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
+KV_DTYPES = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "int2")
 
 _load = partial(click.option, cls=SectionOption, section="Load")
 _formats = partial(click.option, cls=SectionOption, section="Number formats (unset: the checkpoint's own)")

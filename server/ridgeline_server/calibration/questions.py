@@ -23,7 +23,7 @@ from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.measurement import MEMORY_PARTS, MeasuredMetric, Measurement, Phase
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
-from ridgeline_server.domain.resolve import LOW_BIT, resolve_deployment
+from ridgeline_server.domain.resolve import LOW_BIT, multiplies, resolve_deployment
 from ridgeline_server.domain.workload import Load, Workload
 
 FORMAT_GROUPS: Mapping[str, int] = MappingProxyType({"gguf-q4_k_m": 38, "gguf-q4_0": 64, "gguf-q8_0": 64})
@@ -130,14 +130,18 @@ UNSTATED_ATTENTION: Mapping[str, AttentionKernel] = MappingProxyType({"llama.cpp
 
 
 def _activation(row: Measurement, weight: Dtype, hardware: Hardware) -> Dtype | None:
-    """The GEMMs' input format that a row states. A low-bit one counts where weights have it too and the
-    device has the unit: engines widen the weights otherwise (fp8 checkpoints on an A100). A 16-bit one that
-    the device does not compute in is the one that it has, as engines choose it.
+    """The GEMMs' input format that a row states. A low-bit one counts where the device has the unit and
+    weights have it too or are widened to it: engines widen them to 16 bits otherwise (fp8 checkpoints on an
+    A100). Blocks of GGUF are multiplied far below the rate of the unit: counted with the wide format, rows of
+    processors are met better. A 16-bit one that the device does not compute in is the one that it has, as
+    engines choose it.
     """
     if not row.act_dtype:
         return None
     stated = Dtype(row.act_dtype)
-    if stated in LOW_BIT and (stated is not weight or hardware.unit_for(stated) is None):
+    if stated in LOW_BIT and (hardware.unit_for(stated) is None or not multiplies(weight, stated, hardware)):
+        return None
+    if stated in LOW_BIT and stated is not weight and row.weight_format.startswith("gguf"):
         return None
     if stated in SIXTEEN_BIT and stated not in hardware.peak_flops_per_s:
         return None

@@ -8,7 +8,13 @@ from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
 
-from ridgeline_server.domain.dtypes import ELEMENT_BITS, GROUP_SCALE_BITS, Dtype, weight_bits
+from ridgeline_server.domain.dtypes import (
+    ELEMENT_BITS,
+    GROUP_SCALE_BITS,
+    Dtype,
+    product_dtype,
+    weight_bits,
+)
 from ridgeline_server.domain.engine import EngineMatch
 from ridgeline_server.domain.model import WeightFormat
 from ridgeline_server.domain.parallelism import ONE_DEVICE, Parallelism
@@ -188,9 +194,11 @@ class Deployment(Serving):
         return self.format_of(module).activation_dtype or self.compute_dtype
 
     def gemm_dtype_of(self, module: ModuleClass) -> Dtype:
-        """The format in which the GEMMs of a module class multiply: low-bit only when both operands are."""
+        """The format in which the GEMMs of a module class multiply: low-bit only when both operands are, or
+        the weights are widened to it.
+        """
         stored = self.format_of(module)
-        return stored.dtype if stored.dtype is stored.activation_dtype else self.compute_dtype
+        return product_dtype(stored.dtype, stored.activation_dtype, self.compute_dtype)
 
     @property
     def tokens_per_step(self) -> float:
@@ -215,7 +223,7 @@ class Deployment(Serving):
     @property
     def gemm_dtype(self) -> Dtype:
         """The format in which most of the layers' weight GEMMs multiply."""
-        return self.activation_dtype if self.activation_dtype == self.weight_dtype else self.compute_dtype
+        return product_dtype(self.weight_dtype, self.activation_dtype, self.compute_dtype)
 
 
 @dataclass(frozen=True)

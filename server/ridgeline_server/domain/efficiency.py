@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from itertools import product
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ridgeline_server.domain.dtypes import Dtype
+from ridgeline_server.domain.dtypes import WIDENED_TO, Dtype
 
 
 class OperatorClass(StrEnum):
@@ -211,6 +212,23 @@ are known.
 """
 
 
+def _formats(
+    dtype: Dtype | None, weight_dtype: Dtype | None
+) -> tuple[tuple[Dtype | None, Dtype | None], ...]:
+    """Storage and compute formats of profiles that fit those that are sought, the best first.
+
+    Kernels that widen weights to 8-bit inputs are seldom timed: those whose weights have the inputs' format
+    stand in, never those that multiply in 16 bits, whose constants belong to another unit.
+    """
+    if dtype is None:
+        return ((None, None),)
+    weight_dtype = weight_dtype or dtype
+    like_dtype, like_stored = _alike(dtype, weight_dtype)
+    if dtype in WIDENED_TO.get(weight_dtype, ()):
+        return ((weight_dtype, dtype), (dtype, dtype), (None, dtype), (None, None))
+    return tuple(product((weight_dtype, like_stored, None), (dtype, like_dtype, None)))
+
+
 def _alike(dtype: Dtype, weight_dtype: Dtype) -> tuple[Dtype, Dtype]:
     """The formats whose constants stand in where those of a compute and a storage format are not known."""
     like = FITTED_LIKE.get(dtype, dtype)
@@ -313,14 +331,9 @@ class ProfileSet:
         dtype: Dtype | None,
         weight_dtype: Dtype | None,
     ) -> Found | None:
-        stored: tuple[Dtype | None, ...] = (None,)
-        computed: tuple[Dtype | None, ...] = (None,)
-        if dtype is not None:
-            weight_dtype = weight_dtype or dtype
-            like_dtype, like_stored = _alike(dtype, weight_dtype)
-            stored, computed = (weight_dtype, like_stored, None), (dtype, like_dtype, None)
+        formats = _formats(dtype, weight_dtype)
 
-        def nearness(profile: EfficiencyProfile) -> tuple[int, int, int, int, int, int, int, str]:
+        def nearness(profile: EfficiencyProfile) -> tuple[int, int, int, int, int, int, str]:
             if profile.hardware_id == setting.hardware_id:
                 device = 0
             else:
@@ -331,8 +344,7 @@ class ProfileSet:
                 not profile.is_calibrated,
                 not profile.engine,
                 profile.since_version != setting.era,
-                stored.index(profile.weight_dtype),
-                computed.index(profile.dtype),
+                formats.index((profile.weight_dtype, profile.dtype)),
                 profile.id,
             )
 
@@ -348,8 +360,7 @@ class ProfileSet:
                 and p.model_id in ("", setting.model_id)
                 and p.engine in ("", setting.engine)
                 and p.since_version in ("", setting.era)
-                and p.dtype in computed
-                and p.weight_dtype in stored
+                and (p.weight_dtype, p.dtype) in formats
             ),
             key=nearness,
         )

@@ -19,7 +19,9 @@ from ridgeline_server.domain.dtypes import (
     KV_DTYPES,
     SIXTEEN_BIT,
     WEIGHT_DTYPES,
+    WIDENED_TO,
     Dtype,
+    product_dtype,
 )
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError, UnsupportedDtypeError
 from ridgeline_server.domain.gates import check_parallelism, check_techniques
@@ -59,7 +61,7 @@ def resolve_deployment(request: DeploymentRequest, model: Model, hardware: Hardw
     activation = request.activation_dtype
     if activation is None:
         wanted = model.activation_dtype if weight == model.weight_dtype else None
-        activation = _usable(wanted, hardware) or compute
+        activation = _usable(weight, wanted, hardware) or compute
     deployment = Deployment(
         weight_dtype=weight,
         weight_group_size=group,
@@ -76,7 +78,7 @@ def resolve_deployment(request: DeploymentRequest, model: Model, hardware: Hardw
     kept = tuple(f for f in deployment.formats if f.module not in stated)
     deployment = replace(deployment, formats=(*kept, *stated.values()))
     violations = [
-        *_formats(deployment, request),
+        *_formats(deployment, request, hardware),
         *_modules(request, model),
         *check_parallelism(model, deployment.parallel),
         *check_techniques(deployment, model, hardware),
@@ -90,14 +92,23 @@ def resolve_deployment(request: DeploymentRequest, model: Model, hardware: Hardw
 
 
 LOW_BIT = (Dtype.INT8, Dtype.FP8, Dtype.NVFP4, Dtype.MXFP4)
-"""Activation formats that need a unit of their own, and weights of the same format."""
+"""Activation formats that need a unit of their own, and weights of the same format or widened to it."""
 
 
-def _usable(dtype: Dtype | None, hardware: Hardware) -> Dtype | None:
-    """An activation format that a checkpoint asks for, where the device computes in it."""
+def _usable(weight: Dtype, dtype: Dtype | None, hardware: Hardware) -> Dtype | None:
+    """An activation format that a checkpoint asks for, where the device multiplies its weights in it."""
     if dtype is None or dtype not in ACTIVATION_DTYPES or hardware.unit_for(dtype) is None:
         return None
-    return dtype
+    return dtype if multiplies(weight, dtype, hardware) else None
+
+
+def multiplies(weight: Dtype, inputs: Dtype, hardware: Hardware) -> bool:
+    """Whether a device's units multiply weights by low-bit inputs in the inputs' format: both have it, or the
+    weights are widened to it. MXFP4 weights go through units for FP4 alone.
+    """
+    if product_dtype(weight, inputs, Dtype.FP32) is not inputs:
+        return False
+    return weight is not Dtype.MXFP4 or hardware.unit_for(weight) is not None
 
 
 def _of_checkpoint(
@@ -110,9 +121,9 @@ def _of_checkpoint(
         quantized = stored.dtype is not model.dtype
         if stored.module not in QUANTIZED_MODULES and not quantized:
             continue
-        wanted = _usable(stored.activation_dtype, hardware)
+        wanted = _usable(stored.dtype, stored.activation_dtype, hardware)
         if request.activation_dtype is not None:
-            wanted = stored.dtype if request.activation_dtype is stored.dtype and quantized else None
+            wanted = _usable(stored.dtype, request.activation_dtype, hardware) if quantized else None
         found = replace(stored, activation_dtype=wanted)
         if found != deployment.format_of(stored.module):
             yield found
@@ -145,7 +156,9 @@ def _modules(request: DeploymentRequest, model: Model) -> Iterator[FieldViolatio
         seen.add(stated.module)
 
 
-def _formats(deployment: Deployment, request: DeploymentRequest) -> Iterator[FieldViolation]:
+def _formats(
+    deployment: Deployment, request: DeploymentRequest, hardware: Hardware
+) -> Iterator[FieldViolation]:
     """What is wrong with the formats."""
     weight, activation, group = (
         deployment.weight_dtype,
@@ -157,21 +170,15 @@ def _formats(deployment: Deployment, request: DeploymentRequest) -> Iterator[Fie
     yield from _storable("deployment.activation_dtype", activation, ACTIVATION_DTYPES)
     yield from _storable("deployment.kv_dtype", deployment.kv_dtype, KV_DTYPES)
     yield from _group("deployment.weight_group_size", group)
-    if activation in LOW_BIT and weight != activation:
-        yield _mixed_gemm("deployment.activation_dtype", activation, weight, deployment.compute_dtype)
+    yield from _multiplied("deployment.activation_dtype", activation, weight, deployment, hardware)
     for index, stated in enumerate(request.formats):
         field = f"deployment.module_formats[{index}]"
         yield from _storable(f"{field}.dtype", stated.dtype, WEIGHT_DTYPES)
         yield from _group(f"{field}.group_size", stated.group_size)
         if stated.activation_dtype is not None:
             yield from _storable(f"{field}.activation_dtype", stated.activation_dtype, ACTIVATION_DTYPES)
-            if stated.activation_dtype in LOW_BIT and stated.activation_dtype != stated.dtype:
-                yield _mixed_gemm(
-                    f"{field}.activation_dtype",
-                    stated.activation_dtype,
-                    stated.dtype,
-                    deployment.compute_dtype,
-                )
+            inputs = f"{field}.activation_dtype", stated.activation_dtype
+            yield from _multiplied(*inputs, stated.dtype, deployment, hardware)
 
 
 def _group(field: str, group: int) -> list[FieldViolation]:
@@ -180,12 +187,21 @@ def _group(field: str, group: int) -> list[FieldViolation]:
     return [FieldViolation(field, f"is {group}; give 0 (per channel) to 65536, 128 is usual")]
 
 
-def _mixed_gemm(field: str, activation: Dtype, weight: Dtype, compute: Dtype) -> FieldViolation:
-    return FieldViolation(
-        field,
-        f"is {activation} with {weight} weights; a GEMM computes in {activation} only when its "
-        f"weights are {activation} too: set weight_dtype to {activation}, or activation_dtype to {compute}",
-    )
+def _multiplied(
+    field: str, activation: Dtype, weight: Dtype, deployment: Deployment, hardware: Hardware
+) -> Iterator[FieldViolation]:
+    """Why low-bit inputs are not multiplied by weights of another format."""
+    if activation not in LOW_BIT or multiplies(weight, activation, hardware):
+        return
+    ways = f"set weight_dtype to {activation}, or activation_dtype to {deployment.compute_dtype}"
+    if activation in WIDENED_TO.get(weight, ()):
+        reason = f"{hardware.lack_of(Dtype.FP4, (weight,))}, and others do not multiply these operands"
+    else:
+        widened = " or ".join(narrow for narrow, wider in WIDENED_TO.items() if activation in wider)
+        reason = f"a GEMM computes in {activation} only when its weights are {activation} too"
+        if widened:
+            reason += f", or {widened} and widened to it"
+    yield FieldViolation(field, f"is {activation} with {weight} weights; {reason}: {ways}")
 
 
 def _compute_dtype(request: DeploymentRequest, model: Model, hardware: Hardware) -> Dtype:

@@ -333,8 +333,8 @@ def _constants_of(
 ) -> tuple[Array, ...]:
     """The constants of one scenario in the order of _BY_SCENARIO."""
     used = _profiles_of(profiles, setting, formats, _Kind(stage, table.has_experts))
-    *of_classes, step = (u.profile for u in used)
-    by_class = _by_class(tuple(of_classes), variants)
+    step = used[-1].profile
+    by_class = _with_widening(profiles, setting, formats, used[:-1], variants)
     row = table.cost_class
     launch, compute, memory = (by_class[name][:, row] for name in ("launch", "compute", "memory"))
     own = launch * 1e-6 / rates.clock
@@ -379,6 +379,33 @@ def _constants_of(
     for array in found:
         array.setflags(write=False)
     return found
+
+
+def _with_widening(
+    profiles: ProfileSet,
+    setting: Setting,
+    formats: Formats,
+    used: Sequence[UsedProfile],
+    variants: tuple[Variant, ...],
+) -> Mapping[str, Array]:
+    """Constants of profiles by name, each of shape (V, profiles).
+
+    Where nobody timed kernels that widen such weights to a low-bit compute format, those of that format stand
+    in, and what they take beside the arithmetic is no less than what widening to the wide format takes.
+    """
+    wide = formats.pairs[-1][0]
+    by_class = _by_class(tuple(u.profile for u in used), variants)
+    for index, (dtype, stored) in enumerate(formats.pairs):
+        timed = used[index].profile.weight_dtype is stored
+        if dtype is wide or timed or not _widens(formats, index):
+            continue
+        widening = _find(profiles, setting, used[index].operator_class, wide, stored).profile
+        beside = _by_class((widening,), variants)
+        by_class = {name: column.copy() for name, column in by_class.items()}
+        for name in ("launch", "serial", "item", "loop"):
+            by_class[name][:, index] = np.maximum(by_class[name][:, index], beside[name][:, 0])
+        by_class["memory"][:, index] = np.minimum(by_class["memory"][:, index], beside["memory"][:, 0])
+    return by_class
 
 
 def _widens(formats: Formats, index: int) -> bool:

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment
-from ridgeline_server.domain.dtypes import ELEMENT_BITS, activation_bits, kv_bits
+from ridgeline_server.domain.dtypes import (
+    ELEMENT_BITS,
+    activation_bits,
+    kv_element_bits,
+    kv_vector_bits,
+)
 from ridgeline_server.domain.errors import UnsupportedDtypeError
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.tensors import ModuleClass
@@ -70,8 +75,7 @@ def fold(table: OperatorTable, scenarios: Sequence[Scenario]) -> Folded:
 def _fold(table: OperatorTable, hardware: Hardware, deployment: Deployment) -> Folded:
     weight, gemm = np.array(module_bits(deployment))[:, table.module] / 8
     wide = ELEMENT_BITS[deployment.compute_dtype] / 8
-    element = ELEMENT_BITS[deployment.kv_dtype] / 8
-    vector = kv_bits(deployment.kv_dtype, 1) / 8 - element
+    element, vector = kv_element_bits(deployment.kv_dtype) / 8, kv_vector_bits(deployment.kv_dtype) / 8
     sizes = np.ones((Quantity.HELD_WIDE + 1, len(table.rows)))
     sizes[Quantity.WEIGHTS] = weight
     sizes[[Quantity.IN_WIDE, Quantity.OUT_WIDE, Quantity.MESSAGE_WIDE]] = wide

@@ -83,6 +83,12 @@ def test_low_bit_activations_count_where_the_device_has_the_unit() -> None:
     assert question(**fp8, hardware_id="a100-sxm-80gb").deployment.activation_dtype is Dtype.BF16
 
 
+def test_weights_that_are_widened_to_low_bit_activations_count_but_for_blocks_of_gguf() -> None:
+    w4a8 = {"weight_dtype": "int4", "act_dtype": "int8"}
+    assert question(**w4a8, weight_format="qoq-g128").deployment.gemm_dtype is Dtype.INT8
+    assert question(**w4a8, weight_format="gguf-q4_0").deployment.gemm_dtype is Dtype.BF16
+
+
 def test_a_cache_that_is_not_stated_follows_low_bit_activations_and_is_told() -> None:
     asked = question(weight_dtype="fp8", act_dtype="fp8", kv_dtype="")
     assert asked.deployment.kv_dtype is Dtype.FP8

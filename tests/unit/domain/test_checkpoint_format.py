@@ -84,6 +84,15 @@ MODELOPT_FP8 = {
             Dtype.FP8,
             id="fp8-block-structure",
         ),
+        pytest.param(compressed(INT4_GROUPS, INT8), Dtype.INT4, 128, Dtype.INT8, id="w4a8-int8"),
+        pytest.param(compressed(INT4_GROUPS, FLOAT8), Dtype.INT4, 128, Dtype.FP8, id="w4a8-fp8"),
+        pytest.param(
+            {"quant_method": "modelopt", "quant_algo": "W4A8_AWQ", "group_size": 64},
+            Dtype.INT4,
+            64,
+            Dtype.FP8,
+            id="modelopt-w4a8",
+        ),
         pytest.param(MODELOPT_FP8, Dtype.FP8, 0, Dtype.FP8, id="modelopt"),
         pytest.param(
             {**MODELOPT_FP8, "quant_method": "modelopt"}, Dtype.FP8, 0, Dtype.FP8, id="modelopt-named"
@@ -217,7 +226,7 @@ def test_what_a_quantisation_leaves_out_is_said() -> None:
         ({**AUTO_ROUND, "extra_config": {"mlp": {"bits": 2}}}, "auto-round has bits 2"),
         ({**AUTO_ROUND, "extra_config": {"mlp": {"data_type": "nv_fp"}}}, 'auto-round has data_type "nv_fp"'),
         (compressed({"num_bits": 4, "type": "float"}, None), 'operands of 4 bits, "float"'),
-        (compressed(INT4_GROUPS, INT8), "int4 weights with int8 activations"),
+        (compressed(FLOAT8, INT8), "fp8 weights with int8 activations"),
         (compressed(FLOAT8, {"num_bits": 4, "type": "int"}), 'operands of 4 bits, "int"'),
         (compressed(FLOAT8, FLOAT8, config_groups={}), "config_groups an object"),
         (

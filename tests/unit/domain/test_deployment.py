@@ -49,6 +49,8 @@ def test_bits_of_a_stored_weight_with_its_share_of_scales(dtype: Dtype, group: i
         (Dtype.INT8, 128, 8.25),
         (Dtype.INT4, 128, 4.25),
         (Dtype.INT4, 64, 4.5),
+        (Dtype.INT2, 128, 3),
+        (Dtype.INT2, 64, 3),
     ],
 )
 def test_bits_of_a_cached_element_with_its_share_of_scales(dtype: Dtype, head_dim: int, bits: float) -> None:
@@ -161,11 +163,46 @@ def test_all_wrong_fields_are_told_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("weights", [Dtype.INT4, Dtype.FP16, Dtype.FP8])
+@pytest.mark.parametrize("weights", [Dtype.MXFP4, Dtype.FP16, Dtype.FP8])
 def test_low_bit_inputs_need_weights_of_the_same_format(weights: Dtype) -> None:
     request = DeploymentRequest(weight_dtype=weights, activation_dtype=Dtype.INT8)
     with pytest.raises(InvalidFieldsError, match="set weight_dtype to int8"):
         resolve_deployment(request, model(LLAMA_2_7B), device("h100-sxm"))
+
+
+@pytest.mark.parametrize("inputs", [Dtype.INT8, Dtype.FP8])
+def test_4_bit_integer_weights_are_widened_to_8_bit_inputs(inputs: Dtype) -> None:
+    request = DeploymentRequest(weight_dtype=Dtype.INT4, activation_dtype=inputs)
+    deployment = resolve_deployment(request, model(LLAMA_2_7B), device("h100-sxm"))
+    assert deployment.gemm_dtype is inputs
+    assert deployment.gemm_dtype_of(ModuleClass.MLP) is inputs
+    assert deployment.gemm_dtype_of(ModuleClass.LM_HEAD) is deployment.compute_dtype
+    assert deployment.weight_bits == 4.25
+
+
+@pytest.mark.parametrize(
+    ("stated", "device_id", "wanted"),
+    [
+        pytest.param(Dtype.FP8, "a100-sxm-80gb", "has no fp8 unit", id="int4 by fp8 without the unit"),
+        pytest.param(Dtype.NVFP4, "b200-sxm", "set weight_dtype to nvfp4", id="int4 by a 4-bit float"),
+    ],
+)
+def test_4_bit_integer_weights_are_widened_to_units_that_there_are(
+    stated: Dtype, device_id: str, wanted: str
+) -> None:
+    request = DeploymentRequest(weight_dtype=Dtype.INT4, activation_dtype=stated)
+    with pytest.raises((InvalidFieldsError, UnsupportedDtypeError), match=wanted):
+        resolve_deployment(request, model(LLAMA_2_7B), device(device_id))
+
+
+def test_mxfp4_weights_are_multiplied_by_fp8_inputs_by_units_for_fp4_alone() -> None:
+    request = DeploymentRequest(activation_dtype=Dtype.FP8)
+    gpt_oss = model("openai/gpt-oss-20b")
+    served = resolve_deployment(request, gpt_oss, device("b200-sxm"))
+    assert served.gemm_dtype_of(ModuleClass.EXPERTS) is Dtype.FP8
+    assert served.gemm_dtype_of(ModuleClass.ATTENTION) is Dtype.BF16
+    with pytest.raises(InvalidFieldsError, match=r"has no fp4 unit.* or activation_dtype to bf16"):
+        resolve_deployment(request, gpt_oss, device("h100-sxm"))
 
 
 @pytest.mark.parametrize(

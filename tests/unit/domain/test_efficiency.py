@@ -131,6 +131,22 @@ def test_the_device_goes_before_the_format() -> None:
     assert found(profiles, "x100", dtype=Dtype.BF16) == ("device", ProfileLevel.HARDWARE)
 
 
+WIDENED_NEAREST_FIRST = [
+    profile("fp8-int4", dtype=Dtype.FP8, weight_dtype=Dtype.INT4),
+    profile("fp8-fp8", dtype=Dtype.FP8, weight_dtype=Dtype.FP8),
+    profile("fp8", dtype=Dtype.FP8),
+    profile("any"),
+]
+
+
+@pytest.mark.parametrize("position", range(len(WIDENED_NEAREST_FIRST)))
+def test_weights_widened_to_8_bits_take_the_constants_of_8_bit_kernels(position: int) -> None:
+    """Never those of a kernel that widens the same weights to 16 bits."""
+    left = [profile("any-int4", weight_dtype=Dtype.INT4), *WIDENED_NEAREST_FIRST[position:]]
+    answer = found(ProfileSet(left), "x100", dtype=Dtype.FP8, weight_dtype=Dtype.INT4)
+    assert answer == (left[1].id, ProfileLevel.GENERIC)
+
+
 # Releases --------------------------------------------------------------------------------------------
 
 ERAS = [("", ""), ("0.8.0", "2025-03"), ("0.4.3", "2024-06"), ("0.10", "2025-08")]

@@ -219,8 +219,8 @@ class TestFormats:
                 {"activation_dtype": Dtype.FP8},
                 "activation_dtype",
                 (
-                    "is fp8 with bf16 weights; a GEMM computes in fp8 only when its weights are fp8 too: set "
-                    "weight_dtype to fp8, or activation_dtype to bf16"
+                    "is fp8 with bf16 weights; a GEMM computes in fp8 only when its weights are fp8 too, or "
+                    "int4 or mxfp4 and widened to it: set weight_dtype to fp8, or activation_dtype to bf16"
                 ),
             ),
             (

@@ -30,8 +30,8 @@ def test_formats_of_the_estimator_are_known_where_it_takes_them() -> None:
     known = replace(ROW, weight_dtype=Dtype.INT4, act_dtype=Dtype.BF16, kv_dtype=Dtype.FP8)
     assert known.unknown_formats == {}
     assert ROW.unknown_formats == {}
-    strange = replace(ROW, weight_dtype="int3", act_dtype="int4", kv_dtype="int2")
-    assert strange.unknown_formats == {"weight_dtype": "int3", "act_dtype": "int4", "kv_dtype": "int2"}
+    strange = replace(ROW, weight_dtype="int3", act_dtype="int4", kv_dtype="int3")
+    assert strange.unknown_formats == {"weight_dtype": "int3", "act_dtype": "int4", "kv_dtype": "int3"}
 
 
 def test_every_phase_has_a_load() -> None:

@@ -54,6 +54,7 @@ def test_a_token_adds_to_a_16_bit_cache(model_id: str, kib_per_token: int) -> No
         pytest.param({"kv_dtype": Dtype.FP8}, 8 / 16, id="fp8, one scale per tensor"),
         pytest.param(KV8, 8.25 / 16, id="int8 with 32 bits of scale for a head of 128"),
         pytest.param(KV4, 4.25 / 16, id="int4 with 32 bits of scale for a head of 128"),
+        pytest.param({"kv_dtype": Dtype.INT2}, 3 / 16, id="int2 with 32 bits of scale for 32 elements"),
         pytest.param({"kv_dtype": Dtype.FP32}, 2, id="fp32"),
     ],
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ridgeline_server.domain.config.fields import shown, whole
-from ridgeline_server.domain.dtypes import GROUP_SCALE_BITS, Dtype
+from ridgeline_server.domain.dtypes import GROUP_SCALE_BITS, Dtype, product_dtype
 from ridgeline_server.domain.errors import UnsupportedConfigError
 
 KNOWN_METHODS = (
@@ -183,6 +183,7 @@ _ALGORITHMS: Mapping[str, Format] = {
     "W8A8_SQ_PER_CHANNEL": Format(Dtype.INT8, 0, Dtype.INT8),
     "W8A16": Format(Dtype.INT8),
     "W4A16_AWQ": Format(Dtype.INT4, USUAL_GROUP),
+    "W4A8_AWQ": Format(Dtype.INT4, USUAL_GROUP, Dtype.FP8),
     "INT4_AWQ": Format(Dtype.INT4, USUAL_GROUP),
 }
 """Formats by the names of TensorRT Model Optimizer."""
@@ -324,7 +325,7 @@ def _config_group(group: Mapping[str, object], method: str) -> Format:
     weights, inputs = group.get("weights"), group.get("input_activations")
     weight = _operand(weights, method, (Dtype.FP8, Dtype.INT8, Dtype.INT4, Dtype.NVFP4, Dtype.MXFP4))
     activation = None if inputs is None else _operand(inputs, method, (Dtype.FP8, Dtype.INT8, Dtype.NVFP4))
-    if activation is not None and activation is not weight:
+    if activation is not None and product_dtype(weight, activation, Dtype.FP32) is not activation:
         raise _refused(method, f"has {weight} weights with {activation} activations")
     block = weights.get("block_structure") if isinstance(weights, Mapping) else None
     size = weights.get("group_size") if isinstance(weights, Mapping) else None
