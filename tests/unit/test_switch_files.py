@@ -29,6 +29,7 @@ ENGINES = dict(ridgeline_catalog.switch_documents())
 DATA_SOURCES = (Path(__file__).parents[2] / "docs" / "data-sources.md").read_text(encoding="utf-8")
 TECHNIQUES = {technique.id for technique in all_techniques()} | {
     "weight-only-int8", "weight-only-fp8", "weight-only-int4", "nvfp4-compute", "int8-compute", "fp8-compute",
+    "w4a8-compute", "w4a8-mxfp4-compute", "kv-cache-int2",
     "kv-cache-fp8", "kv-cache-int8", "kv-cache-int4", "kv-eviction", "kv-offload", "weight-offload",
     "increase-batch", "chunked-prefill", "prefix-caching", "speculation-draft-model", "speculation-heads",
     "speculation-ngram", "flash-attention", "tensor-parallel", "pipeline-parallel", "fewer-devices",

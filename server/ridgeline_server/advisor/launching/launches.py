@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ridgeline_server.advisor.launching.manifests import manifest_text
 from ridgeline_server.advisor.launching.places import NAMES, places_of
@@ -37,7 +37,7 @@ def switches_of(
     """How a technique is switched on, given the deployment and the load that it makes."""
     places = places_of(model, workload, deployment)
     return tuple(
-        _switch(engine, engine.settings[technique_id], places)
+        _switch(engine, engine.settings[technique_id].on(hardware), places)
         for engine in engine_switches()
         if engine.runs_on(hardware.vendor) and technique_id in engine.settings
     )
@@ -46,10 +46,15 @@ def switches_of(
 def switches_by_name(technique_id: str) -> tuple[Switch, ...]:
     """How a technique is switched on in any engine, with the names of what a deployment states for values."""
     return tuple(
-        _switch(engine, engine.settings[technique_id], NAMES)
+        _switch(engine, _anywhere(engine.settings[technique_id]), NAMES)
         for engine in engine_switches()
         if technique_id in engine.settings
     )
+
+
+def _anywhere(setting: Setting) -> Setting:
+    """The setting with notes on the devices where there is none."""
+    return replace(setting, notes=(*setting.notes, *(lack.reason for lack in setting.lacks)))
 
 
 def launches_of(model: Model, hardware: Hardware, plan: Plan) -> tuple[Launch, ...]:
@@ -122,7 +127,7 @@ def _launch(engine: EngineSwitches, model: Model, hardware: Hardware, plan: Plan
     needed = settings_of(model, deployment, reads_gguf=engine.reads_gguf)
     for name in dict.fromkeys((*needed, *plan.techniques)):
         if name in engine.settings:
-            told.add(name, engine.settings[name], places)
+            told.add(name, engine.settings[name].on(hardware), places)
         else:
             told.not_expressed.append(f"{name}: nothing was checked for it.")
     if engine.reads_gguf and not told.makes_checkpoint:

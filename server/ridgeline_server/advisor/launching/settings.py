@@ -24,8 +24,16 @@ WEIGHT_ONLY: Mapping[Dtype, str] = MappingProxyType(
 COMPUTE: Mapping[Dtype, str] = MappingProxyType(
     {Dtype.INT8: "int8-compute", Dtype.FP8: "fp8-compute", Dtype.NVFP4: "nvfp4-compute"}
 )
+WIDENED: Mapping[Dtype, str] = MappingProxyType(
+    {Dtype.INT4: "w4a8-compute", Dtype.MXFP4: "w4a8-mxfp4-compute"}
+)
 KV_CACHE: Mapping[Dtype, str] = MappingProxyType(
-    {Dtype.FP8: "kv-cache-fp8", Dtype.INT8: "kv-cache-int8", Dtype.INT4: "kv-cache-int4"}
+    {
+        Dtype.FP8: "kv-cache-fp8",
+        Dtype.INT8: "kv-cache-int8",
+        Dtype.INT4: "kv-cache-int4",
+        Dtype.INT2: "kv-cache-int2",
+    }
 )
 SPECULATION: Mapping[Draft, str] = MappingProxyType(
     {
@@ -89,21 +97,21 @@ def _weights(model: Model, deployment: Deployment, *, reads_gguf: bool) -> str:
     """
     if _is_own_format(model, deployment) and not reads_gguf:
         return ""
-    made = COMPUTE if _computes_low(deployment) else WEIGHT_ONLY
-    return made.get(deployment.weight_dtype, "")
+    return _made(deployment).get(deployment.weight_dtype, "")
 
 
 def unsettled(model: Model, deployment: Deployment) -> Iterator[str]:
     """What the deployment states and no engine has a setting for, in sentences."""
     stored = deployment.weight_dtype
     if not _is_own_format(model, deployment):
-        made = COMPUTE if _computes_low(deployment) else WEIGHT_ONLY
+        made = _made(deployment)
         if stored not in made and stored is not deployment.compute_dtype:
             yield f"No checked tool makes {stored} weights with {deployment.activation_dtype} operands."
-        elif model.quantized:
+        elif model.quantized and stored is not model.weight_dtype:
             yield f"The checkpoint's weights are {model.weight_dtype}: start from one in 16 bits."
         group, usual = deployment.weight_group_size, DEFAULT_GROUP_SIZE.get(stored, 0)
-        if stored in made and group != usual:
+        kept = (stored, group) == (model.weight_dtype, model.weight_group_size)
+        if stored in made and group != usual and not kept:
             yield f"The checked schemes give {stored} weights groups of {usual or 'a channel'}, not {group}."
     own = {(stated.module, stated.dtype) for stated in model.module_formats}
     for stated in deployment.formats:
@@ -118,8 +126,11 @@ def unsettled(model: Model, deployment: Deployment) -> Iterator[str]:
         yield "No engine was found with a switch for layers that tokens skip."
 
 
-def _computes_low(deployment: Deployment) -> bool:
-    return deployment.gemm_dtype is not deployment.compute_dtype
+def _made(deployment: Deployment) -> Mapping[Dtype, str]:
+    """The settings that make weights for the operands of a deployment, by the weights' format."""
+    if deployment.gemm_dtype is deployment.weight_dtype:
+        return COMPUTE if deployment.weight_dtype is not deployment.compute_dtype else WEIGHT_ONLY
+    return WEIGHT_ONLY if deployment.gemm_dtype is deployment.compute_dtype else WIDENED
 
 
 def _is_own_format(model: Model, deployment: Deployment) -> bool:

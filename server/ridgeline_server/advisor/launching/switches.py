@@ -12,6 +12,8 @@ from typing import Any
 
 from ridgeline_catalog import switch_documents
 from ridgeline_server.advisor.launching.yaml_text import Value, yaml_text
+from ridgeline_server.domain.dtypes import Dtype
+from ridgeline_server.domain.hardware import Hardware
 
 Places = Mapping[str, str | None]
 """What stands for the places in a switch's values, such as `{tp}`; None where a deployment leaves it open."""
@@ -33,9 +35,28 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class Lack:
+    """Devices on which a switch that an engine has leads nowhere: those of a vendor that have a unit, or all
+    but the named ones.
+    """
+
+    reason: str
+    source: str
+    vendor: str = ""
+    with_unit: Dtype | None = None
+    but_on: tuple[str, ...] = ()
+
+    def holds_on(self, hardware: Hardware) -> bool:
+        """Whether a device is one of them."""
+        if self.with_unit is None:
+            return hardware.id not in self.but_on
+        return hardware.vendor == self.vendor and self.with_unit in hardware.peak_flops_per_s
+
+
+@dataclass(frozen=True)
 class Setting:
     """How an engine is told one thing. `config` has the keys of its file, from the outermost to the innermost
-    joined by dots; `missing` says why there is no switch.
+    joined by dots; `missing` says why there is no switch, `lacks` on which devices there is none.
     """
 
     flags: tuple[Flag, ...] = ()
@@ -45,6 +66,14 @@ class Setting:
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     missing: str = ""
+    lacks: tuple[Lack, ...] = ()
+
+    def on(self, hardware: Hardware) -> Setting:
+        """The setting on a device: none where the engine lacks it there."""
+        for lack in self.lacks:
+            if lack.holds_on(hardware):
+                return Setting(missing=lack.reason, sources=(lack.source,))
+        return self
 
 
 @dataclass(frozen=True)
@@ -71,12 +100,36 @@ def engine_switches() -> tuple[EngineSwitches, ...]:
     return tuple(_engine(document) for _, document in switch_documents())
 
 
-def lack_of(engine: str, technique_id: str) -> str:
-    """Why an engine, by its name, has no switch for a technique; empty where it has, or nobody checked."""
+def lack_of(engine: str, technique_id: str, hardware: Hardware) -> str:
+    """Why an engine, by its name, has no switch for a technique on a device; empty where it has, or nobody
+    checked.
+    """
     for switches in engine_switches():
         if switches.id == engine.lower() and technique_id in switches.settings:
-            return switches.settings[technique_id].missing
+            return switches.settings[technique_id].on(hardware).missing
     return ""
+
+
+def lack_on_device(engine: str, technique_id: str, hardware: Hardware) -> str:
+    """Why an engine that has a switch for a technique has it on other devices alone; empty otherwise."""
+    for switches in engine_switches():
+        setting = switches.settings.get(technique_id)
+        if switches.id == engine.lower() and setting is not None and not setting.missing:
+            return setting.on(hardware).missing
+    return ""
+
+
+def lack_everywhere(technique_id: str, hardware: Hardware) -> str:
+    """That none of the engines that were looked up for a vendor's devices has a technique on this one; empty
+    where one has, or none was looked up for the vendor.
+    """
+    running = [e for e in engine_switches() if e.runs_on(hardware.vendor) and technique_id in e.settings]
+    if not any(e.vendors for e in running):
+        return ""
+    if not all(e.settings[technique_id].on(hardware).missing for e in running):
+        return ""
+    names = ", ".join(e.display_name for e in running)
+    return f"No engine that was looked up ({names}) has it on {hardware.name}."
 
 
 def filled(text: str, places: Places) -> str | None:
@@ -132,6 +185,18 @@ def _setting(stated: Mapping[str, Any], sources: Mapping[str, Any]) -> Setting:
         notes=tuple(stated.get("notes", ())),
         sources=tuple("{package} {release}: {file}".format_map(sources[name]) for name in read),
         missing=stated.get("none", ""),
+        lacks=tuple(_lack(lack) for lack in stated.get("lacks", ())),
+    )
+
+
+def _lack(stated: Mapping[str, Any]) -> Lack:
+    unit = stated.get("with_unit")
+    return Lack(
+        reason=stated["reason"],
+        source=stated["source"],
+        vendor=stated.get("vendor", ""),
+        with_unit=None if unit is None else Dtype(unit),
+        but_on=tuple(stated.get("but_on", ())),
     )
 
 

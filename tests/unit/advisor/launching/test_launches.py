@@ -19,7 +19,7 @@ from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.speculation import Draft, Speculation
 from ridgeline_server.domain.workload import Workload
 from tests.unit.deployments import DEEPSEEK_LITE, MIXTRAL, SMALL_DRAFT
-from tests.unit.questions import LLAMA_3_8B, W4, W8A8, Question, ask, model, questions
+from tests.unit.questions import DEVICES, LLAMA_3_8B, W4, W8A8, Question, ask, model, questions
 
 LOAD = Workload(16, 1000, 200)
 ONE = ask(LLAMA_3_8B, "h100-sxm", LOAD)
@@ -99,6 +99,18 @@ def test_a_checkpoint_that_has_to_be_made_stands_for_the_model() -> None:
     assert any("LLM Compressor, scheme W4A16" in step for step in told.steps)
 
 
+def test_weights_that_are_widened_to_8_bit_inputs_have_a_scheme_of_their_own() -> None:
+    told = served(weight_dtype=Dtype.INT4, activation_dtype=Dtype.FP8)
+    assert any("scheme W4AFP8" in step for step in told["vllm"].steps)
+    assert any("W4A8_AWQ_BETA_CFG" in step for step in told["tensorrt-llm"].steps)
+
+
+def test_fp8_inputs_for_the_mxfp4_weights_of_a_checkpoint_leave_it_as_it_is() -> None:
+    told = launches(ask("openai/gpt-oss-20b", "b200-sxm", LOAD, activation_dtype=Dtype.FP8))["sglang"]
+    assert "--model-path openai/gpt-oss-20b --moe-runner-backend flashinfer_mxfp4 " in told.command
+    assert told.steps == told.not_expressed == ()
+
+
 def test_formats_that_the_checkpoint_has_itself_need_no_step() -> None:
     told = launches(ask(FP8_CHECKPOINT, "h100-sxm", LOAD))
     for engine in ("vllm", "sglang", "tensorrt-llm"):
@@ -161,6 +173,28 @@ def test_what_an_engine_has_no_switch_for_is_said_with_the_reason() -> None:
     (reason,) = told.not_expressed
     assert reason.startswith("kv-cache-int8: SGLang stores keys and values in 16 bits, FP8, MXFP8 or FP4")
     assert "kv-cache" not in told.command
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+@pytest.mark.parametrize("device_id", ["b200-sxm", "gb300", "rtx-5090", "jetson-agx-thor-t5000"])
+def test_a_switch_that_leads_nowhere_on_a_device_is_none(engine: str, device_id: str) -> None:
+    """INT8 products on Blackwell, which has INT8 units."""
+    told = launches(ask(LLAMA_3_8B, device_id, LOAD, **W8A8))[engine]
+    assert any(text.startswith("int8-compute: ") and "Blackwell" in text for text in told.not_expressed)
+    switch = switches("int8-compute", ask(LLAMA_3_8B, device_id, LOAD))[engine]
+    assert switch.missing
+    assert switch.steps == ()
+    assert switches("int8-compute")[engine].missing == ""
+
+
+def test_what_leads_nowhere_on_a_device_is_known_by_devices_that_there_are() -> None:
+    lacks = [lack for e in engine_switches() for s in e.settings.values() for lack in s.lacks]
+    assert lacks
+    for lack in lacks:
+        assert set(lack.but_on) <= set(DEVICES)
+        held = {device_id for device_id, device in DEVICES.items() if lack.holds_on(device)}
+        assert held
+        assert held != set(DEVICES)
 
 
 @pytest.mark.parametrize(
