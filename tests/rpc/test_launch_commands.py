@@ -52,6 +52,69 @@ def test_another_model_than_the_one_asked_about_is_told(analysed: Callable[..., 
     assert told == ["the launch command serves Qwen/Qwen3-8B; the answer is about meta-llama/Llama-3.1-8B"]
 
 
+@pytest.mark.parametrize(
+    ("name", "stated"),
+    [
+        ("hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4", {"weights": "int4"}),
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", {"weights": "fp8", "activations": "fp8"}),
+        ("llama-3.1-8b-instruct-Q4_K_M.gguf", {"weights": "int4", "weight_group_size": 38}),
+    ],
+)
+def test_a_quantised_checkpoint_is_read_from_its_name_and_told(
+    analysed: Callable[..., Any], name: str, stated: dict[str, Any]
+) -> None:
+    answer = analysed(launch_command=f"vllm serve {name}")
+    assert answer.deployment == analysed(engine="vllm", **stated).deployment
+    assert any("today's weights are taken to be" in told for told in messages(answer))
+
+
+def test_a_repository_that_llama_cpp_loads_from_is_a_name_too(analysed: Callable[..., Any]) -> None:
+    answer = analysed(launch_command="llama-server -hf bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q8_0")
+    assert answer.deployment.weight_dtype == types_pb2.DTYPE_INT8
+    assert answer.deployment.weight_group_size == 64
+
+
+def test_low_bit_inputs_of_a_name_are_for_devices_that_multiply_them(client: ridgeline.Client) -> None:
+    command = "vllm serve RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic"
+    deployment = client.analyze(
+        **{**QUESTION, "hardware": "a100-sxm-80gb"}, launch_command=command
+    ).deployment
+    assert deployment.weight_dtype == types_pb2.DTYPE_FP8
+    assert deployment.activation_dtype == types_pb2.DTYPE_BF16
+
+
+def test_what_the_flags_or_the_request_state_goes_before_a_name(analysed: Callable[..., Any]) -> None:
+    for command, options in (
+        ("vllm serve m-AWQ --quantization fp8", {}),
+        ("vllm serve m-Q5_K_M.gguf", {"weights": "fp8", "activations": "fp8"}),
+    ):
+        answer = analysed(launch_command=command, **options)
+        assert answer.deployment.weight_dtype == types_pb2.DTYPE_FP8
+        assert not any("taken to be" in told for told in messages(answer))
+
+
+def test_a_name_that_tells_of_a_format_and_does_not_settle_it_is_refused(
+    analysed: Callable[..., Any],
+) -> None:
+    with pytest.raises(errors.InvalidArgumentError) as refusal:
+        analysed(launch_command="llama-server -m llama-3.1-8b-Q5_K_M.gguf")
+    (violation,) = refusal.value.violations
+    assert violation.field == "launch_command"
+    assert "gguf q5_k_m" in violation.description
+    assert "state deployment.weight_dtype" in violation.description
+
+
+def test_the_model_asked_about_is_stored_as_it_is_whatever_its_name_says(client: ridgeline.Client) -> None:
+    answer = client.analyze(
+        model="Qwen/Qwen3-32B-FP8",
+        hardware="h200-sxm",
+        input_len=2048,
+        launch_command="vllm serve Qwen/Qwen3-32B-FP8",
+    )
+    assert answer.deployment.weight_group_size == 128 * 128
+    assert messages(answer) == []
+
+
 def test_a_draft_model_is_looked_up(analysed: Callable[..., Any]) -> None:
     command = "vllm serve m --spec-method draft_model --spec-model {} --spec-tokens 3"
     speculation = analysed(launch_command=command.format("llama-3.2-1b")).deployment.speculation

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from ridgeline import jsonform
 from ridgeline.errors import InvalidArgumentError
 from ridgeline.v1 import common_pb2
+from ridgeline_server.advisor.launching.checkpoint_names import NamedFormat, named_format
 from ridgeline_server.advisor.launching.commands import Command, read_command
+from ridgeline_server.domain.deployment import DeploymentRequest
+from ridgeline_server.domain.model import Model
 from ridgeline_server.rpc.checks import MAX_TEXT_LENGTH, Checks
 
 FIELD = "launch_command"
@@ -40,6 +43,31 @@ def with_command(
         message.ClearField("speculation")
     message.MergeFrom(stated)
     return message, command
+
+
+def serves_another(command: Command, model: Model) -> bool:
+    """Whether a command serves a model of another name, whoever publishes it."""
+    named = command.model.rpartition("/")[2].lower()
+    return bool(named) and named != model.id.rpartition("/")[2].lower()
+
+
+def format_by_name(
+    command: Command, model: Model, stated: DeploymentRequest, checks: Checks
+) -> NamedFormat | None:
+    """What the name of a served checkpoint tells of its weights, where neither the request and the command's
+    flags nor the model asked about do; None after noting that it tells of a format and does not settle it.
+    """
+    known = stated.weight_dtype is not None or stated.formats or model.quantized
+    found = None if known or not serves_another(command, model) else named_format(command.model)
+    if found is None or found.weight_dtype is not None:
+        return found
+    checks.add(
+        FIELD,
+        f"serves {command.model}, whose name tells of quantised weights ({found.marker}) and not of a format "
+        f"that is costed; the answer is about {model.id or 'the given model'}: state "
+        "deployment.weight_dtype, and weight_group_size and activation_dtype where they are not the usual",
+    )
+    return None
 
 
 def nested(fields: Mapping[str, str | float]) -> dict[str, object]:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ridgeline.v1 import analysis_service_pb2, common_pb2, recommendation_service_pb2
+from ridgeline_server.advisor.launching.checkpoint_names import NamedFormat
 from ridgeline_server.advisor.launching.commands import Command
-from ridgeline_server.domain.deployment import CostBasis, Deployment
+from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedDtypeError
 from ridgeline_server.domain.gates import check_stated
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
-from ridgeline_server.domain.resolve import resolve_deployment
+from ridgeline_server.domain.resolve import multiplies, resolve_deployment
 from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Load, Slo, Workload
 from ridgeline_server.roofline.results import Notice, NoticeCode
 from ridgeline_server.rpc.checks import Checks, Range
@@ -20,7 +21,7 @@ from ridgeline_server.rpc.convert.enums import BASIS
 from ridgeline_server.rpc.convert.hardware import override, read_hardware
 from ridgeline_server.rpc.deployments import DRAFT_MODEL, drafts_by_model, read_deployment
 from ridgeline_server.rpc.entry_kinds import read_revision
-from ridgeline_server.rpc.launch_commands import with_command
+from ridgeline_server.rpc.launch_commands import format_by_name, serves_another, with_command
 from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
 from ridgeline_server.store.errors import NotFoundError
 
@@ -84,6 +85,11 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
             refusals.append(error)
     if draft is not None and stated.speculation is not None:
         stated = replace(stated, speculation=replace(stated.speculation, model=draft))
+    named = None
+    if command is not None and model is not None:
+        named = format_by_name(command, model, stated, checks)
+    if named is not None and hardware is not None:
+        stated = _in_format(stated, named, hardware)
     unresolved = list(check_stated(stated))
     if model is not None and hardware is not None and (draft is not None or not drafting):
         try:
@@ -100,17 +106,40 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     assert model is not None
     assert hardware is not None
     assert deployment is not None
-    return Question(model, hardware, workload, deployment, basis, tuple(_unread(command, model)))
+    return Question(model, hardware, workload, deployment, basis, tuple(_unread(command, model, named)))
 
 
-def _unread(command: Command | None, model: Model) -> Iterator[Notice]:
-    """What of a launch command the question does not have."""
+def _in_format(stated: DeploymentRequest, named: NamedFormat, hardware: Hardware) -> DeploymentRequest:
+    """The deployment with the weights that a checkpoint's name states; inputs are low-bit where the device
+    multiplies them.
+    """
+    weight, inputs = named.weight_dtype, named.activation_dtype
+    assert weight is not None  # a name that settles none was noted
+    if inputs is not None and (hardware.unit_for(inputs) is None or not multiplies(weight, inputs, hardware)):
+        inputs = None
+    return replace(
+        stated,
+        weight_dtype=weight,
+        weight_group_size=named.weight_group_size
+        if stated.weight_group_size is None
+        else stated.weight_group_size,
+        activation_dtype=stated.activation_dtype or inputs,
+    )
+
+
+def _unread(command: Command | None, model: Model, named: NamedFormat | None) -> Iterator[Notice]:
+    """What of a launch command the question does not have, and what was taken from a name."""
     if command is None:
         return
-    named = command.model.rpartition("/")[2].lower()
-    if named and named != model.id.rpartition("/")[2].lower():
+    if serves_another(command, model):
         text = (
             f"the launch command serves {command.model}; the answer is about {model.id or 'the given model'}"
+        )
+        yield Notice(NoticeCode.LAUNCH_COMMAND, text)
+    if named is not None:
+        text = (
+            f"today's weights are taken to be {named.weight_dtype}, because the name that the launch command "
+            f"serves says {named.marker}; state weight_dtype where they are not"
         )
         yield Notice(NoticeCode.LAUNCH_COMMAND, text)
     for note in command.notes:

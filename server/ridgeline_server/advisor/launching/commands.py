@@ -139,7 +139,7 @@ class _Reader:
             self._state_json(typed, value or "", self._known[name]["json"])
         else:
             self._stated[name] = value or ""
-            if name in ("--model", "--model-path"):
+            if name in ("--model", "--model-path", "--hf-repo"):
                 self._command.model = value or ""
 
     def _state_json(self, typed: str, text: str, keys: Mapping[str, str]) -> None:
