@@ -201,6 +201,7 @@ def _judged(
                 explanation.reason,
                 _room(verdict, after.memory),
                 _unsure(verdict, outcome.deciding),
+                _lacked(verdict, proposal),
                 _unknown(accuracy) if unknown else "",
             )
         ),
@@ -237,6 +238,13 @@ def _unsure(verdict: Verdict, deciding: Effect) -> str:
     if verdict is not Verdict.CONSIDER or not deciding.low <= GAIN < deciding.speedup:
         return ""
     return f" Measured changes scatter: it may be as little as {deciding.low:.2f}x."
+
+
+def _lacked(verdict: Verdict, proposal: Proposal) -> str:
+    """That no engine is known in which a change that would pay can be made."""
+    if not proposal.lacked or verdict not in (Verdict.APPLY, Verdict.CONSIDER):
+        return ""
+    return f" {proposal.lacked}"
 
 
 def _unknown(accuracy: AccuracyRisk) -> str:

@@ -50,7 +50,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         if outcome.memory.max_batch != memory.max_batch
         else f"{gib(memory.kv_cache_bytes - outcome.memory.kv_cache_bytes)} are freed"
     )
-    if outcome.verdict is Verdict.APPLY and not memory.fits:
+    if outcome.memory.fits and not memory.fits:
         return makes_it_fit(facts, outcome, f"{after} keys and values")
     effect = outcome.deciding
     cut = f"{kv_bits(after, head_dim):.3g} instead of {kv_bits(before, head_dim):.3g} bits per element"

@@ -4,7 +4,10 @@ multiplies.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ridgeline_server.advisor.effects import effect_on
+from ridgeline_server.advisor.launching.switches import lack_everywhere, lack_of, lack_on_device
 from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
 from ridgeline_server.advisor.weight_only import bits, incompatible_with_sparsity, quantized_checkpoint
@@ -17,19 +20,53 @@ from ridgeline_server.roofline.wording import share
 HALF = 0.5
 
 
-def propose_format(facts: Facts, dtype: Dtype) -> Proposal | NotApplicable:
-    """Weights and GEMM inputs in a format, where the device has the unit."""
+def propose_format(facts: Facts, technique_id: str, dtype: Dtype) -> Proposal | NotApplicable:
+    """Weights and GEMM inputs in a format, where the device has the unit. Weights that have it stay."""
     hardware, deployment = facts.scenario.hardware, facts.deployment
     if hardware.unit_for(dtype) is None:
         return _no_unit(facts, dtype)
-    if deployment.gemm_dtype is dtype:
-        label = dtype.upper()
-        return NotApplicable(
-            ReasonCode.ALREADY_APPLIED,
-            f"today's deployment multiplies {label} weights by {label} activations.",
-        )
+    refused = already_multiplied(facts, dtype, dtype) or engine_lacks(facts, technique_id)
+    if refused:
+        return refused
+    lacked = no_engine(facts, technique_id)
+    if deployment.weight_dtype is dtype:
+        return Proposal(facts.workload, replace(deployment, activation_dtype=dtype), lacked=lacked)
     refused = quantized_checkpoint(facts) or incompatible_with_sparsity(facts, dtype)
-    return refused or Proposal(facts.workload, deployment.storing(dtype, 0, dtype))
+    return refused or Proposal(facts.workload, deployment.storing(dtype, 0, dtype), lacked=lacked)
+
+
+def already_multiplied(facts: Facts, weight: Dtype, inputs: Dtype) -> NotApplicable | None:
+    """Why a deployment that multiplies these operands already is left as it is."""
+    deployment = facts.deployment
+    if (deployment.weight_dtype, deployment.gemm_dtype) != (weight, inputs):
+        return None
+    return NotApplicable(
+        ReasonCode.ALREADY_APPLIED,
+        f"today's deployment multiplies {weight.upper()} weights by {inputs.upper()} activations.",
+    )
+
+
+def engine_lacks(facts: Facts, technique_id: str) -> NotApplicable | None:
+    """Why the stated engine, which has a technique's kernels elsewhere, has none on this device."""
+    engine, hardware = facts.deployment.engine, facts.scenario.hardware
+    lack = "" if engine is None else lack_on_device(engine.asked_engine, technique_id, hardware)
+    if not lack:
+        return None
+    return NotApplicable(
+        ReasonCode.ENGINE_LACKS_IT,
+        f"{hardware.name}: {lack}",
+        f"It applies with an engine that has such kernels for {hardware.name}.",
+    )
+
+
+def no_engine(facts: Facts, technique_id: str) -> str:
+    """Why the stated engine has no switch for a technique, or that none that was looked up has one on this
+    device, where the request states none.
+    """
+    engine, hardware = facts.deployment.engine, facts.scenario.hardware
+    if engine is None:
+        return lack_everywhere(technique_id, hardware)
+    return lack_of(engine.asked_engine, technique_id, hardware)
 
 
 def _no_unit(facts: Facts, dtype: Dtype) -> NotApplicable:
@@ -65,9 +102,9 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     """Arithmetic against everything else in prefill."""
     prefill, effect = facts.prefill, outcome.deciding
     dtype, today = outcome.proposal.deployment.gemm_dtype, facts.deployment.gemm_dtype
-    label = dtype.upper()
-    if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
-        return makes_it_fit(facts, outcome, f"{label} weights")
+    label, stored = dtype.upper(), outcome.proposal.deployment.weight_dtype.upper()
+    if outcome.memory.fits and not facts.memory.fits:
+        return makes_it_fit(facts, outcome, f"{stored} weights")
     hardware = facts.scenario.hardware
     faster = _peak(hardware, dtype) / _peak(hardware, today)
     rates = f"{_rate(hardware, dtype)} in {label} against {_rate(hardware, today)} in {today}"
@@ -81,8 +118,8 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         if faster <= 1 and fewer_bits:
             return Explanation(
                 ReasonCode.WEIGHT_BYTES_CUT,
-                f"the device does no more than {rates}, so {label} speeds no arithmetic up, but it cuts the "
-                f"bytes of weights: {both}.",
+                f"the device does no more than {rates}, so {label} speeds no arithmetic up, but {stored} "
+                f"cuts the bytes of weights: {both}.",
                 "",
             )
         if faster <= 1:
@@ -93,15 +130,17 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
             )
         if prefill.share(Bound.COMPUTE) < HALF:
             if not fewer_bits:
-                return Explanation(
-                    ReasonCode.COMPUTE_SPED_UP,
-                    f"{situation}; {label} weights are no longer widened before they are multiplied: {both}.",
-                    "",
+                widened = (
+                    f"{label} weights are no longer widened before they are multiplied"
+                    if stored == label
+                    else f"{stored} weights are widened to {label} instead of {today.upper()}"
                 )
+                return Explanation(ReasonCode.COMPUTE_SPED_UP, f"{situation}; {widened}: {both}.", "")
             weights = prefill.bytes_by_class.weights / prefill.bytes
             return Explanation(
                 ReasonCode.WEIGHT_BYTES_CUT,
-                f"{situation}, but weights are {share(weights)} of its bytes, and {label} cuts them: {both}.",
+                f"{situation}, but weights are {share(weights)} of its bytes, and {stored} cuts them: "
+                f"{both}.",
                 "",
             )
         return Explanation(

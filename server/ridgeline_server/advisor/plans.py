@@ -69,7 +69,7 @@ def _barred(
     engine = "" if stated is None else stated.asked_engine
     for technique in techniques:
         loss, proposal = losses[technique.id], asked.proposals.get(technique.id)
-        lack = lack_of(engine, technique.id)
+        lack = lack_of(engine, technique.id, asked.facts.scenario.hardware)
         if lack:
             yield LeftOut(technique.id, ReasonCode.ENGINE_LACKS_IT, lack)
         elif technique.changes_load and not freedom.load:
@@ -84,6 +84,8 @@ def _barred(
                 ReasonCode.FIGURE_NOT_STATED,
                 f"it rests on {proposal.assumed}, which the request does not state.",
             )
+        elif proposal is not None and proposal.lacked:
+            yield LeftOut(technique.id, ReasonCode.ENGINE_LACKS_IT, proposal.lacked)
         elif loss is None and not freedom.unknown_accuracy:
             yield LeftOut(
                 technique.id,

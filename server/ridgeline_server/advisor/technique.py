@@ -123,7 +123,8 @@ class Proposal:
     """The variant that a technique wants simulated; `note` is what the proposal itself found out, for the
     reason. `at_most` is the best verdict that it can get. With `untold_gain` it improves what no metric
     tells, so that what does no harm is worth considering. `assumed` names the figure that it rests on where
-    the request does not state it: no plan is built on that.
+    the request does not state it, `lacked` says that no engine that was looked up has it: no plan is built on
+    either.
     """
 
     workload: Workload
@@ -133,6 +134,12 @@ class Proposal:
     at_most: Verdict = Verdict.APPLY
     untold_gain: bool = False
     assumed: str = ""
+    lacked: str = ""
+
+    @property
+    def best_verdict(self) -> Verdict:
+        """The best verdict that it can get."""
+        return Verdict.CONSIDER if self.lacked and self.at_most is Verdict.APPLY else self.at_most
 
 
 @dataclass(frozen=True)

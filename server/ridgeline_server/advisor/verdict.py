@@ -57,5 +57,5 @@ def limited(verdict: Verdict, proposal: Proposal) -> Verdict:
     if verdict is Verdict.NO_GAIN and proposal.untold_gain:
         return Verdict.CONSIDER
     if verdict is Verdict.APPLY:
-        return proposal.at_most
+        return proposal.best_verdict
     return verdict

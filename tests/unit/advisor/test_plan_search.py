@@ -11,7 +11,7 @@ import pytest
 from ridgeline_server.advisor import plans as plans_module
 from ridgeline_server.advisor.combinations import MOST_COMBINATIONS, combinations_of, ids_of
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import Advice, Freedom, Goal, ReasonCode
+from ridgeline_server.advisor.results import Advice, Freedom, Goal, ReasonCode, Verdict
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
@@ -92,10 +92,27 @@ class TestWhatIsStated:
         (reason,) = [each.reason for each in advice.left_out if each.technique == lacked]
         assert engine.lower() in reason.lower()
 
-    @pytest.mark.parametrize("engine", [None, "an-engine-of-our-own"])
-    def test_nothing_is_lacking_in_an_engine_that_nobody_looked_into(self, engine: str | None) -> None:
-        served = ON_H100.served(engine=engine and builtin_engines().find(engine))
+    def test_nothing_is_lacking_in_an_engine_that_nobody_looked_into(self) -> None:
+        served = ON_H100.served(engine=builtin_engines().find("an-engine-of-our-own"))
         assert ReasonCode.ENGINE_LACKS_IT not in left_out(served.advice()).values()
+
+    @pytest.mark.parametrize(
+        ("device_id", "lacking"),
+        [
+            ("h100-sxm", {"kv-cache-int2"}),
+            ("a100-sxm-80gb", {"kv-cache-int2", "w4a8-compute"}),
+            ("b200-sxm", {"kv-cache-int2", "w4a8-compute", "int8-compute"}),
+        ],
+    )
+    def test_a_plan_for_any_engine_has_nothing_that_none_was_found_to_have_on_the_device(
+        self, device_id: str, lacking: set[str]
+    ) -> None:
+        advice = ask(LLAMA_3_8B, device_id, Workload(64, 2048, 128), EXPECTED).advice()
+        found = left_out(advice)
+        assert {name for name, why in found.items() if why is ReasonCode.ENGINE_LACKS_IT} == lacking
+        for name in lacking:
+            judged = advice.recommendations[[r.technique for r in advice.recommendations].index(name)]
+            assert judged.verdict is not Verdict.APPLY
 
 
 class TestLoad:

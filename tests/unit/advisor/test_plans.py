@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import Effect, Effort, Goal, Plan, Recommendation
+from ridgeline_server.advisor.results import Advice, Effect, Effort, Goal, Plan, ReasonCode
 from ridgeline_server.domain.deployment import AttentionKernel, Deployment
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.workload import Slo, Workload
@@ -144,13 +144,19 @@ def test_the_load_stays_unless_it_may_change(question: Question, goal: Goal) -> 
 
 WEIGHTS = {
     "weight-only-int4": (Dtype.INT4, 128),
+    "w4a8-compute": (Dtype.INT4, 128),
     "weight-only-int8": (Dtype.INT8, 0),
     "weight-only-fp8": (Dtype.FP8, 0),
     "int8-compute": (Dtype.INT8, 0),
     "fp8-compute": (Dtype.FP8, 0),
     "nvfp4-compute": (Dtype.NVFP4, 0),
 }
-CACHES = {"kv-cache-int8": Dtype.INT8, "kv-cache-int4": Dtype.INT4, "kv-cache-fp8": Dtype.FP8}
+CACHES = {
+    "kv-cache-int8": Dtype.INT8,
+    "kv-cache-int4": Dtype.INT4,
+    "kv-cache-int2": Dtype.INT2,
+    "kv-cache-fp8": Dtype.FP8,
+}
 OFFLOADS = {"weight-offload": "weight_share", "kv-offload": "kv_share"}
 ELSEWHERE = {"increase-batch", "tensor-parallel", "pipeline-parallel", "fewer-devices"}
 """Techniques that change the load or the devices."""
@@ -160,7 +166,7 @@ def deployments(question: Question, usable: set[str]) -> Iterator[tuple[frozense
     """Every deployment that the techniques can make of today's: at most one weight format, one cache format
     and one offload, which is that of the smallest part with which it fits.
     """
-    for chosen, deployment in formats(question.deployment, usable):
+    for chosen, deployment in formats(question, usable):
         yield chosen, deployment
         served = replace(question, deployment=deployment)
         if served.analysis().memory.fits:
@@ -176,8 +182,10 @@ def deployments(question: Question, usable: set[str]) -> Iterator[tuple[frozense
                 yield chosen | {name}, found
 
 
-def formats(today: Deployment, usable: set[str]) -> Iterator[tuple[frozenset[str], Deployment]]:
+def formats(question: Question, usable: set[str]) -> Iterator[tuple[frozenset[str], Deployment]]:
     """Every combination of formats and attention kernels."""
+    today = question.deployment
+    eight_bit = Dtype.FP8 if Dtype.FP8 in question.hardware.peak_flops_per_s else Dtype.INT8
     kernels = (None, "flash-attention")
     for weights, cache, kernel in product((None, *WEIGHTS), (None, *CACHES), kernels):
         chosen = frozenset(name for name in (weights, cache, kernel) if name)
@@ -187,6 +195,7 @@ def formats(today: Deployment, usable: set[str]) -> Iterator[tuple[frozenset[str
         if weights:
             dtype, group = WEIGHTS[weights]
             inputs = dtype if weights.endswith("-compute") else today.compute_dtype
+            inputs = eight_bit if weights == "w4a8-compute" else inputs
             found = found.storing(dtype, group, inputs)
         if cache:
             found = replace(found, kv_dtype=CACHES[cache])
@@ -200,12 +209,12 @@ def batch_after(question: Question) -> Question | None:
 
 
 def everything(
-    question: Question, recommendations: tuple[Recommendation, ...], *, allow_load_change: bool
+    question: Question, advice: Advice, *, allow_load_change: bool
 ) -> dict[frozenset[str], Analysis]:
-    """Every combination of techniques that can be applied, each analysed by itself."""
-    usable = {
-        r.technique for r in recommendations if r.effects and r.effort is not Effort.RETRAIN
-    } - ELSEWHERE
+    """Every combination of techniques that can be applied in some engine, each analysed by itself."""
+    lacked = {each.technique for each in advice.left_out if each.reason_code is ReasonCode.ENGINE_LACKS_IT}
+    usable = {r.technique for r in advice.recommendations if r.effects and r.effort is not Effort.RETRAIN}
+    usable -= ELSEWHERE | lacked
     found = {}
     for chosen, deployment in deployments(question, usable):
         served = replace(question, deployment=deployment)
@@ -230,7 +239,7 @@ def test_trying_every_combination_by_hand_finds_the_same_plans(
 ) -> None:
     asked = question.at(slo=slo)
     advice = asked.advice(goal, allow_load_change=allow_load_change)
-    found = everything(asked, advice.recommendations, allow_load_change=allow_load_change)
+    found = everything(asked, advice, allow_load_change=allow_load_change)
     limits_can_hold = any(a.memory.fits and keeps_limits(a) for a in found.values())
 
     today = found[frozenset()]
@@ -250,7 +259,9 @@ def test_trying_every_combination_by_hand_finds_the_same_plans(
         if beats(chosen, frozenset())
     }
     best = sorted(kept.values(), reverse=True)[:4]
-    assert [value(planned(asked, plan), goal) for plan in advice.plans] == pytest.approx(best)
+    # One that gains 3% less may lead where it costs less accuracy.
+    reached = sorted((value(planned(asked, plan), goal) for plan in advice.plans), reverse=True)
+    assert reached == pytest.approx(best)
     for plan in advice.plans:
         assert frozenset(plan.techniques) in kept
         assert planned(asked, plan) == found[frozenset(plan.techniques)]
@@ -263,7 +274,7 @@ def test_the_best_plan_is_at_most_a_few_percent_off_the_best_combination(
     """Techniques that add under 3% are left out of plans, so that at most 1.03 is lost for each."""
     question = ask(LLAMA_2_7B, "h100-sxm", workload, EXPECTED)
     advice = question.advice(goal)
-    found = everything(question, advice.recommendations, allow_load_change=False)
+    found = everything(question, advice, allow_load_change=False)
     best = max((value(a, goal) for a in found.values() if a.memory.fits), default=0.0)
     reached = [value(question.analysis(), goal)] if question.analysis().memory.fits else []
     reached += [value(planned(question, plan), goal) for plan in advice.plans]
@@ -307,7 +318,7 @@ def test_a_model_that_fits_only_with_two_techniques_gets_a_plan_of_both() -> Non
         r for r in advice.recommendations if r.technique in {t for p in advice.plans for t in p.techniques}
     ]
     assert not any(r.memory.fits for r in alone if r.memory)
-    assert set(advice.plans[0].techniques) == {"weight-only-int4", "kv-cache-int4"}
+    assert set(advice.plans[0].techniques) == {"w4a8-compute", "kv-cache-int4"}
     assert all(len(plan.techniques) == 2 for plan in advice.plans)
 
 
@@ -322,4 +333,4 @@ def test_the_hosts_memory_holds_what_no_format_makes_fit() -> None:
     assert advice.plans
     assert all("weight-offload" in plan.techniques for plan in advice.plans)
     # A smaller format leaves less in the host's memory, so that it comes first and the offload last.
-    assert advice.plans[0].techniques == ("weight-only-int4", "weight-offload")
+    assert advice.plans[0].techniques == ("w4a8-compute", "weight-offload")

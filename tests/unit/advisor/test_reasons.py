@@ -72,6 +72,9 @@ def percent(text: str, what: str) -> float | None:
     return None if found is None else float(found[1])
 
 
+COMPUTE = ("int8-compute", "fp8-compute", "nvfp4-compute", "w4a8-compute", "w4a8-mxfp4-compute")
+
+
 @given(questions())
 def test_shares_in_a_sentence_are_those_of_the_step_that_decides(question: Question) -> None:
     asked = question.at(output_len=2)
@@ -79,7 +82,7 @@ def test_shares_in_a_sentence_are_those_of_the_step_that_decides(question: Quest
     moved = decode.bytes_by_class
     cached = (moved.kv_read + moved.kv_written) / decode.bytes
     shares = {
-        **dict.fromkeys(("kv-cache-int4", "kv-cache-int8", "kv-cache-fp8"), cached),
+        **dict.fromkeys(("kv-cache-int2", "kv-cache-int4", "kv-cache-int8", "kv-cache-fp8"), cached),
         **dict.fromkeys(
             ("weight-only-int4", "weight-only-int8", "weight-only-fp8", "sparsity-2-4"),
             moved.weights / decode.bytes,
@@ -90,7 +93,7 @@ def test_shares_in_a_sentence_are_those_of_the_step_that_decides(question: Quest
         quoted = percent(reason, "the bytes a decode step moves")
         if quoted is not None:
             assert quoted == pytest.approx(100 * shares[found.technique], abs=0.51)
-        if found.technique not in (*shares, "int8-compute", "fp8-compute", "nvfp4-compute"):
+        if found.technique not in (*shares, *COMPUTE):
             continue
         quoted = percent(reason, "its bytes")
         if quoted is not None:

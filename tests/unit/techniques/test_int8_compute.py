@@ -9,7 +9,8 @@ import pytest
 from ridgeline_server.advisor.results import ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.workload import Workload
-from tests.unit.questions import DEVICES, EXPECTED, IDEAL, LLAMA_2_7B, W4, W8A8, ask, effect
+from ridgeline_server.store.engines import builtin_engines
+from tests.unit.questions import DEVICES, EXPECTED, IDEAL, LLAMA_2_7B, W4, W8A8, Stated, ask, effect
 
 TECHNIQUE = "int8-compute"
 
@@ -50,6 +51,17 @@ class TestDoesNotPay:
     def test_an_fp8_checkpoint(self, device_id: str) -> None:
         found = judged("Qwen/Qwen3-32B-FP8", device_id, Workload(1, 2048, 128))
         assert found.reason_code is ReasonCode.ALREADY_APPLIED
+
+    @pytest.mark.parametrize("engine", ["vllm", "sglang"])
+    @pytest.mark.parametrize("device_id", ["b200-sxm", "b300-sxm", "rtx-5090"])
+    def test_an_engine_without_the_kernels_on_blackwell(self, device_id: str, engine: str) -> None:
+        stated: Stated = {"engine": builtin_engines().find(engine, "")}
+        found = judged(LLAMA_2_7B, device_id, Workload(1, 2048, 128), **stated)
+        assert found.verdict is Verdict.NOT_APPLICABLE
+        assert found.reason_code is ReasonCode.ENGINE_LACKS_IT
+        assert "on Blackwell" in found.reason
+        on_hopper = judged(LLAMA_2_7B, "h100-sxm", Workload(1, 2048, 128), **stated)
+        assert on_hopper.reason_code is not ReasonCode.ENGINE_LACKS_IT
 
     @pytest.mark.parametrize("ideal", [True, False], ids=["ideal", "expected"])
     def test_a_device_whose_int8_is_nearly_absent(self, ideal: bool) -> None:

@@ -24,7 +24,7 @@ from ridgeline_server.roofline.operators.layer import Stage
 
 def propose(facts: Facts) -> Proposal | NotApplicable:
     """Weights and GEMM inputs in FP8, where the device has the unit."""
-    return propose_format(facts, Dtype.FP8)
+    return propose_format(facts, "fp8-compute", Dtype.FP8)
 
 
 TECHNIQUE = Technique(
@@ -35,7 +35,15 @@ TECHNIQUE = Technique(
     effort=Effort.REQUANTIZE,
     accuracy="Small: 8-bit floats keep outliers, and inputs are scaled token by token.",
     requirements=("an FP8 unit", "an engine with FP8 GEMMs for this device"),
-    conflicts=("int8-compute", "nvfp4-compute", "weight-only-fp8", "weight-only-int4", "weight-only-int8"),
+    conflicts=(
+        "int8-compute",
+        "nvfp4-compute",
+        "weight-only-fp8",
+        "weight-only-int4",
+        "weight-only-int8",
+        "w4a8-compute",
+        "w4a8-mxfp4-compute",
+    ),
     assumptions=(
         (
             "W8A8: the layers' GEMMs read FP8 weights and FP8 inputs, scaled per channel and per token; all "

@@ -24,7 +24,7 @@ from ridgeline_server.roofline.operators.layer import Stage
 
 def propose(facts: Facts) -> Proposal | NotApplicable:
     """Weights and GEMM inputs in INT8, where the device has the unit."""
-    return propose_format(facts, Dtype.INT8)
+    return propose_format(facts, "int8-compute", Dtype.INT8)
 
 
 TECHNIQUE = Technique(
@@ -35,7 +35,15 @@ TECHNIQUE = Technique(
     effort=Effort.CALIBRATE,
     accuracy="Activations have outliers; methods of the SmoothQuant class move them into the weights first.",
     requirements=("an INT8 unit", "an engine with W8A8 kernels for this device", "a calibration set"),
-    conflicts=("fp8-compute", "nvfp4-compute", "weight-only-fp8", "weight-only-int4", "weight-only-int8"),
+    conflicts=(
+        "fp8-compute",
+        "nvfp4-compute",
+        "weight-only-fp8",
+        "weight-only-int4",
+        "weight-only-int8",
+        "w4a8-compute",
+        "w4a8-mxfp4-compute",
+    ),
     assumptions=(
         (
             "W8A8: the layers' GEMMs read INT8 weights and INT8 inputs; all other activations, attention "

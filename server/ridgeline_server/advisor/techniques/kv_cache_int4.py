@@ -26,7 +26,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="Visible: 4 bits with a scale per token and head.",
     requirements=("an engine with an INT4 KV cache for this device",),
-    conflicts=("kv-cache-fp8", "kv-cache-int8"),
+    conflicts=("kv-cache-fp8", "kv-cache-int8", "kv-cache-int2"),
     assumptions=(
         (
             "KV INT4: an fp16 scale and zero point per token and head, 4.25 bits per element at a head size "

@@ -26,7 +26,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="Small: 8 bits with a scale per token and head.",
     requirements=("an engine with an INT8 KV cache for this device",),
-    conflicts=("kv-cache-fp8", "kv-cache-int4"),
+    conflicts=("kv-cache-fp8", "kv-cache-int4", "kv-cache-int2"),
     assumptions=(
         (
             "KV INT8: an fp16 scale and zero point per token and head, 8.25 bits per element at a head size "

@@ -31,7 +31,7 @@ def block_format(hardware: Hardware) -> Dtype:
 
 def propose(facts: Facts) -> Proposal | NotApplicable:
     """Weights and GEMM inputs in 4-bit blocks, where the device has the unit."""
-    return propose_format(facts, block_format(facts.scenario.hardware))
+    return propose_format(facts, "nvfp4-compute", block_format(facts.scenario.hardware))
 
 
 TECHNIQUE = Technique(
@@ -53,6 +53,8 @@ TECHNIQUE = Technique(
         "weight-only-int4",
         "weight-only-int8",
         "sparsity-2-4",
+        "w4a8-compute",
+        "w4a8-mxfp4-compute",
     ),
     assumptions=(
         (

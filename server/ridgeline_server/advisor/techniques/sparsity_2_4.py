@@ -61,7 +61,7 @@ TECHNIQUE = Technique(
         "an engine with 2:4 kernels for this device",
         "a checkpoint that was pruned to 2:4 and trained further",
     ),
-    conflicts=("nvfp4-compute", "weight-only-int4"),
+    conflicts=("nvfp4-compute", "weight-only-int4", "w4a8-compute", "w4a8-mxfp4-compute"),
     assumptions=(
         "2:4: each weight that is kept stores a 2-bit position; lm_head, embedding and norms stay dense.",
         "Sparse kernels reach the share of their peak that was timed for dense ones.",

@@ -38,6 +38,8 @@ TECHNIQUE = Technique(
         "weight-only-fp8",
         "weight-only-int8",
         "sparsity-2-4",
+        "w4a8-compute",
+        "w4a8-mxfp4-compute",
     ),
     assumptions=(
         (
