@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from ridgeline_server.advisor.asking import answered
 from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
 from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence, accuracy_losses, evidence_for, model_class
@@ -27,6 +28,8 @@ from ridgeline_server.advisor.results import (
 )
 from ridgeline_server.advisor.technique import (
     GAIN,
+    Asking,
+    Explanation,
     Facts,
     NotApplicable,
     Outcome,
@@ -46,7 +49,7 @@ from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.analysis import describe
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.results import Analysis
-from ridgeline_server.roofline.scenario import Scenario, Variant
+from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
 from ridgeline_server.roofline.wording import gib
 
@@ -81,35 +84,28 @@ def recommend(
     baseline = describe(model, simulated_today, 0, basis)
     facts = facts_of(model, simulated_today, 0, assumed)
     techniques = all_techniques() if techniques is None else techniques
-    proposals = {technique.id: _proposed(technique, facts) for technique in techniques}
-    to_simulate = {name: p for name, p in proposals.items() if isinstance(p, Proposal)}
+    proposals = [technique.propose(facts) for technique in techniques]
+    variants = {
+        technique.id: proposal
+        for technique, proposal in zip(techniques, proposals, strict=True)
+        if isinstance(proposal, Proposal)
+    }
     candidates = [
         facts.candidate(),
-        *(facts.candidate(p.workload, p.deployment) for p in to_simulate.values()),
+        *(facts.candidate(p.workload, p.deployment) for p in variants.values()),
     ]
-    compared = simulate(model, candidates, (Variant.BEST,))
-    today, *after = compared.simulations
-    simulated = dict(zip(to_simulate, after, strict=True))
-    places = {name: Place(compared, index) for index, name in enumerate(to_simulate, start=1)}
-    recommendations = [
-        _refused(technique, facts, proposal)
-        if isinstance(proposal, NotApplicable)
-        else _judged(
-            technique,
-            facts,
-            proposal,
-            today,
-            places[technique.id],
-            goal,
-            allow_unknown_accuracy=freedom.unknown_accuracy,
-        )
-        for technique in techniques
-        for proposal in (proposals[technique.id],)
+    today, *after = facts.places(candidates)
+    places = dict(zip(variants, after, strict=True))
+    judging = [
+        _judging(technique, facts, proposal, today.simulation, places.get(technique.id), goal, freedom)
+        for technique, proposal in zip(techniques, proposals, strict=True)
     ]
+    recommendations = answered(facts, judging)
     recommendations.sort(key=lambda recommendation: _rank(recommendation, goal))
     by_id = {technique.id: technique for technique in techniques}
+    simulated = {name: place.simulation for name, place in places.items()}
     search = search_plans(
-        Asked(facts, goal, freedom, today, to_simulate, simulated),
+        Asked(facts, goal, freedom, today.simulation, variants, simulated),
         [by_id[r.technique] for r in recommendations if r.effort is not Effort.RETRAIN],
     )
     plans = [replace(plan, launches=launches_of(model, hardware, plan)) for plan in search.plans]
@@ -139,18 +135,16 @@ def check_goal(goal: Goal, hardware: Hardware) -> None:
 
 def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
     """One technique, judged as among all of them."""
-    proposal = _proposed(technique, facts)
-    if isinstance(proposal, NotApplicable):
-        return _refused(technique, facts, proposal)
-    candidates = [facts.candidate(), facts.candidate(proposal.workload, proposal.deployment)]
-    compared = simulate(facts.model, candidates, (Variant.BEST,))
-    today, place = compared.simulations[0], Place(compared, 1)
-    return _judged(technique, facts, proposal, today, place, goal, allow_unknown_accuracy=False)
-
-
-def _proposed(technique: Technique, facts: Facts) -> Proposal | NotApplicable:
     proposal = technique.propose(facts)
-    return proposal.needed(facts) if isinstance(proposal, Unstated) else proposal
+    changed = (
+        [facts.candidate(proposal.workload, proposal.deployment)] if isinstance(proposal, Proposal) else []
+    )
+    today, *after = facts.places([facts.candidate(), *changed])
+    place = after[0] if after else None
+    (found,) = answered(
+        facts, [_judging(technique, facts, proposal, today.simulation, place, goal, NO_FREEDOM)]
+    )
+    return found
 
 
 def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
@@ -159,17 +153,22 @@ def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
     return _ORDER.index(recommendation.verdict), -gain, recommendation.technique
 
 
-def _judged(
+def _judging(
     technique: Technique,
     facts: Facts,
-    proposal: Proposal,
+    proposal: Proposal | NotApplicable | Unstated,
     before: Simulation,
-    place: Place,
+    place: Place | None,
     goal: Goal,
-    *,
-    allow_unknown_accuracy: bool,
-) -> Recommendation:
-    after = place.grid.simulations[place.where]
+    freedom: Freedom,
+) -> Asking[Recommendation]:
+    """The judgement of a technique; `place` is where what it proposes was simulated."""
+    if isinstance(proposal, Unstated):
+        proposal = yield from proposal.needed(facts)
+    if place is None or isinstance(proposal, NotApplicable):
+        assert isinstance(proposal, NotApplicable)  # proposals have a place
+        return _refused(technique, facts, proposal)
+    after = place.simulation
     effects = compare(before, after, facts.basis)
     metric = technique.metric
     if metric == "tpot_ms" and facts.workload.output_len == 1:
@@ -183,12 +182,14 @@ def _judged(
         verdict = Verdict.CONSIDER
     outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, facts_of(facts.model, *place))
     explanation = technique.explain(facts, outcome)
+    if not isinstance(explanation, Explanation):
+        explanation = yield from explanation
     accuracy = _accuracy(technique, facts.model)
     unknown = (
         verdict is Verdict.APPLY
         and not technique.lossless
         and accuracy.largest_relative_loss is None
-        and not allow_unknown_accuracy
+        and not freedom.unknown_accuracy
     )
     return Recommendation(
         technique=technique.id,

@@ -7,7 +7,14 @@ from dataclasses import replace
 
 from ridgeline_server.advisor.flips import first_gaining, larger_batches, longer_inputs
 from ridgeline_server.advisor.results import ReasonCode, Verdict
-from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
+from ridgeline_server.advisor.technique import (
+    Asking,
+    Explanation,
+    Facts,
+    NotApplicable,
+    Outcome,
+    Proposal,
+)
 from ridgeline_server.advisor.wording import called, change, makes_it_fit, sequences, spent_on
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
 from ridgeline_server.roofline.results import Bound
@@ -36,7 +43,7 @@ def propose_format(dtype: Dtype) -> Callable[[Facts], Proposal | NotApplicable]:
     return propose
 
 
-def explain(facts: Facts, outcome: Outcome) -> Explanation:
+def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     """KV bytes against everything else that a decode step moves."""
     step, memory = facts.step, facts.memory
     attention = facts.model.attention
@@ -62,10 +69,10 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
             "",
         )
     deployment = outcome.proposal.deployment
-    longer = first_gaining(
+    longer = yield from first_gaining(
         facts, deployment, longer_inputs(facts.workload, facts.model.max_context_len), effect.metric
     )
-    larger = first_gaining(facts, deployment, larger_batches(facts.workload), effect.metric)
+    larger = yield from first_gaining(facts, deployment, larger_batches(facts.workload), effect.metric)
     ways = [
         *([f"an input of {longer.input_len:,} tokens"] if longer else []),
         *([f"batch {larger.batch:,}"] if larger else []),

@@ -18,8 +18,7 @@ from ridgeline_server.advisor.results import Freedom, Goal
 from ridgeline_server.advisor.technique import Facts, Proposal, Technique
 from ridgeline_server.advisor.verdict import OBJECTIVE
 from ridgeline_server.roofline.metrics import metric_values
-from ridgeline_server.roofline.scenario import Variant
-from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
+from ridgeline_server.roofline.serving import Candidate, Simulation
 
 DEVICE_RUNNERS = 24
 """Combinations on today's devices that go on to a change of their number: half of them gain most on the goal,
@@ -162,7 +161,7 @@ def cost(asked: Asked, found: Sequence[tuple[Combination, Candidate]]) -> list[C
     """Candidates at the constants' best values, in one grid."""
     if not found:
         return []
-    simulations = simulate(asked.facts.model, [c for _, c in found], (Variant.BEST,)).simulations
+    simulations = [place.simulation for place in asked.facts.places([candidate for _, candidate in found])]
     return [
         Costed(combination, simulation, values_of(simulation, ideal=asked.ideal))
         for (combination, _), simulation in zip(found, simulations, strict=True)

@@ -16,8 +16,7 @@ from ridgeline_server.advisor.plan_wording import difference, interactions
 from ridgeline_server.advisor.results import Effect, LeftOut, Plan, PlanSearch, PlanStep, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Technique
 from ridgeline_server.domain.workload import Slo
-from ridgeline_server.roofline.scenario import Variant
-from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
+from ridgeline_server.roofline.serving import Candidate, Simulation
 from ridgeline_server.roofline.wording import share
 
 PLANS = 4
@@ -167,7 +166,7 @@ def _simulated(
         if candidate is not None:
             missing[combination] = candidate
     if missing:
-        simulations = simulate(asked.facts.model, list(missing.values()), (Variant.BEST,)).simulations
+        simulations = [place.simulation for place in asked.facts.places(list(missing.values()))]
         found.update(zip(missing, simulations, strict=True))
     return found
 

@@ -7,7 +7,14 @@ from dataclasses import replace
 from ridgeline_server.advisor.flips import first_gaining, gain_ends, smaller_batches
 from ridgeline_server.advisor.knobs import break_even, knob
 from ridgeline_server.advisor.results import ReasonCode, Verdict
-from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
+from ridgeline_server.advisor.technique import (
+    Asking,
+    Explanation,
+    Facts,
+    NotApplicable,
+    Outcome,
+    Proposal,
+)
 from ridgeline_server.advisor.wording import change, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.gates import check_techniques
@@ -71,7 +78,7 @@ def propose_drafting(facts: Facts, speculation: Speculation) -> Proposal | NotAp
     return Proposal(facts.workload, deployments[times.index(min(times))])
 
 
-def explain(facts: Facts, outcome: Outcome) -> Explanation:
+def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     """Tokens kept against what drafting and verifying cost."""
     deployment = outcome.proposal.deployment
     speculation = deployment.speculation
@@ -79,7 +86,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     metric = outcome.deciding.metric
     verified = outcome.after.decode
     rate = speculation.acceptance_rate
-    drafting = _drafting_share(facts, deployment)
+    drafting = yield from _drafting_share(facts, deployment)
     costs = (
         f"verifying {speculation.tokens + 1} tokens makes a decode step {ms(verified.time_ms)} instead of "
     )
@@ -90,15 +97,16 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         f"at {sequences(facts, facts.decode)}, {costs}; at an acceptance rate of {rate:.2g} a step gives "
         f"{speculation.expected_tokens:.2f} tokens: {change(outcome.deciding)}"
     )
-    pays = break_even(facts, lambda value: accepting(deployment, value), metric)
+    pays = yield from break_even(facts, lambda value: accepting(deployment, value), metric)
     name = RATE_OF[speculation.draft]
     default = PUBLISHED_RATES.get(speculation.draft, PublishedRate(rate, ""))
     found = knob(name, getattr(facts.assumed, name), *default, pays)
     needed = needed_rate(speculation.tokens, pays)
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
-        code, flips = ReasonCode.MORE_TOKENS_PER_STEP, f"{needed} {gain_ends(facts, outcome)}"
+        ends = yield from gain_ends(facts, outcome)
+        code, flips = ReasonCode.MORE_TOKENS_PER_STEP, f"{needed} {ends}"
     else:
-        smaller = first_gaining(facts, deployment, smaller_batches(facts.workload), metric)
+        smaller = yield from first_gaining(facts, deployment, smaller_batches(facts.workload), metric)
         code, flips = ReasonCode.DRAFTING_EXCEEDS_GAIN, needed
         reason += f"; of such a step {spent_on(verified).replace('its time', 'the time')}"
         if smaller:
@@ -120,13 +128,13 @@ def needed_rate(tokens: int, pays: float | None) -> str:
     return f"{drafted} it gains over 3% from an acceptance rate of {pays:.2f} on."
 
 
-def _drafting_share(facts: Facts, deployment: Deployment) -> float:
+def _drafting_share(facts: Facts, deployment: Deployment) -> Asking[float]:
     """The share of a step's time that drafting takes: what a draft that costs nothing would save."""
     assert deployment.speculation is not None
     free = replace(deployment.speculation, draft=Draft.NGRAM, model=None)
-    paid, unpaid = facts.simulate(
-        [facts.candidate(deployment=each) for each in (deployment, replace(deployment, speculation=free))]
-    )
+    both = deployment, replace(deployment, speculation=free)
+    places = yield [facts.candidate(deployment=each) for each in both]
+    paid, unpaid = (place.simulation for place in places)
     if facts.scenario.profiles is None:
         return 1 - unpaid.times.ideal_decode_s / paid.times.ideal_decode_s
     return 1 - unpaid.times.decode_s[0] / paid.times.decode_s[0]

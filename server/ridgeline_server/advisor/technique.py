@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
 from ridgeline_server.advisor.results import Effect, Effort, Knob, ReasonCode, Verdict
@@ -55,7 +55,7 @@ class Facts:
         """The memory of the load."""
         if self.place is None:
             return memory_of(self.model, self.scenario, self.workload)
-        return self.place.grid.simulations[self.place.where].memory
+        return self.place.simulation.memory
 
     @cached_property
     def _place(self) -> Place:
@@ -80,22 +80,20 @@ class Facts:
         """Simulates other loads or deployments at the constants' best values."""
         return simulate(self.model, candidates, (Variant.BEST,)).simulations
 
-    def under(self, candidates: Sequence[Candidate]) -> tuple[Facts, ...]:
-        """The facts of other loads or deployments at the constants' best values, simulated together."""
-        simulated = simulate(self.model, candidates, (Variant.BEST,))
-        return tuple(facts_of(self.model, simulated, index) for index in range(len(candidates)))
-
-    def under_loads(self, loads: Sequence[Workload]) -> list[Simulation]:
-        """Today's deployment under other loads. Several techniques ask for the same ones: each is kept."""
-        missing = [load for load in dict.fromkeys(loads) if load not in self._loads]
+    def places(self, candidates: Sequence[Candidate]) -> list[Place]:
+        """Where other loads or deployments are simulated at the constants' best values. Each is kept, and
+        those that are new are simulated together.
+        """
+        known = self._known
+        missing = [candidate for candidate in dict.fromkeys(candidates) if candidate not in known]
         if missing:
-            found = self.simulate([Candidate(self.scenario, load) for load in missing])
-            self._loads.update(zip(missing, found, strict=True))
-        return [self._loads[load] for load in loads]
+            grid = simulate(self.model, missing, (Variant.BEST,))
+            known.update((candidate, Place(grid, index)) for index, candidate in enumerate(missing))
+        return [known[candidate] for candidate in candidates]
 
     @cached_property
-    def _loads(self) -> dict[Workload, Simulation]:
-        return {}
+    def _known(self) -> dict[Candidate, Place]:
+        return {} if self.place is None else {self.candidate(): self.place}
 
     def candidate(self, workload: Workload | None = None, deployment: Deployment | None = None) -> Candidate:
         """Today's candidate with another load or deployment."""
@@ -110,6 +108,18 @@ class Place(NamedTuple):
 
     grid: SimulatedGrid
     where: int
+
+    @property
+    def simulation(self) -> Simulation:
+        """The simulation."""
+        return self.grid.simulations[self.where]
+
+
+Told = TypeVar("Told")
+Asking: TypeAlias = Generator[Sequence[Candidate], Sequence[Place], Told]
+"""What comes to something by way of further simulations: it yields the candidates, and is sent their places.
+Askings that run side by side are answered from one grid (advisor/asking.py).
+"""
 
 
 def facts_of(model: Model, simulated: SimulatedGrid, index: int, assumed: Assumed = NOTHING_STATED) -> Facts:
@@ -152,7 +162,7 @@ class Unstated:
     simulations, so that only an answer that shows it asks for it.
     """
 
-    needed: Callable[[Facts], NotApplicable]
+    needed: Callable[[Facts], Asking[NotApplicable]]
 
 
 @dataclass(frozen=True)
@@ -188,9 +198,9 @@ class Technique:
     """One optimisation. `metric` decides its verdict; `conflicts` name techniques it cannot be combined with.
 
     `propose` gives the variant to simulate or says why there is none; `explain` puts the simulated outcome in
-    words. Both are pure. `changes_load` and `changes_devices` techniques, which change the load or how many
-    devices there are, enter a plan only when the request frees these. A `lossless` one computes the same
-    answers.
+    words, asking for further simulations where it needs some. Both are pure. `changes_load` and
+    `changes_devices` techniques, which change the load or how many devices there are, enter a plan only when
+    the request frees these. A `lossless` one computes the same answers.
     """
 
     id: str
@@ -203,7 +213,7 @@ class Technique:
     conflicts: tuple[str, ...]
     assumptions: tuple[str, ...]
     propose: Callable[[Facts], Proposal | NotApplicable | Unstated]
-    explain: Callable[[Facts, Outcome], Explanation]
+    explain: Callable[[Facts, Outcome], Explanation | Asking[Explanation]]
     changes_load: bool = False
     changes_devices: bool = False
     lossless: bool = False
