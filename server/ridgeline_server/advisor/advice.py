@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ridgeline_server.advisor.asking import answered
+from ridgeline_server.advisor.asking import answered, side_by_side
 from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
 from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence, accuracy_losses, evidence_for, model_class
@@ -100,7 +100,7 @@ def recommend(
         _judging(technique, facts, proposal, today.simulation, places.get(technique.id), goal, freedom)
         for technique, proposal in zip(techniques, proposals, strict=True)
     ]
-    recommendations = answered(facts, judging)
+    recommendations = answered(facts, side_by_side(*judging))
     recommendations.sort(key=lambda recommendation: _rank(recommendation, goal))
     by_id = {technique.id: technique for technique in techniques}
     simulated = {name: place.simulation for name, place in places.items()}
@@ -141,10 +141,7 @@ def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
     )
     today, *after = facts.places([facts.candidate(), *changed])
     place = after[0] if after else None
-    (found,) = answered(
-        facts, [_judging(technique, facts, proposal, today.simulation, place, goal, NO_FREEDOM)]
-    )
-    return found
+    return answered(facts, _judging(technique, facts, proposal, today.simulation, place, goal, NO_FREEDOM))
 
 
 def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:

@@ -9,9 +9,20 @@ from ridgeline_server.advisor.technique import Asking, Facts, Place, Told
 from ridgeline_server.roofline.serving import Candidate
 
 
-def answered(facts: Facts, askings: Sequence[Asking[Told]]) -> list[Told]:
-    """What each asking comes to, in their order. They take turns: what all of them ask for in a turn is
-    simulated in one grid.
+def answered(facts: Facts, asking: Asking[Told]) -> Told:
+    """What an asking comes to."""
+    try:
+        wanted = next(asking)
+        while True:
+            wanted = asking.send(facts.places(wanted))
+    except StopIteration as told:
+        found: Told = told.value
+        return found
+
+
+def side_by_side(*askings: Asking[Told]) -> Asking[list[Told]]:
+    """What each asking comes to, in their order. They take turns: what all of them want to know in a turn is
+    asked for together.
     """
     found: dict[int, Told] = {}
     wanted: dict[int, Sequence[Candidate]] = {}
@@ -27,7 +38,7 @@ def answered(facts: Facts, askings: Sequence[Asking[Told]]) -> list[Told]:
     while wanted:
         turn = wanted.copy()
         wanted.clear()
-        places = iter(facts.places(list(chain.from_iterable(turn.values()))))
+        places = iter((yield list(chain.from_iterable(turn.values()))))
         for index, candidates in turn.items():
             resume(index, [next(places) for _ in candidates])
     return [found[index] for index in range(len(askings))]

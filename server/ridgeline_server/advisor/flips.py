@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from ridgeline_server.advisor.effects import speedup
+from ridgeline_server.advisor.results import Verdict
 from ridgeline_server.advisor.technique import GAIN, Asking, Facts, Outcome
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Workload
@@ -54,10 +55,14 @@ def first_without_gain(
     return (yield from _first(facts, after, loads, metric, gaining=False))
 
 
-def gain_ends(facts: Facts, outcome: Outcome) -> Asking[str]:
-    """Between which batches a gain ends, in a sentence."""
+def gains_until(facts: Facts, outcome: Outcome) -> Asking[str]:
+    """Up to which batch a change gains that gains today, or would at a smaller batch, in a sentence."""
+    deployment, metric = outcome.proposal.deployment, outcome.deciding.metric
+    if outcome.verdict not in (Verdict.APPLY, Verdict.CONSIDER):
+        smaller = yield from first_gaining(facts, deployment, smaller_batches(facts.workload), metric)
+        return f"It gains over 3% at batch {smaller.batch:,} and below." if smaller else ""
     loads = larger_batches(facts.workload)
-    end = yield from first_without_gain(facts, outcome.proposal.deployment, loads, outcome.deciding.metric)
+    end = yield from first_without_gain(facts, deployment, loads, metric)
     if end:
         return f"The gain falls under 3% between batch {end.batch // 2:,} and {end.batch:,}."
     return f"It still gains over 3% at batch {loads[-1].batch:,}." if loads else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from ridgeline_server.advisor.asking import side_by_side
 from ridgeline_server.advisor.flips import first_gaining, larger_batches, longer_inputs
 from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import (
@@ -16,6 +17,7 @@ from ridgeline_server.advisor.technique import (
     Proposal,
 )
 from ridgeline_server.advisor.wording import called, change, makes_it_fit, sequences, spent_on
+from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
 from ridgeline_server.roofline.results import Bound
 from ridgeline_server.roofline.wording import gib, share
@@ -69,14 +71,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
             "",
         )
     deployment = outcome.proposal.deployment
-    longer = yield from first_gaining(
-        facts, deployment, longer_inputs(facts.workload, facts.model.max_context_len), effect.metric
-    )
-    larger = yield from first_gaining(facts, deployment, larger_batches(facts.workload), effect.metric)
-    ways = [
-        *([f"an input of {longer.input_len:,} tokens"] if longer else []),
-        *([f"batch {larger.batch:,}"] if larger else []),
-    ]
+    ways = yield from ways_to_gain(facts, deployment, effect.metric)
     if outcome.verdict is Verdict.HARMFUL:
         code = ReasonCode.OVERHEAD_EXCEEDS_GAIN
     elif step.bound is Bound.MEMORY:
@@ -87,5 +82,19 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
         code,
         f"{load}, the KV cache is {share(kv)} of the bytes {called(step)} moves and {spent_on(step)}: "
         f"{change(effect)}; {room}.",
-        f"It gains over 3% from {' or '.join(ways)} on." if ways else "",
+        ways,
     )
+
+
+def ways_to_gain(facts: Facts, deployment: Deployment, metric: str) -> Asking[str]:
+    """From which input or batch on fewer KV bytes gain, in a sentence."""
+    inputs = longer_inputs(facts.workload, facts.model.max_context_len)
+    loads = inputs, larger_batches(facts.workload)
+    longer, larger = yield from side_by_side(
+        *(first_gaining(facts, deployment, each, metric) for each in loads)
+    )
+    ways = [
+        *([f"an input of {longer.input_len:,} tokens"] if longer else []),
+        *([f"batch {larger.batch:,}"] if larger else []),
+    ]
+    return f"It gains over 3% from {' or '.join(ways)} on." if ways else ""

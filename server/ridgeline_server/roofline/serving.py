@@ -25,9 +25,9 @@ from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
 from ridgeline_server.roofline.steps import Loads
 
 Array = NDArray[np.float64]
-OCTAVES = 3
-"""Rows of loads are costed together whose lengths lie within so many doublings: filling up the shorter ones
-costs less than another evaluation.
+MOST_LOADS = 512
+"""Loads of an evaluation up to which rows are filled up to the longest one: that costs less than another
+evaluation.
 """
 
 
@@ -224,13 +224,18 @@ def simulate(
 
 
 def _rows(candidates: Sequence[Candidate]) -> list[list[list[int]]]:
-    """The places of candidates by scenario, one row for each; rows of about the same length together."""
+    """The places of candidates by scenario, one row for each; where many loads would have to be filled in,
+    only rows of about the same length together.
+    """
     rows: dict[Scenario, list[int]] = {}
     for place, candidate in enumerate(candidates):
         rows.setdefault(candidate.scenario, []).append(place)
+    longest = max(map(len, rows.values()))
+    if len(rows) * longest <= MOST_LOADS:
+        return [list(rows.values())]
     alike: dict[int, list[list[int]]] = {}
     for places in rows.values():
-        alike.setdefault((len(places) - 1).bit_length() // OCTAVES, []).append(places)
+        alike.setdefault(len(places).bit_length(), []).append(places)
     return list(alike.values())
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ridgeline_server.advisor.flips import first_gaining, larger_batches, longer_inputs
 from ridgeline_server.advisor.knobs import break_even, knob
+from ridgeline_server.advisor.kv_compression import ways_to_gain
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import (
     Asking,
@@ -73,21 +73,8 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         ends = f"It gains over 3% while it keeps {share(pays)} of the keys or less." if pays else ""
         return Explanation(ReasonCode.KV_BYTES_CUT, reason, ends, (found,))
-    deployment = outcome.proposal.deployment
-    longer = yield from first_gaining(
-        facts, deployment, longer_inputs(facts.workload, facts.model.max_context_len), metric
-    )
-    larger = yield from first_gaining(facts, deployment, larger_batches(facts.workload), metric)
-    ways = [
-        *([f"an input of {longer.input_len:,} tokens"] if longer else []),
-        *([f"batch {larger.batch:,}"] if larger else []),
-    ]
-    return Explanation(
-        ReasonCode.BYTES_NOT_DOMINANT,
-        reason,
-        f"It gains over 3% from {' or '.join(ways)} on." if ways else "",
-        (found,),
-    )
+    ways = yield from ways_to_gain(facts, outcome.proposal.deployment, metric)
+    return Explanation(ReasonCode.BYTES_NOT_DOMINANT, reason, ways, (found,))
 
 
 TECHNIQUE = Technique(
