@@ -110,15 +110,15 @@ def model_selector(model: object, checks: Checks, path: str = "model") -> common
 
 
 def hardware_selector(
-    hardware: object, overrides: Mapping[str, object] | None, checks: Checks
+    hardware: object, overrides: Mapping[str, object] | None, checks: Checks, path: str = "hardware"
 ) -> common_pb2.HardwareSelector:
-    """Which device a question is about; see HardwareSource."""
+    """Which device the field at `path` is about; see HardwareSource."""
     selector = common_pb2.HardwareSelector()
     if isinstance(hardware, str) and not names_file(hardware):
-        selector.id = checks.text("hardware", hardware)
+        selector.id = checks.text(path, hardware)
     else:
         try:
-            selector.inline.CopyFrom(hardware_entry(hardware, "hardware.inline"))
+            selector.inline.CopyFrom(hardware_entry(hardware, f"{path}.inline"))
         except InvalidArgumentError as error:
             checks.violations += error.violations
     if overrides:

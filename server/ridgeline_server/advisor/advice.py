@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
@@ -14,6 +14,7 @@ from ridgeline_server.advisor.plan_candidates import Asked
 from ridgeline_server.advisor.plans import search_plans
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import (
+    NO_FREEDOM,
     AccuracyRisk,
     Advice,
     Effect,
@@ -47,12 +48,10 @@ from ridgeline_server.roofline.analysis import describe
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.results import Analysis
 from ridgeline_server.roofline.scenario import Scenario, Variant
-from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
+from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, simulate
 from ridgeline_server.roofline.wording import gib
 
 _ORDER = tuple(Verdict)
-NO_FREEDOM = Freedom()
-"""Load and devices stay, and the accuracy budget is the usual one."""
 
 
 def recommend(
@@ -79,18 +78,12 @@ def recommend(
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     simulated_today = simulate(model, [Candidate(scenario, workload)])
     baseline = describe(model, simulated_today, 0, basis)
-    facts = facts_of(model, simulated_today, 0, assumed)
+    facts = facts_of(model, simulated_today, 0, assumed, goal, freedom)
     techniques = all_techniques() if techniques is None else techniques
     proposals = {technique.id: _proposed(technique, facts) for technique in techniques}
     to_simulate = {name: p for name, p in proposals.items() if isinstance(p, Proposal)}
-    candidates = [
-        facts.candidate(),
-        *(facts.candidate(p.workload, p.deployment) for p in to_simulate.values()),
-    ]
-    compared = simulate(model, candidates, (Variant.BEST,))
-    today, *after = compared.simulations
-    simulated = dict(zip(to_simulate, after, strict=True))
-    places = {name: Place(compared, index) for index, name in enumerate(to_simulate, start=1)}
+    today, places = _simulated(facts, to_simulate)
+    simulated = {name: place.grid.simulations[place.where] for name, place in places.items()}
     recommendations = [
         _refused(technique, facts, proposal)
         if isinstance(proposal, NotApplicable)
@@ -119,7 +112,7 @@ def recommend(
         recommendations=tuple(recommendations),
         **vars(replace(search, plans=tuple(plans))),
         assumptions=(*_assumptions(baseline), *_of_plans(search)),
-        simulated_deployments=len(candidates) + search.plan_candidates,
+        simulated_deployments=1 + len(places) + search.plan_candidates,
     )
 
 
@@ -142,15 +135,31 @@ def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
     proposal = _proposed(technique, facts)
     if isinstance(proposal, NotApplicable):
         return _refused(technique, facts, proposal)
-    candidates = [facts.candidate(), facts.candidate(proposal.workload, proposal.deployment)]
-    compared = simulate(facts.model, candidates, (Variant.BEST,))
-    today, place = compared.simulations[0], Place(compared, 1)
+    today, places = _simulated(facts, {technique.id: proposal})
+    place = places[technique.id]
     return _judged(technique, facts, proposal, today, place, goal, allow_unknown_accuracy=False)
 
 
 def _proposed(technique: Technique, facts: Facts) -> Proposal | NotApplicable:
     proposal = technique.propose(facts)
     return proposal.needed(facts) if isinstance(proposal, Unstated) else proposal
+
+
+def _simulated(facts: Facts, proposals: Mapping[str, Proposal]) -> tuple[Simulation, dict[str, Place]]:
+    """Today's deployment and what is proposed, simulated at the constants' best values: in one grid for each
+    model.
+    """
+    by_model: dict[Model, list[str]] = {facts.model: []}
+    for name, proposal in proposals.items():
+        by_model.setdefault(proposal.model or facts.model, []).append(name)
+    places: dict[str, Place] = {}
+    grids: list[SimulatedGrid] = []
+    for model, names in by_model.items():
+        candidates = [facts.proposed(proposals[name]) for name in names]
+        start = [] if grids else [facts.candidate()]
+        grids.append(simulate(model, [*start, *candidates], (Variant.BEST,)))
+        places |= {name: Place(grids[-1], index) for index, name in enumerate(names, start=len(start))}
+    return grids[0].simulations[0], {name: places[name] for name in proposals}
 
 
 def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
@@ -171,7 +180,7 @@ def _judged(
 ) -> Recommendation:
     after = place.grid.simulations[place.where]
     effects = compare(before, after, facts.basis)
-    metric = technique.metric
+    metric = proposal.metric or technique.metric
     if metric == "tpot_ms" and facts.workload.output_len == 1:
         # A request of one token has no decode step that could get faster; its TTFT decides.
         metric = "ttft_ms"
@@ -181,7 +190,8 @@ def _judged(
     verdict = limited(judge(before, after, effects, metric, goal), proposal)
     if technique.effort is Effort.RETRAIN and verdict is Verdict.APPLY:
         verdict = Verdict.CONSIDER
-    outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, facts_of(facts.model, *place))
+    found = facts_of(proposal.model or facts.model, *place)
+    outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, found)
     explanation = technique.explain(facts, outcome)
     accuracy = _accuracy(technique, facts.model)
     unknown = (
@@ -211,18 +221,31 @@ def _judged(
         memory=after.memory,
         accuracy=accuracy,
         effort=technique.effort,
-        requirements=technique.requirements,
+        requirements=_requirements(technique, proposal),
         conflicts=technique.conflicts,
         assumptions=technique.assumptions,
         metric=metric,
         nearest_published=_nearest(technique, facts, metric),
         switches=switches_of(
-            technique.id, facts.model, facts.scenario.hardware, proposal.workload, proposal.deployment
+            technique.id,
+            proposal.model or facts.model,
+            proposal.hardware or facts.scenario.hardware,
+            proposal.workload,
+            proposal.deployment,
         ),
         knobs=explanation.knobs,
         changes_load=technique.changes_load,
         changes_devices=technique.changes_devices,
     )
+
+
+def _requirements(technique: Technique, proposal: Proposal) -> tuple[str, ...]:
+    """What a technique needs, the id of another device or model first."""
+    other = proposal.hardware or proposal.model
+    if other is None:
+        return technique.requirements
+    kind = "device" if proposal.hardware is not None else "model"
+    return (f"{kind} {other.id or other.name}", *technique.requirements)
 
 
 def _room(verdict: Verdict, memory: Memory) -> str:

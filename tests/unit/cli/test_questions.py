@@ -228,6 +228,27 @@ def test_recommend_asks_for_plans_of_more_devices_and_of_less_accuracy(run: Run,
     assert (asked["max_accuracy_loss"], asked["allow_unknown_accuracy"]) == (0.02, True)
 
 
+def test_recommend_asks_for_other_devices_and_models(run: Run, fake: FakeClient) -> None:
+    run(
+        "recommend", *ANALYZE[1:],
+        "--allow-hardware-change", "--other-hardware", "h100-sxm", "--other-hardware", "mi300x",
+        "--allow-model-change", "--other-model", "a-small-one",
+    )  # fmt: skip
+    asked = fake.questions[0]
+    assert asked["allow_hardware_change"] is True
+    assert list(asked["other_hardware"]) == ["h100-sxm", "mi300x"]
+    assert asked["allow_model_change"] is True
+    assert list(asked["other_models"]) == ["a-small-one"]
+
+
+def test_recommend_keeps_device_and_model_unless_told(run: Run, fake: FakeClient) -> None:
+    run("recommend", *ANALYZE[1:])
+    asked = fake.questions[0]
+    assert (asked["allow_hardware_change"], asked["allow_model_change"]) == (False, False)
+    assert not asked["other_hardware"]
+    assert not asked["other_models"]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
