@@ -222,6 +222,8 @@ def sensible_questions(request_type: type[Message]) -> st.SearchStrategy[Message
                 ngram_acceptance_rate=st.none() | ENUM([0.0, 0.5, 1.0]),
                 prefix_hit_rate=st.none() | ENUM([0.0, 0.5, 1.0]),
                 kv_keep_ratio=st.none() | ENUM([0.01, 0.5, 1.0]),
+                skipped_layer_share=st.none() | ENUM([0.0, 0.5, 0.99]),
+                kv_window=st.none() | ENUM([1, 512, 100_000_000]),
             ),
         }
     if request_type is recommendation_service_pb2.ExplainRequest:

@@ -61,6 +61,7 @@ EVERYTHING: dict[str, Any] = {
     "chunk_tokens": 512,
     "prefix_hit_rate": 0.25,
     "kv_keep_ratio": 0.5,
+    "kv_window": 200,
     "draft": "deepseek-r1",
     "draft_tokens": 2,
     "offload_weights": 0.1,
@@ -429,6 +430,7 @@ def test_a_deployment_is_echoed_with_all_that_was_stated(ask: Callable[..., Any]
     assert told.offload == common_pb2.Offload(weight_share=0.1, kv_share=0.2, host_bandwidth_bytes_per_s=5e10)
     assert (told.engine, told.engine_version, told.memory_utilization) == ("vllm", "0.19.0", 0.85)
     assert (told.chunk_tokens, told.prefix_hit_rate, told.kv_keep_ratio) == (512, 0.25, 0.5)
+    assert told.kv_window == 200
     assert (told.skipped_layer_share, told.expert_popularity_spread) == (0.125, 0.5)
     assert told.node_bandwidth_bytes_per_s == 1e11
 
@@ -481,6 +483,7 @@ WRONG: dict[str, Any] = {
     "chunk_tokens": 0,
     "prefix_hit_rate": 1.5,
     "kv_keep_ratio": 0,
+    "kv_window": 0,
     "draft": "heads",
     "draft_tokens": 65,
     "acceptance_rate": float("nan"),
@@ -498,6 +501,7 @@ WRONG_FIELDS = {
     "deployment.chunk_tokens",
     "deployment.prefix_hit_rate",
     "deployment.kv_keep_ratio",
+    "deployment.kv_window",
     "deployment.speculation.tokens",
     "deployment.speculation.acceptance_rate",
     "deployment.offload.weight_share",
@@ -703,12 +707,20 @@ def test_figures_that_techniques_assume_are_checked_like_any_other(client: ridge
             "llama-2-7b",
             "rtx-a6000",
             input_len=0,
-            assumed={"prefix_hit_rate": 1.5, "kv_keep_ratio": 0, "heads_acceptance_rate": -1},
+            assumed={
+                "prefix_hit_rate": 1.5,
+                "kv_keep_ratio": 0,
+                "heads_acceptance_rate": -1,
+                "skipped_layer_share": 1,
+                "kv_window": 0,
+            },
         )
     assert [v.field for v in raised.value.violations] == [
         "assumed.heads_acceptance_rate",
         "assumed.prefix_hit_rate",
         "assumed.kv_keep_ratio",
+        "assumed.skipped_layer_share",
+        "assumed.kv_window",
         "workload.input_len",
     ]
     with pytest.raises(

@@ -64,6 +64,7 @@ _SPELLINGS = {
     "deployment.chunk_tokens": "--chunk-tokens",
     "deployment.prefix_hit_rate": "--prefix-hit-rate",
     "deployment.kv_keep_ratio": "--kv-keep-ratio",
+    "deployment.kv_window": "--kv-window",
     "deployment.speculation.draft": "--draft",
     "deployment.speculation.draft_model": "--draft",
     "deployment.speculation.draft_model.id": "--draft",

@@ -159,6 +159,7 @@ def _shares(stated: Serving) -> Iterator[FieldViolation]:
         ("node_bandwidth_bytes_per_s", stated.node_bandwidth_bytes_per_s, 1e6, 1e15),
         ("memory_utilization", stated.memory_utilization, 0.01, 1.0),
         ("chunk_tokens", stated.chunk_tokens, 1, 100_000_000),
+        ("kv_window", stated.kv_window, 1, 100_000_000),
     )
     for name, value, low, high in shares:
         if value is not None and not low <= value <= high:

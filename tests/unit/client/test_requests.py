@@ -103,7 +103,7 @@ def test_every_argument_reaches_its_field(client: Client, recorder: Recorder) ->
         other_hardware=["h2", {"id": "h3"}],
         allow_model_change=True,
         other_models=["m2", "m3"],
-        assumed={"prefix_hit_rate": "0.5", "kv_keep_ratio": 0.25},
+        assumed={"prefix_hit_rate": "0.5", "kv_keep_ratio": 0.25, "kv_window": "512"},
         draft_model="small",
     )
     assert recorder.sent == [
@@ -152,7 +152,9 @@ def test_every_argument_reaches_its_field(client: Client, recorder: Recorder) ->
                 ],
                 allow_model_change=True,
                 other_models=[common_pb2.ModelSelector(id="m2"), common_pb2.ModelSelector(id="m3")],
-                assumed=recommendation_service_pb2.AssumedFigures(prefix_hit_rate=0.5, kv_keep_ratio=0.25),
+                assumed=recommendation_service_pb2.AssumedFigures(
+                    prefix_hit_rate=0.5, kv_keep_ratio=0.25, kv_window=512
+                ),
                 draft_model=common_pb2.ModelSelector(id="small"),
             ),
         )
@@ -174,6 +176,7 @@ def test_every_option_of_a_deployment_reaches_its_field(client: Client, recorder
         chunk_tokens=2048,
         prefix_hit_rate=0.5,
         kv_keep_ratio=0.25,
+        kv_window=700,
         draft="small",
         draft_tokens=3,
         acceptance_rate=0.7,
@@ -204,6 +207,7 @@ def test_every_option_of_a_deployment_reaches_its_field(client: Client, recorder
         chunk_tokens=2048,
         prefix_hit_rate=0.5,
         kv_keep_ratio=0.25,
+        kv_window=700,
         speculation=common_pb2.Speculation(
             draft=common_pb2.DRAFT_MODEL,
             tokens=3,
