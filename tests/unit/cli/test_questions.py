@@ -74,7 +74,8 @@ EVERY_OPTION = (
     "--module-format", "shared-expert=fp8:g128:fp8",
     "--tp", "8", "--pp", "2", "--ep", "4", "--attention-dp", "3", "--dp", "5", "--chunk-tokens", "2048",
     "--prefix-hit-rate", "0.5", "--kv-keep-ratio", "0.25", "--kv-window", "700",
-    "--draft", "llama-3.2-1b", "--draft-tokens", "3", "--acceptance-rate", "0.7", "--offload-weights", "0.1", "--offload-kv", "0.2", "--host-bandwidth", "5e10",
+    "--draft", "llama-3.2-1b", "--draft-tokens", "3", "--acceptance-rate", "0.7",
+    "--offload-weights", "0.1", "--offload-kv", "0.2", "--host-bandwidth", "5e10",
     "--sparse-weights", "--skip-layers", "0.3", "--expert-spread", "1.5", "--node-bandwidth", "1e11",
     "--engine", "vllm@0.19.0", "--memory-utilization", "0.85",
 )  # fmt: skip
