@@ -20,14 +20,20 @@ def compare(before: Simulation, after: Simulation, basis: CostBasis) -> tuple[Ef
     on_ideal = basis is CostBasis.IDEAL
     values_before = ideal_before if on_ideal else metric_values(before, ideal=False)
     values_after = ideal_after if on_ideal else metric_values(after, ideal=False)
-    deployments = [side.candidate.scenario.deployment for side in (before, after)]
+    scenarios = [side.candidate.scenario for side in (before, after)]
+    deployments = [scenario.deployment for scenario in scenarios]
+    moved = scenarios[0].hardware != scenarios[1].hardware
     effects = []
     for metric, (old, *_) in values_before.items():
         if metric not in values_after:
             continue
         new = values_after[metric][0]
         gain = speedup(metric, old, new)
-        change = Interval(gain, gain, gain) if on_ideal else change_interval(gain, *deployments)
+        change = (
+            Interval(gain, gain, gain)
+            if on_ideal
+            else change_interval(gain, *deployments, other_hardware=moved)
+        )
         effects.append(
             Effect(
                 metric, old, new, *change, speedup(metric, ideal_before[metric][0], ideal_after[metric][0])

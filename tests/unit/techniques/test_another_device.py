@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from math import exp, hypot, log
 
 import pytest
 import yaml
 
+from ridgeline_server.advisor.changes import SPREAD_OF_EFFECT, SPREAD_OF_HARDWARE
 from ridgeline_server.advisor.results import Freedom, Goal, ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
@@ -162,6 +164,15 @@ class TestPays:
         gains = [latency_ms(CHAT) / latency_ms(on(CHAT, part)) for part in parts]
         figures = quoted(found.reason, r"alone gain ([\d.]+)x, and its bf16 .* today's, ([\d.]+)x")
         assert figures == pytest.approx(gains, abs=0.0051)
+
+    def test_its_interval_is_that_of_two_devices(self) -> None:
+        """Half more bandwidth may gain nothing: measured pairs of devices scatter by more than that."""
+        h200 = judged(ask(LLAMA_3_1_8B, "h100-sxm", Workload(1, 512, 128), EXPECTED), "h200-sxm")
+        assert h200.verdict is Verdict.CONSIDER
+        assert "it may be as little as" in h200.reason
+        found = effect(h200.effects, "e2e_latency_ms")
+        spread = hypot(SPREAD_OF_HARDWARE, SPREAD_OF_EFFECT * log(found.speedup))
+        assert found.low == pytest.approx(found.speedup / exp(spread))
 
     def test_what_does_not_fit_today(self) -> None:
         found = judged(ask(LLAMA_3_1_8B, "rtx-3060-12gb", Workload(1, 512, 128), EXPECTED), "l4")
