@@ -131,7 +131,11 @@ class TestDoesNotPay:
         assert "price" in found.reason
 
     def test_todays_device_is_no_other_one(self) -> None:
-        assert judged(CHAT, CHAT.hardware).reason_code is ReasonCode.NOTHING_TO_WORK_ON
+        dearer = replace(CHAT.hardware, price_usd_per_hour=99.0)
+        for asked in (CHAT, on(CHAT, dearer)):
+            found = judged(asked, "a100-sxm-80gb")
+            assert found.reason_code is ReasonCode.NOTHING_TO_WORK_ON
+            assert found.reason == "no device but NVIDIA A100 SXM4 80GB may be taken."
 
 
 class TestPays:

@@ -57,7 +57,8 @@ def propose(facts: Facts) -> Proposal | NotApplicable | Unstated:
     allowed, today = facts.freedom.hardware, facts.scenario.hardware
     if allowed is None:
         return Unstated(_fixed)
-    others = [hardware for hardware in allowed if hardware != today]
+    # Of today's device the question may have changed figures: what the catalog says of it is no other one.
+    others = [each for each in allowed if each != today and (each.id != today.id or not each.id)]
     possible = [hardware for hardware in others if not any(_refusals(facts, hardware))]
     if not possible:
         reasons = [reason for hardware in others for reason in _refusals(facts, hardware)]
