@@ -207,6 +207,7 @@ class TestPlans:
         advice = CHAT.advice()
         assert not any(TECHNIQUE in plan.techniques for plan in advice.plans)
         assert all(plan.hardware is None for plan in advice.plans)
+        assert not any("nodeSelector" in launch.manifest for plan in advice.plans for launch in plan.launches)
 
     def test_a_plan_on_another_device_has_its_figures_and_its_launch(self) -> None:
         other = device("h100-sxm")
