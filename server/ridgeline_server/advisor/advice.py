@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ridgeline_server.advisor.asking import answered, side_by_side
@@ -15,6 +15,7 @@ from ridgeline_server.advisor.plan_candidates import Asked
 from ridgeline_server.advisor.plans import search_plans
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import (
+    NO_FREEDOM,
     AccuracyRisk,
     Advice,
     Effect,
@@ -54,8 +55,6 @@ from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
 from ridgeline_server.roofline.wording import gib
 
 _ORDER = tuple(Verdict)
-NO_FREEDOM = Freedom()
-"""Load and devices stay, and the accuracy budget is the usual one."""
 
 
 def recommend(
@@ -82,7 +81,7 @@ def recommend(
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     simulated_today = simulate(model, [Candidate(scenario, workload)])
     baseline = describe(model, simulated_today, 0, basis)
-    facts = facts_of(model, simulated_today, 0, assumed)
+    facts = facts_of(model, simulated_today, 0, assumed, goal, freedom)
     techniques = all_techniques() if techniques is None else techniques
     proposals = [technique.propose(facts) for technique in techniques]
     variants = {
@@ -90,14 +89,9 @@ def recommend(
         for technique, proposal in zip(techniques, proposals, strict=True)
         if isinstance(proposal, Proposal)
     }
-    candidates = [
-        facts.candidate(),
-        *(facts.candidate(p.workload, p.deployment) for p in variants.values()),
-    ]
-    today, *after = facts.places(candidates)
-    places = dict(zip(variants, after, strict=True))
+    today, places = _simulated(facts, variants)
     judging = [
-        _judging(technique, facts, proposal, today.simulation, places.get(technique.id), goal, freedom)
+        _judging(technique, facts, proposal, today, places.get(technique.id), goal, freedom)
         for technique, proposal in zip(techniques, proposals, strict=True)
     ]
     recommendations = answered(facts, side_by_side(*judging))
@@ -105,7 +99,7 @@ def recommend(
     by_id = {technique.id: technique for technique in techniques}
     simulated = {name: place.simulation for name, place in places.items()}
     search = search_plans(
-        Asked(facts, goal, freedom, today.simulation, variants, simulated),
+        Asked(facts, goal, freedom, today, variants, simulated),
         [by_id[r.technique] for r in recommendations if r.effort is not Effort.RETRAIN],
     )
     plans = [replace(plan, launches=launches_of(model, hardware, plan)) for plan in search.plans]
@@ -115,7 +109,7 @@ def recommend(
         recommendations=tuple(recommendations),
         **vars(replace(search, plans=tuple(plans))),
         assumptions=(*_assumptions(baseline), *_of_plans(search)),
-        simulated_deployments=len(candidates) + search.plan_candidates,
+        simulated_deployments=1 + len(places) + search.plan_candidates,
     )
 
 
@@ -136,12 +130,25 @@ def check_goal(goal: Goal, hardware: Hardware) -> None:
 def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
     """One technique, judged as among all of them."""
     proposal = technique.propose(facts)
-    changed = (
-        [facts.candidate(proposal.workload, proposal.deployment)] if isinstance(proposal, Proposal) else []
-    )
-    today, *after = facts.places([facts.candidate(), *changed])
-    place = after[0] if after else None
-    return answered(facts, _judging(technique, facts, proposal, today.simulation, place, goal, NO_FREEDOM))
+    today, places = _simulated(facts, {technique.id: proposal} if isinstance(proposal, Proposal) else {})
+    place = places.get(technique.id)
+    return answered(facts, _judging(technique, facts, proposal, today, place, goal, facts.freedom))
+
+
+def _simulated(facts: Facts, proposals: Mapping[str, Proposal]) -> tuple[Simulation, dict[str, Place]]:
+    """Today's deployment and what is proposed, simulated at the constants' best values: in one grid for each
+    model.
+    """
+    by_model: dict[Model, list[str]] = {}
+    for name, proposal in proposals.items():
+        by_model.setdefault(proposal.model or facts.model, []).append(name)
+    own = by_model.pop(facts.model, [])
+    today, *after = facts.places([facts.candidate(), *(facts.proposed(proposals[name]) for name in own)])
+    places = dict(zip(own, after, strict=True))
+    for model, names in by_model.items():
+        other = replace(facts, model=model, place=None)
+        places |= zip(names, other.places([facts.proposed(proposals[name]) for name in names]), strict=True)
+    return today.simulation, places
 
 
 def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
@@ -167,7 +174,7 @@ def _judging(
         return _refused(technique, facts, proposal)
     after = place.simulation
     effects = compare(before, after, facts.basis)
-    metric = technique.metric
+    metric = proposal.metric or technique.metric
     if metric == "tpot_ms" and facts.workload.output_len == 1:
         # A request of one token has no decode step that could get faster; its TTFT decides.
         metric = "ttft_ms"
@@ -177,7 +184,8 @@ def _judging(
     verdict = limited(judge(before, after, effects, metric, goal), proposal)
     if technique.effort is Effort.RETRAIN and verdict is Verdict.APPLY:
         verdict = Verdict.CONSIDER
-    outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, facts_of(facts.model, *place))
+    found = facts_of(proposal.model or facts.model, *place)
+    outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, found)
     explanation = technique.explain(facts, outcome)
     if not isinstance(explanation, Explanation):
         explanation = yield from explanation
@@ -209,18 +217,31 @@ def _judging(
         memory=after.memory,
         accuracy=accuracy,
         effort=technique.effort,
-        requirements=technique.requirements,
+        requirements=_requirements(technique, proposal),
         conflicts=technique.conflicts,
         assumptions=technique.assumptions,
         metric=metric,
         nearest_published=_nearest(technique, facts, metric),
         switches=switches_of(
-            technique.id, facts.model, facts.scenario.hardware, proposal.workload, proposal.deployment
+            technique.id,
+            proposal.model or facts.model,
+            proposal.hardware or facts.scenario.hardware,
+            proposal.workload,
+            proposal.deployment,
         ),
         knobs=explanation.knobs,
         changes_load=technique.changes_load,
         changes_devices=technique.changes_devices,
     )
+
+
+def _requirements(technique: Technique, proposal: Proposal) -> tuple[str, ...]:
+    """What a technique needs, the id of another device or model first."""
+    other = proposal.hardware or proposal.model
+    if other is None:
+        return technique.requirements
+    kind = "device" if proposal.hardware is not None else "model"
+    return (f"{kind} {other.id or other.name}", *technique.requirements)
 
 
 def _room(verdict: Verdict, memory: Memory) -> str:

@@ -8,8 +8,18 @@ from functools import cached_property
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
-from ridgeline_server.advisor.results import Effect, Effort, Knob, ReasonCode, Verdict
+from ridgeline_server.advisor.results import (
+    NO_FREEDOM,
+    Effect,
+    Effort,
+    Freedom,
+    Goal,
+    Knob,
+    ReasonCode,
+    Verdict,
+)
 from ridgeline_server.domain.deployment import CostBasis, Deployment
+from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.memory import Memory
@@ -31,13 +41,16 @@ class Facts:
 
     `decode` is the mean of the request's own decode steps, the one behind TPOT. The stages and the memory are
     found when they are asked for: most techniques propose on the deployment alone. `assumed` holds
-    what the request states of figures that techniques have to assume.
+    what the request states of figures that techniques have to assume, `goal` and `freedom` what is to
+    improve and what may change for it.
     """
 
     model: Model
     scenario: Scenario
     workload: Workload
     assumed: Assumed = NOTHING_STATED
+    goal: Goal = Goal.LATENCY
+    freedom: Freedom = NO_FREEDOM
     place: Place | None = field(default=None, compare=False, repr=False)
 
     @cached_property
@@ -95,12 +108,23 @@ class Facts:
     def _known(self) -> dict[Candidate, Place]:
         return {} if self.place is None else {self.candidate(): self.place}
 
-    def candidate(self, workload: Workload | None = None, deployment: Deployment | None = None) -> Candidate:
-        """Today's candidate with another load or deployment."""
+    def candidate(
+        self,
+        workload: Workload | None = None,
+        deployment: Deployment | None = None,
+        hardware: Hardware | None = None,
+    ) -> Candidate:
+        """Today's candidate with another load, deployment or device."""
         scenario = self.scenario
         if deployment is not None:
             scenario = replace(scenario, deployment=deployment)
+        if hardware is not None:
+            scenario = replace(scenario, hardware=hardware)
         return Candidate(scenario, workload or self.workload)
+
+    def proposed(self, proposal: Proposal) -> Candidate:
+        """The candidate that a proposal makes of today's."""
+        return self.candidate(proposal.workload, proposal.deployment, proposal.hardware)
 
 
 class Place(NamedTuple):
@@ -122,10 +146,18 @@ Askings that run side by side are answered from one grid (advisor/asking.py).
 """
 
 
-def facts_of(model: Model, simulated: SimulatedGrid, index: int, assumed: Assumed = NOTHING_STATED) -> Facts:
+def facts_of(
+    model: Model,
+    simulated: SimulatedGrid,
+    index: int,
+    assumed: Assumed = NOTHING_STATED,
+    goal: Goal = Goal.LATENCY,
+    freedom: Freedom = NO_FREEDOM,
+) -> Facts:
     """The facts of one simulated candidate."""
     candidate = simulated.simulations[index].candidate
-    return Facts(model, candidate.scenario, candidate.workload, assumed, Place(simulated, index))
+    place = Place(simulated, index)
+    return Facts(model, candidate.scenario, candidate.workload, assumed, goal, freedom, place)
 
 
 @dataclass(frozen=True)
@@ -133,7 +165,9 @@ class Proposal:
     """The variant that a technique wants simulated; `note` is what the proposal itself found out, for the
     reason. `at_most` is the best verdict that it can get. With `untold_gain` it improves what no metric
     tells, so that what does no harm is worth considering. `assumed` names the figure that it rests on where
-    the request does not state it: no plan is built on that.
+    the request does not state it: no plan is built on that. `hardware` and `model` are the device and the
+    model that take the place of today's, None: it stays. `metric` decides in place of the technique's own
+    where that depends on the goal.
     """
 
     workload: Workload
@@ -143,6 +177,9 @@ class Proposal:
     at_most: Verdict = Verdict.APPLY
     untold_gain: bool = False
     assumed: str = ""
+    hardware: Hardware | None = None
+    model: Model | None = None
+    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,8 +195,9 @@ class NotApplicable:
 
 @dataclass(frozen=True)
 class Unstated:
-    """A gain that rests on a figure which nobody stated. `needed` tells what the figure must be; it takes
-    simulations, so that only an answer that shows it asks for it.
+    """A gain that rests on a figure which nobody stated, or on a change that nobody allowed. `needed` tells
+    what the figure must be, or what the change would gain; it takes simulations, so that only an answer that
+    shows it asks for it.
     """
 
     needed: Callable[[Facts], Asking[NotApplicable]]
@@ -198,9 +236,10 @@ class Technique:
     """One optimisation. `metric` decides its verdict; `conflicts` name techniques it cannot be combined with.
 
     `propose` gives the variant to simulate or says why there is none; `explain` puts the simulated outcome in
-    words, asking for further simulations where it needs some. Both are pure. `changes_load` and
-    `changes_devices` techniques, which change the load or how many devices there are, enter a plan only when
-    the request frees these. A `lossless` one computes the same answers.
+    words, asking for further simulations where it needs some. Both are pure. `changes_load`,
+    `changes_devices` and `changes_hardware` techniques, which change the load, how many devices there are or
+    which, enter a plan only when the request frees these; one that `changes_model` enters none. A `lossless`
+    one computes the same answers.
     """
 
     id: str
@@ -216,4 +255,6 @@ class Technique:
     explain: Callable[[Facts, Outcome], Explanation | Asking[Explanation]]
     changes_load: bool = False
     changes_devices: bool = False
+    changes_hardware: bool = False
+    changes_model: bool = False
     lossless: bool = False

@@ -73,7 +73,7 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     except NotFoundError as error:
         refusals.append(error)
     try:
-        hardware = _hardware(request.hardware, snapshot, checks)
+        hardware = read_device(request.hardware, "hardware", snapshot, checks)
     except NotFoundError as error:
         refusals.append(error)
     drafting = drafts_by_model(message)
@@ -130,25 +130,27 @@ def read_model(
     return None
 
 
-def _hardware(
-    selector: common_pb2.HardwareSelector, snapshot: CatalogSnapshot, checks: Checks
+def read_device(
+    selector: common_pb2.HardwareSelector, field: str, snapshot: CatalogSnapshot, checks: Checks
 ) -> Hardware | None:
-    """The device; None after noting why there is none. Its overrides are checked in any case."""
+    """The device that a selector in `field` names; None after noting why there is none. Its overrides are
+    checked in any case.
+    """
     noted = len(checks.violations)
     hardware = None
     try:
         match selector.WhichOneof("hardware"):
             case "id":
-                if _is_name(checks, "hardware.id", selector.id):
+                if _is_name(checks, f"{field}.id", selector.id):
                     hardware = snapshot.hardware(selector.id)
             case "inline":
-                hardware = read_hardware(checks, selector.inline, "hardware.inline")
+                hardware = read_hardware(checks, selector.inline, f"{field}.inline")
             case _:
-                checks.add("hardware", "is not set; give the id of a catalog device, or an inline one")
+                checks.add(field, "is not set; give the id of a catalog device, or an inline one")
     finally:
         if selector.HasField("overrides"):
             usable = hardware if len(checks.violations) == noted else None
-            hardware = override(checks, usable, selector.overrides, "hardware.overrides")
+            hardware = override(checks, usable, selector.overrides, f"{field}.overrides")
     return hardware if len(checks.violations) == noted else None
 
 

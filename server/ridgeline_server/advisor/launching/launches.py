@@ -52,8 +52,9 @@ def switches_by_name(technique_id: str) -> tuple[Switch, ...]:
     )
 
 
-def launches_of(model: Model, hardware: Hardware, plan: Plan) -> tuple[Launch, ...]:
-    """A plan's deployment as each engine is told it."""
+def launches_of(model: Model, today: Hardware, plan: Plan) -> tuple[Launch, ...]:
+    """A plan's deployment as each engine is told it that runs on the plan's device, today's if it stays."""
+    hardware = plan.hardware or today
     places = places_of(model, plan.workload, plan.deployment)
     return tuple(
         _launch(engine, model, hardware, plan, places)
@@ -151,6 +152,7 @@ def _launch(engine: EngineSwitches, model: Model, hardware: Hardware, plan: Plan
             replicas=replicas,
             devices=deployment.parallel.replica_devices,
             vendor=hardware.vendor,
+            accelerator="" if plan.hardware is None else plan.hardware.id,
             files=_files(config),
             folder=CONFIG_FOLDER,
         ),

@@ -77,6 +77,8 @@ def _steps(deployment: Deployment) -> Iterator[str]:
         yield "prefix-caching"
     if deployment.kv_keep_ratio < 1:
         yield "kv-eviction"
+    if deployment.kv_window is not None:
+        yield "kv-window"
     if deployment.attention is AttentionKernel.UNFUSED:
         yield "unfused-attention"
     if deployment.speculation is not None:
