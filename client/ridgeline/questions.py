@@ -51,6 +51,8 @@ class DeploymentOptions(TypedDict, total=False):
     """Share of each prompt whose keys and values are cached already."""
     kv_keep_ratio: float | None
     """Share of a sequence's keys that decode still holds and reads."""
+    kv_window: int | None
+    """The most keys of a sequence that decode holds and reads: the first and the last ones."""
     draft: ModelSource | None
     """Speculative decoding: `ngram`, `heads`, or the model that drafts, as a name, a file or a config."""
     draft_tokens: int | None
@@ -196,6 +198,7 @@ _WHOLE = {
     "attention_dp": "parallel.attention_dp",
     "dp": "parallel.dp",
     "chunk_tokens": "chunk_tokens",
+    "kv_window": "kv_window",
 }
 _NUMBERS = {
     "prefix_hit_rate": "prefix_hit_rate",

@@ -12,7 +12,7 @@ from operator import index
 from pathlib import Path
 from typing import TypeAlias
 
-from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
 from ridgeline.errors import FieldViolation, InvalidArgumentError
 from ridgeline.files import config_text, names_file, read_config, read_device, read_model, read_object
@@ -110,15 +110,15 @@ def model_selector(model: object, checks: Checks, path: str = "model") -> common
 
 
 def hardware_selector(
-    hardware: object, overrides: Mapping[str, object] | None, checks: Checks
+    hardware: object, overrides: Mapping[str, object] | None, checks: Checks, path: str = "hardware"
 ) -> common_pb2.HardwareSelector:
-    """Which device a question is about; see HardwareSource."""
+    """Which device the field at `path` is about; see HardwareSource."""
     selector = common_pb2.HardwareSelector()
     if isinstance(hardware, str) and not names_file(hardware):
-        selector.id = checks.text("hardware", hardware)
+        selector.id = checks.text(path, hardware)
     else:
         try:
-            selector.inline.CopyFrom(hardware_entry(hardware, "hardware.inline"))
+            selector.inline.CopyFrom(hardware_entry(hardware, f"{path}.inline"))
         except InvalidArgumentError as error:
             checks.violations += error.violations
     if overrides:
@@ -165,10 +165,21 @@ def assumed_figures(
     known = message.DESCRIPTOR.fields_by_name
     for name, value in figures.items():
         if name in known:
-            setattr(message, name, checks.number(f"assumed.{name}", value))
+            whole = known[name].cpp_type == FieldDescriptor.CPPTYPE_INT32
+            setattr(
+                message,
+                name,
+                _whole(name, value, checks) if whole else checks.number(f"assumed.{name}", value),
+            )
         else:
             checks.add(f"assumed.{name}", f"is no such figure; give one of {', '.join(known)}")
     return message
+
+
+def _whole(figure: str, value: object, checks: Checks) -> int:
+    """A figure that is a whole number, as a number or as the text that a command line has."""
+    text = value.strip() if isinstance(value, str) else ""
+    return checks.whole(f"assumed.{figure}", int(text) if text.isdecimal() else value)
 
 
 def hardware_entry(hardware: object, path: str = "hardware") -> Hardware:

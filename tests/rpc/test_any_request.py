@@ -213,6 +213,8 @@ def sensible_questions(request_type: type[Message]) -> st.SearchStrategy[Message
             "max_devices": st.none() | ENUM([1, 8, 1_000_000]),
             "max_accuracy_loss": st.none() | ENUM([0.0, 0.05, 1.0]),
             "allow_unknown_accuracy": st.booleans(),
+            "allow_hardware_change": st.booleans(),
+            "allow_model_change": st.booleans(),
             "assumed": st.none()
             | st.builds(
                 recommendation_service_pb2.AssumedFigures,
@@ -220,6 +222,8 @@ def sensible_questions(request_type: type[Message]) -> st.SearchStrategy[Message
                 ngram_acceptance_rate=st.none() | ENUM([0.0, 0.5, 1.0]),
                 prefix_hit_rate=st.none() | ENUM([0.0, 0.5, 1.0]),
                 kv_keep_ratio=st.none() | ENUM([0.01, 0.5, 1.0]),
+                skipped_layer_share=st.none() | ENUM([0.0, 0.5, 0.99]),
+                kv_window=st.none() | ENUM([1, 512, 100_000_000]),
             ),
         }
     if request_type is recommendation_service_pb2.ExplainRequest:

@@ -24,7 +24,7 @@ from ridgeline.v1 import (
     types_pb2,
 )
 from ridgeline_server.advisor.advice import recommend
-from ridgeline_server.advisor.results import Advice, ExplainedTechnique, Freedom, Goal
+from ridgeline_server.advisor.results import Advice, ExplainedTechnique, Freedom, Goal, Plan
 from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest, Offload
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
@@ -107,7 +107,13 @@ def advice(request: pytest.FixtureRequest, seeded_database_url: str) -> Advice:
         catalog.profiles,
         request.param,
         Goal.THROUGHPUT,
-        Freedom(load=True, devices=True, max_accuracy_loss=0.1, unknown_accuracy=False),
+        Freedom(
+            load=True,
+            devices=True,
+            max_accuracy_loss=0.1,
+            unknown_accuracy=False,
+            hardware=(catalog.hardware("h100-sxm"),),
+        ),
     )
 
 
@@ -124,6 +130,7 @@ def rich(request: pytest.FixtureRequest, seeded_database_url: str) -> Analysis:
         chunk_tokens=512,
         prefix_hit_rate=0.25,
         kv_keep_ratio=0.5,
+        kv_window=1500,
         speculation=Speculation(Draft.MODEL, 2, 0.65, catalog.model("deepseek-r1"), Dtype.INT4),
         offload=Offload(0.1, 0.2, 5e10),
         sparse_weights=True,
@@ -152,6 +159,7 @@ TOLD_DIFFERENTLY = {
     "speculation": {"model", "weight_dtype"},
     "workload": {"batch", "load"},
     "memory": {"ranges", "contexts"},
+    "plan": {"hardware"},
 }
 """Fields of the domain's objects that an answer names by their ids, tells in other fields, or leaves out."""
 WIRE_NAMES = {"occurrences": "count", "formats": "module_formats", "module": "module_class"}
@@ -188,6 +196,9 @@ def assert_mirrored(value: Any, message: Any, path: str) -> None:
         assert message.max_context_len == value.max_context_len
         assert (message.activations_bytes, message.non_torch_bytes, message.cuda_graph_bytes) == middles
         skipped = TOLD_DIFFERENTLY["memory"]
+    elif isinstance(value, Plan):
+        assert value.hardware is None or f"({value.hardware.id})" in message.interactions[0]
+        skipped = TOLD_DIFFERENTLY["plan"]
     elif path.endswith(("baseline", "analysis")):
         assert (message.model_id, message.hardware_id) == (value.model.id, value.hardware.id)
         skipped = TOLD_DIFFERENTLY["analysis"]

@@ -61,6 +61,7 @@ EVERYTHING: dict[str, Any] = {
     "chunk_tokens": 512,
     "prefix_hit_rate": 0.25,
     "kv_keep_ratio": 0.5,
+    "kv_window": 200,
     "draft": "deepseek-r1",
     "draft_tokens": 2,
     "offload_weights": 0.1,
@@ -429,6 +430,7 @@ def test_a_deployment_is_echoed_with_all_that_was_stated(ask: Callable[..., Any]
     assert told.offload == common_pb2.Offload(weight_share=0.1, kv_share=0.2, host_bandwidth_bytes_per_s=5e10)
     assert (told.engine, told.engine_version, told.memory_utilization) == ("vllm", "0.19.0", 0.85)
     assert (told.chunk_tokens, told.prefix_hit_rate, told.kv_keep_ratio) == (512, 0.25, 0.5)
+    assert told.kv_window == 200
     assert (told.skipped_layer_share, told.expert_popularity_spread) == (0.125, 0.5)
     assert told.node_bandwidth_bytes_per_s == 1e11
 
@@ -481,6 +483,7 @@ WRONG: dict[str, Any] = {
     "chunk_tokens": 0,
     "prefix_hit_rate": 1.5,
     "kv_keep_ratio": 0,
+    "kv_window": 0,
     "draft": "heads",
     "draft_tokens": 65,
     "acceptance_rate": float("nan"),
@@ -498,6 +501,7 @@ WRONG_FIELDS = {
     "deployment.chunk_tokens",
     "deployment.prefix_hit_rate",
     "deployment.kv_keep_ratio",
+    "deployment.kv_window",
     "deployment.speculation.tokens",
     "deployment.speculation.acceptance_rate",
     "deployment.offload.weight_share",
@@ -703,12 +707,20 @@ def test_figures_that_techniques_assume_are_checked_like_any_other(client: ridge
             "llama-2-7b",
             "rtx-a6000",
             input_len=0,
-            assumed={"prefix_hit_rate": 1.5, "kv_keep_ratio": 0, "heads_acceptance_rate": -1},
+            assumed={
+                "prefix_hit_rate": 1.5,
+                "kv_keep_ratio": 0,
+                "heads_acceptance_rate": -1,
+                "skipped_layer_share": 1,
+                "kv_window": 0,
+            },
         )
     assert [v.field for v in raised.value.violations] == [
         "assumed.heads_acceptance_rate",
         "assumed.prefix_hit_rate",
         "assumed.kv_keep_ratio",
+        "assumed.skipped_layer_share",
+        "assumed.kv_window",
         "workload.input_len",
     ]
     with pytest.raises(
@@ -747,6 +759,91 @@ class TestTheModelThatWouldDraft:
             self.drafting(client, draft_model="no-such-model")
         with pytest.raises(errors.InvalidArgumentError):
             self.drafting(client, draft_model="no-such-model", output_len=0)
+
+
+class TestWhatMayTakeThePlace:
+    """Other devices and models, which the service looks up in the catalog."""
+
+    @staticmethod
+    def judged(
+        client: ridgeline.Client, technique: str, **freedom: Any
+    ) -> recommendation_service_pb2.Recommendation:
+        answer = client.recommend("llama-2-13b", "rtx-a6000", input_len=512, batch=4, **freedom)
+        (found,) = [each for each in answer.recommendations if each.technique == technique]
+        return found
+
+    def test_nothing_takes_it_unless_the_request_says_so(self, client: ridgeline.Client) -> None:
+        for technique, reason in (("another-device", "HARDWARE_FIXED"), ("smaller-model", "MODEL_FIXED")):
+            found = self.judged(client, technique)
+            assert found.verdict == recommendation_service_pb2.VERDICT_NOT_APPLICABLE
+            assert recommendation_service_pb2.ReasonCode.Name(found.reason_code) == f"REASON_CODE_{reason}"
+
+    def test_devices_by_name_and_inline(self, clients: dict[str, ridgeline.Client], way: str) -> None:
+        fast = clients[way].get_hardware("h100-sxm").hardware
+        fast.id, fast.bandwidth_bytes_per_s = "as-fast-as-none", 1e14
+        named = {"allow_hardware_change": True, "other_hardware": ["a100-80gb", "h100-sxm"]}
+        assert self.judged(clients[way], "another-device", **named).requirements[0] == "device h100-sxm"
+        named["other_hardware"] = ["h100-sxm", fast]
+        assert (
+            self.judged(clients[way], "another-device", **named).requirements[0] == "device as-fast-as-none"
+        )
+
+    def test_no_name_is_any_device_of_the_catalog(self, client: ridgeline.Client) -> None:
+        ids = {device.id for device in client.iter_hardware()}
+        found = self.judged(client, "another-device", allow_hardware_change=True)
+        assert found.requirements[0].removeprefix("device ") in ids - {"rtx-a6000"}
+
+    def test_models_by_name_and_of_the_line(self, clients: dict[str, ridgeline.Client], way: str) -> None:
+        of_line = self.judged(clients[way], "smaller-model", allow_model_change=True)
+        assert of_line.requirements[0] == "model meta-llama/Llama-2-7b-hf"
+        named = self.judged(
+            clients[way],
+            "smaller-model",
+            allow_model_change=True,
+            other_models=["princeton-nlp/Sheared-LLaMA-1.3B"],
+        )
+        assert named.requirements[0] == "model princeton-nlp/Sheared-LLaMA-1.3B"
+
+    def test_a_plan_on_another_device_names_it(self, client: ridgeline.Client) -> None:
+        answer = client.recommend(
+            "llama-2-13b",
+            "rtx-a6000",
+            input_len=512,
+            batch=4,
+            allow_hardware_change=True,
+            other_hardware=["h100-sxm"],
+        )
+        plan = next(plan for plan in answer.plans if "another-device" in plan.techniques)
+        assert "(h100-sxm)" in plan.interactions[0]
+        assert all("accelerator: h100-sxm" in launch.manifest for launch in plan.launches)
+
+    def test_what_is_not_allowed_is_not_named(self, client: ridgeline.Client) -> None:
+        with pytest.raises(errors.InvalidArgumentError) as raised:
+            self.judged(client, "another-device", other_hardware=["h100-sxm"], other_models=["llama-2-7b"])
+        assert [violation.field for violation in raised.value.violations] == [
+            "other_hardware",
+            "other_models",
+        ]
+
+    def test_wrong_selectors_are_told_by_their_place(self, client: ridgeline.Client) -> None:
+        with pytest.raises(errors.InvalidArgumentError) as raised:
+            self.judged(
+                client,
+                "another-device",
+                allow_hardware_change=True,
+                other_hardware=["h100-sxm", " "],
+                allow_model_change=True,
+                other_models=[""],
+            )
+        fields = [violation.field for violation in raised.value.violations]
+        assert fields == ["other_hardware[1].id", "other_models[0].id"]
+
+    def test_an_unknown_name_is_told_after_wrong_fields(self, client: ridgeline.Client) -> None:
+        unknown = {"allow_hardware_change": True, "other_hardware": ["no-such-device"]}
+        with pytest.raises(errors.NotFoundError, match="no-such-device"):
+            self.judged(client, "another-device", **unknown)
+        with pytest.raises(errors.InvalidArgumentError):
+            self.judged(client, "another-device", **unknown, output_len=0)
 
 
 def test_enum_numbers_of_a_newer_contract_are_wrong_fields(

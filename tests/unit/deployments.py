@@ -80,6 +80,7 @@ knobs = st.fixed_dictionaries(
         "chunk_tokens": st.sampled_from((1, 100, 512, 2048, 100_000)),
         "prefix_hit_rate": shares,
         "kv_keep_ratio": st.sampled_from((1.0, 0.5, 0.01)),
+        "kv_window": st.sampled_from((None, 1, 300, 4096)),
         "offload": st.builds(
             Offload, shares, shares, host_bandwidth_bytes_per_s=st.sampled_from((1e9, 25e9, 450e9))
         ),

@@ -13,7 +13,14 @@ import ridgeline_catalog
 from ridgeline_server.advisor.advice import recommend
 from ridgeline_server.advisor.assumed import Assumed
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import Advice, Effect, Freedom, Goal, Recommendation
+from ridgeline_server.advisor.results import (
+    NO_FREEDOM,
+    Advice,
+    Effect,
+    Freedom,
+    Goal,
+    Recommendation,
+)
 from ridgeline_server.domain.config_reader import read_config
 from ridgeline_server.domain.deployment import (
     AttentionKernel,
@@ -121,7 +128,14 @@ class Question:
             assumed=Assumed(**assumed),
         )
 
-    def recommendation(self, technique: str, goal: Goal = Goal.LATENCY, **assumed: Any) -> Recommendation:
+    def recommendation(
+        self,
+        technique: str,
+        goal: Goal = Goal.LATENCY,
+        *,
+        freedom: Freedom = NO_FREEDOM,
+        **assumed: Any,
+    ) -> Recommendation:
         """How one technique is judged, the others left aside; `assumed` are the fields of Assumed."""
         (found,) = recommend(
             self.model,
@@ -131,6 +145,7 @@ class Question:
             PROFILES,
             self.basis,
             goal,
+            freedom,
             assumed=Assumed(**assumed),
             techniques=[t for t in all_techniques() if t.id == technique],
         ).recommendations

@@ -2,6 +2,7 @@
 
 TECHNIQUE_IDS = frozenset(
     {
+        "another-device",
         "attention-data-parallel",
         "chunked-prefill",
         "expert-parallel",
@@ -16,9 +17,12 @@ TECHNIQUE_IDS = frozenset(
         "kv-cache-int8",
         "kv-eviction",
         "kv-offload",
+        "kv-window",
+        "layer-skip",
         "nvfp4-compute",
         "pipeline-parallel",
         "prefix-caching",
+        "smaller-model",
         "sparsity-2-4",
         "speculation-draft-model",
         "speculation-heads",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Unpack
 
 from ridgeline import requests
@@ -56,6 +56,10 @@ class QuestionCalls(Calls):
         max_devices: int | None = None,
         max_accuracy_loss: float | None = None,
         allow_unknown_accuracy: bool = False,
+        allow_hardware_change: bool = False,
+        other_hardware: Sequence[HardwareSource] = (),
+        allow_model_change: bool = False,
+        other_models: Sequence[ModelSource] = (),
         assumed: Mapping[str, object] | None = None,
         draft_model: ModelSource | None = None,
         **options: Unpack[QuestionOptions],
@@ -66,6 +70,9 @@ class QuestionCalls(Calls):
         `allow_devices_change` the number of devices, and `max_devices` bounds it. Plans lose at most
         `max_accuracy_loss` of benchmark scores, a share (default 0.01); `allow_unknown_accuracy` lets them
         have techniques for which the catalog has no published figure.
+        `allow_hardware_change` lets one of `other_hardware` take the device's place, or any device of the
+        catalog when none is given; `allow_model_change` compares smaller models in the model's place,
+        `other_models` or those of its line.
         `assumed` states figures that the gain of a technique rests on, such as `{"prefix_hit_rate": 0.5}`;
         they are the fields of AssumedFigures. `draft_model` would draft in speculation by a draft model.
         """
@@ -81,6 +88,16 @@ class QuestionCalls(Calls):
             if max_accuracy_loss is None
             else checks.number("max_accuracy_loss", max_accuracy_loss),
             allow_unknown_accuracy=bool(allow_unknown_accuracy),
+            allow_hardware_change=bool(allow_hardware_change),
+            other_hardware=[
+                requests.hardware_selector(device, None, checks, f"other_hardware[{index}]")
+                for index, device in enumerate(other_hardware)
+            ],
+            allow_model_change=bool(allow_model_change),
+            other_models=[
+                requests.model_selector(other, checks, f"other_models[{index}]")
+                for index, other in enumerate(other_models)
+            ],
             assumed=requests.assumed_figures(assumed, checks) if assumed else None,
         )
         if draft_model is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ridgeline.files.vllm_log import VllmMemory
     from ridgeline.v1.analysis_service_pb2 import Memory
     from ridgeline.v1.measurement_pb2 import Measurement
-    from ridgeline.v1.measurement_service_pb2 import CalibratedRow, CalibrateResponse
+    from ridgeline.v1.measurement_service_pb2 import CalibratedRow, CalibrateResponse, MeasurementPrediction
 
 TAKEN = ("model", "hardware", "engine", "tp", "pp", "weights", "activations", "kv")
 """Options that a log takes beside itself."""
@@ -205,13 +206,9 @@ def _with_now(found: Sequence[Part], memory: Memory, told_of: Mapping[str, Calib
     }
     if memory.overhead_bytes <= memory.non_torch_bytes:
         changes.pop("cuda_graphs", None)
-    freed = tuple(
-        sum(getattr(before, end) - getattr(now, end) for before, now in changes.values())
-        for end in ("predicted", "high", "low")
-    )
     pool = memory.kv_pool_bytes
     ends = (pool.value / GIB, pool.low / GIB, pool.high / GIB)
-    left = [end + more for end, more in zip(ends, freed, strict=True)]
+    left = _left_now(ends, list(changes.values()))
     for part in found:
         name = names.get(part.part)
         if name in OVERHEADS and told_of[name].now.HasField("predicted"):
@@ -224,6 +221,24 @@ def _with_now(found: Sequence[Part], memory: Memory, told_of: Mapping[str, Calib
             each = part.predicted / ends[0]
             value, low, high = (each * (end if part.unit == "GiB" else max(end, 0.0)) for end in left)
             yield replace(part, now=value, now_low=low, now_high=high)
+
+
+def _left_now(
+    pool: tuple[float, float, float], changes: Sequence[tuple[MeasurementPrediction, MeasurementPrediction]]
+) -> tuple[float, float, float]:
+    """A pool's value and ends where parts are predicted anew. Parts are off independently of each other, so
+    that what they may be off adds up in squares.
+    """
+    value = pool[0] + sum(before.predicted - now.predicted for before, now in changes)
+
+    def off(today: float, end: str) -> float:
+        more = sum(
+            (getattr(now, end) - now.predicted) ** 2 - (getattr(before, end) - before.predicted) ** 2
+            for before, now in changes
+        )
+        return sqrt(max(today**2 + more, 0.0))
+
+    return value, value - off(pool[0] - pool[1], "high"), value + off(pool[2] - pool[0], "low")
 
 
 def _rows(

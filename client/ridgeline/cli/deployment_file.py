@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-_WHOLE = ("weight_group_size", "tp", "pp", "ep", "attention_dp", "dp", "chunk_tokens", "draft_tokens")
+_WHOLE = (
+    "weight_group_size", "tp", "pp", "ep", "attention_dp", "dp", "chunk_tokens", "kv_window", "draft_tokens",
+)  # fmt: skip
 _NUMBERS = (
     "prefix_hit_rate", "kv_keep_ratio", "acceptance_rate", "offload_weights", "offload_kv",
     "host_bandwidth_bytes_per_s", "skip_layers", "expert_spread", "node_bandwidth_bytes_per_s",
@@ -18,9 +20,9 @@ _NUMBERS = (
 KEYS = (
     "weights", "weight_group_size", "lm_head", "activations", "kv", "module_formats", "tp", "pp", "ep",
     "attention_dp", "dp", "node_bandwidth_bytes_per_s", "engine", "memory_utilization", "attention",
-    "chunk_tokens", "prefix_hit_rate", "kv_keep_ratio", "draft", "draft_tokens", "draft_weights",
-    "acceptance_rate", "offload_weights", "offload_kv", "host_bandwidth_bytes_per_s", "sparse_weights",
-    "skip_layers", "expert_spread",
+    "chunk_tokens", "prefix_hit_rate", "kv_keep_ratio", "kv_window", "draft", "draft_tokens",
+    "draft_weights", "acceptance_rate", "offload_weights", "offload_kv", "host_bandwidth_bytes_per_s",
+    "sparse_weights", "skip_layers", "expert_spread",
 )  # fmt: skip
 """What a deployment has, in the order of the options: arguments of `Client.analyze`."""
 

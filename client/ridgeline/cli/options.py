@@ -220,6 +220,13 @@ def _engine_and_steps(*, many_files: bool) -> Callable[[F], F]:
             help="KV eviction: share of a sequence's keys that decode still holds and reads [default: 1].",
         ),
         _serving(
+            "--kv-window",
+            type=int,
+            metavar="N",
+            help="Most keys of a sequence that decode holds and reads, the first and the last ones, in every "
+            "layer [default: all].",
+        ),
+        _serving(
             "--from-command",
             "launch_command",
             metavar="'COMMAND'",
@@ -329,7 +336,7 @@ def assumptions(function: F) -> F:
             metavar="FIGURE=VALUE",
             help="A figure of your traffic that a technique's gain rests on; repeatable. Figures: "
             "prefix_hit_rate, draft_model_acceptance_rate, heads_acceptance_rate, ngram_acceptance_rate, "
-            "kv_keep_ratio.",
+            "kv_keep_ratio, skipped_layer_share, kv_window.",
         ),
         click.option(
             "--draft-model",

@@ -73,6 +73,39 @@ CSV_COLUMNS = (
     is_flag=True,
     help="Let plans have techniques for which no accuracy figure is known.",
 )
+@click.option(
+    "--allow-hardware-change",
+    cls=SectionOption,
+    section="Answer",
+    is_flag=True,
+    help="Let another device take HARDWARE's place, in the same number.",
+)
+@click.option(
+    "--other-hardware",
+    cls=SectionOption,
+    section="Answer",
+    multiple=True,
+    metavar="HARDWARE",
+    help="A device that may take its place, with --allow-hardware-change; repeatable [default: all of the "
+    "catalog].",
+)
+@click.option(
+    "--allow-model-change",
+    cls=SectionOption,
+    section="Answer",
+    is_flag=True,
+    help="Compare smaller models in MODEL's place. Plans keep MODEL.",
+)
+@click.option(
+    "--other-model",
+    "other_models",
+    cls=SectionOption,
+    section="Answer",
+    multiple=True,
+    metavar="MODEL",
+    help="A model that may take its place, with --allow-model-change; repeatable [default: smaller ones of "
+    "its line].",
+)
 @options.basis
 @options.catalog_revision
 @options.output
@@ -104,6 +137,8 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
           --goal throughput --allow-load-change --slo-tpot-ms 30
       ridgeline recommend llama-3.1-8b h100-sxm --input-len 1000 \
           --max-accuracy-loss 0.05
+      ridgeline recommend llama-3.1-8b a100-sxm-80gb --input-len 1000 \
+          --allow-hardware-change --other-hardware h100-sxm
       ridgeline recommend ./config.json l40s --input-len 4000 -o json
 
     Exit code 1 says that neither today's deployment nor a plan fits and meets the SLOs that were given, or
@@ -112,7 +147,10 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
     launching.check_path(given["manifest"])
     arguments = question.load(given) | question.deployment(given, given["deployment_file"])
     arguments |= question.circumstances(given)
-    freed = ("goal", "allow_load_change", "max_devices", "max_accuracy_loss", "allow_unknown_accuracy")
+    freed = (
+        "goal", "allow_load_change", "max_devices", "max_accuracy_loss", "allow_unknown_accuracy",
+        "allow_hardware_change", "other_hardware", "allow_model_change", "other_models",
+    )  # fmt: skip
     arguments |= {name: given[name] for name in freed}
     arguments["allow_devices_change"] = given["max_devices"] is not None
     arguments |= {"assumed": question.assumed(given["assumed"]), "draft_model": given["draft_model"]}

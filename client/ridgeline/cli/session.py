@@ -64,6 +64,7 @@ _SPELLINGS = {
     "deployment.chunk_tokens": "--chunk-tokens",
     "deployment.prefix_hit_rate": "--prefix-hit-rate",
     "deployment.kv_keep_ratio": "--kv-keep-ratio",
+    "deployment.kv_window": "--kv-window",
     "deployment.speculation.draft": "--draft",
     "deployment.speculation.draft_model": "--draft",
     "deployment.speculation.draft_model.id": "--draft",
@@ -78,6 +79,8 @@ _SPELLINGS = {
     "deployment.skipped_layer_share": "--skip-layers",
     "deployment.expert_popularity_spread": "--expert-spread",
     "goal": "--goal",
+    "other_hardware": "--other-hardware",
+    "other_models": "--other-model",
     "catalog_revision": "the catalog's revision",
     "filter.vendor": "--vendor",
     "filter.kind": "--kind",
@@ -112,6 +115,14 @@ _PREFIXES = {
     "deployment.module_formats.": "--module-format ",
 }
 """The same for fields below a message, the longest prefix first."""
+_LISTED = {
+    "deployment.module_formats[": "--module-format",
+    "other_hardware[": "--other-hardware",
+    "other_models[": "--other-model",
+}
+"""Starts of fields that a number follows, which the command line gives by name: each sentence tells of which
+it is.
+"""
 
 
 class Failure(click.ClickException):
@@ -206,8 +217,8 @@ def failure(error: RidgelineError) -> Failure:
 def _told(violation: FieldViolation) -> str:
     """A wrong field with its sentence; the server's message says no more than that there are such fields."""
     field = violation.field
-    # Numbers count what the command line gives by name; each sentence names the module or its format.
-    spelled = "--module-format" if field.startswith("deployment.module_formats[") else _SPELLINGS.get(field)
+    spelled = next((option for start, option in _LISTED.items() if field.startswith(start)), None)
+    spelled = spelled or _SPELLINGS.get(field)
     if spelled is None:
         prefix = next((prefix for prefix in _PREFIXES if field.startswith(prefix)), "")
         spelled = _PREFIXES.get(prefix, "") + field.removeprefix(prefix)

@@ -134,6 +134,8 @@ def techniques(deployment: common_pb2.Deployment) -> list[str]:
         said.append(f"{units.share(deployment.prefix_hit_rate)} of each prompt cached")
     if deployment.HasField("kv_keep_ratio") and deployment.kv_keep_ratio < 1:
         said.append(f"{units.share(deployment.kv_keep_ratio)} of the keys kept")
+    if deployment.HasField("kv_window"):
+        said.append(f"a window of {deployment.kv_window:,} keys")
     if deployment.HasField("speculation"):
         said.append(_drafts(deployment.speculation))
     if offload.weight_share > 0:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from ridgeline_server.advisor.asking import answered, side_by_side
 from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
 from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence, accuracy_losses, evidence_for, model_class
@@ -14,6 +15,7 @@ from ridgeline_server.advisor.plan_candidates import Asked
 from ridgeline_server.advisor.plans import search_plans
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import (
+    NO_FREEDOM,
     AccuracyRisk,
     Advice,
     Effect,
@@ -27,6 +29,8 @@ from ridgeline_server.advisor.results import (
 )
 from ridgeline_server.advisor.technique import (
     GAIN,
+    Asking,
+    Explanation,
     Facts,
     NotApplicable,
     Outcome,
@@ -46,13 +50,11 @@ from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.analysis import describe
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.results import Analysis
-from ridgeline_server.roofline.scenario import Scenario, Variant
+from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
 from ridgeline_server.roofline.wording import gib
 
 _ORDER = tuple(Verdict)
-NO_FREEDOM = Freedom()
-"""Load and devices stay, and the accuracy budget is the usual one."""
 
 
 def recommend(
@@ -79,37 +81,25 @@ def recommend(
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     simulated_today = simulate(model, [Candidate(scenario, workload)])
     baseline = describe(model, simulated_today, 0, basis)
-    facts = facts_of(model, simulated_today, 0, assumed)
+    facts = facts_of(model, simulated_today, 0, assumed, goal, freedom)
     techniques = all_techniques() if techniques is None else techniques
-    proposals = {technique.id: _proposed(technique, facts) for technique in techniques}
-    to_simulate = {name: p for name, p in proposals.items() if isinstance(p, Proposal)}
-    candidates = [
-        facts.candidate(),
-        *(facts.candidate(p.workload, p.deployment) for p in to_simulate.values()),
+    proposals = [technique.propose(facts) for technique in techniques]
+    variants = {
+        technique.id: proposal
+        for technique, proposal in zip(techniques, proposals, strict=True)
+        if isinstance(proposal, Proposal)
+    }
+    today, places = _simulated(facts, variants)
+    judging = [
+        _judging(technique, facts, proposal, today, places.get(technique.id), goal, freedom)
+        for technique, proposal in zip(techniques, proposals, strict=True)
     ]
-    compared = simulate(model, candidates, (Variant.BEST,))
-    today, *after = compared.simulations
-    simulated = dict(zip(to_simulate, after, strict=True))
-    places = {name: Place(compared, index) for index, name in enumerate(to_simulate, start=1)}
-    recommendations = [
-        _refused(technique, facts, proposal)
-        if isinstance(proposal, NotApplicable)
-        else _judged(
-            technique,
-            facts,
-            proposal,
-            today,
-            places[technique.id],
-            goal,
-            allow_unknown_accuracy=freedom.unknown_accuracy,
-        )
-        for technique in techniques
-        for proposal in (proposals[technique.id],)
-    ]
+    recommendations = answered(facts, side_by_side(*judging))
     recommendations.sort(key=lambda recommendation: _rank(recommendation, goal))
     by_id = {technique.id: technique for technique in techniques}
+    simulated = {name: place.simulation for name, place in places.items()}
     search = search_plans(
-        Asked(facts, goal, freedom, today, to_simulate, simulated),
+        Asked(facts, goal, freedom, today, variants, simulated),
         [by_id[r.technique] for r in recommendations if r.effort is not Effort.RETRAIN],
     )
     plans = [replace(plan, launches=launches_of(model, hardware, plan)) for plan in search.plans]
@@ -119,7 +109,7 @@ def recommend(
         recommendations=tuple(recommendations),
         **vars(replace(search, plans=tuple(plans))),
         assumptions=(*_assumptions(baseline), *_of_plans(search)),
-        simulated_deployments=len(candidates) + search.plan_candidates,
+        simulated_deployments=1 + len(places) + search.plan_candidates,
     )
 
 
@@ -139,18 +129,26 @@ def check_goal(goal: Goal, hardware: Hardware) -> None:
 
 def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
     """One technique, judged as among all of them."""
-    proposal = _proposed(technique, facts)
-    if isinstance(proposal, NotApplicable):
-        return _refused(technique, facts, proposal)
-    candidates = [facts.candidate(), facts.candidate(proposal.workload, proposal.deployment)]
-    compared = simulate(facts.model, candidates, (Variant.BEST,))
-    today, place = compared.simulations[0], Place(compared, 1)
-    return _judged(technique, facts, proposal, today, place, goal, allow_unknown_accuracy=False)
-
-
-def _proposed(technique: Technique, facts: Facts) -> Proposal | NotApplicable:
     proposal = technique.propose(facts)
-    return proposal.needed(facts) if isinstance(proposal, Unstated) else proposal
+    today, places = _simulated(facts, {technique.id: proposal} if isinstance(proposal, Proposal) else {})
+    place = places.get(technique.id)
+    return answered(facts, _judging(technique, facts, proposal, today, place, goal, facts.freedom))
+
+
+def _simulated(facts: Facts, proposals: Mapping[str, Proposal]) -> tuple[Simulation, dict[str, Place]]:
+    """Today's deployment and what is proposed, simulated at the constants' best values: in one grid for each
+    model.
+    """
+    by_model: dict[Model, list[str]] = {}
+    for name, proposal in proposals.items():
+        by_model.setdefault(proposal.model or facts.model, []).append(name)
+    own = by_model.pop(facts.model, [])
+    today, *after = facts.places([facts.candidate(), *(facts.proposed(proposals[name]) for name in own)])
+    places = dict(zip(own, after, strict=True))
+    for model, names in by_model.items():
+        other = replace(facts, model=model, place=None)
+        places |= zip(names, other.places([facts.proposed(proposals[name]) for name in names]), strict=True)
+    return today.simulation, places
 
 
 def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
@@ -159,19 +157,24 @@ def _rank(recommendation: Recommendation, goal: Goal) -> tuple[int, float, str]:
     return _ORDER.index(recommendation.verdict), -gain, recommendation.technique
 
 
-def _judged(
+def _judging(
     technique: Technique,
     facts: Facts,
-    proposal: Proposal,
+    proposal: Proposal | NotApplicable | Unstated,
     before: Simulation,
-    place: Place,
+    place: Place | None,
     goal: Goal,
-    *,
-    allow_unknown_accuracy: bool,
-) -> Recommendation:
-    after = place.grid.simulations[place.where]
+    freedom: Freedom,
+) -> Asking[Recommendation]:
+    """The judgement of a technique; `place` is where what it proposes was simulated."""
+    if isinstance(proposal, Unstated):
+        proposal = yield from proposal.needed(facts)
+    if place is None or isinstance(proposal, NotApplicable):
+        assert isinstance(proposal, NotApplicable)  # proposals have a place
+        return _refused(technique, facts, proposal)
+    after = place.simulation
     effects = compare(before, after, facts.basis)
-    metric = technique.metric
+    metric = proposal.metric or technique.metric
     if metric == "tpot_ms" and facts.workload.output_len == 1:
         # A request of one token has no decode step that could get faster; its TTFT decides.
         metric = "ttft_ms"
@@ -181,14 +184,17 @@ def _judged(
     verdict = limited(judge(before, after, effects, metric, goal), proposal)
     if technique.effort is Effort.RETRAIN and verdict is Verdict.APPLY:
         verdict = Verdict.CONSIDER
-    outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, facts_of(facts.model, *place))
+    found = facts_of(proposal.model or facts.model, *place)
+    outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, found)
     explanation = technique.explain(facts, outcome)
+    if not isinstance(explanation, Explanation):
+        explanation = yield from explanation
     accuracy = _accuracy(technique, facts.model)
     unknown = (
         verdict is Verdict.APPLY
         and not technique.lossless
         and accuracy.largest_relative_loss is None
-        and not allow_unknown_accuracy
+        and not freedom.unknown_accuracy
     )
     return Recommendation(
         technique=technique.id,
@@ -212,18 +218,31 @@ def _judged(
         memory=after.memory,
         accuracy=accuracy,
         effort=technique.effort,
-        requirements=technique.requirements,
+        requirements=_requirements(technique, proposal),
         conflicts=technique.conflicts,
         assumptions=technique.assumptions,
         metric=metric,
         nearest_published=_nearest(technique, facts, metric),
         switches=switches_of(
-            technique.id, facts.model, facts.scenario.hardware, proposal.workload, proposal.deployment
+            technique.id,
+            proposal.model or facts.model,
+            proposal.hardware or facts.scenario.hardware,
+            proposal.workload,
+            proposal.deployment,
         ),
         knobs=explanation.knobs,
         changes_load=technique.changes_load,
         changes_devices=technique.changes_devices,
     )
+
+
+def _requirements(technique: Technique, proposal: Proposal) -> tuple[str, ...]:
+    """What a technique needs, the id of another device or model first."""
+    other = proposal.hardware or proposal.model
+    if other is None:
+        return technique.requirements
+    kind = "device" if proposal.hardware is not None else "model"
+    return (f"{kind} {other.id or other.name}", *technique.requirements)
 
 
 def _room(verdict: Verdict, memory: Memory) -> str:

@@ -19,6 +19,8 @@ class Assumed:
     ngram_acceptance_rate: float | None = None
     prefix_hit_rate: float | None = None
     kv_keep_ratio: float | None = None
+    skipped_layer_share: float | None = None
+    kv_window: int | None = None
 
 
 NOTHING_STATED = Assumed()

@@ -7,7 +7,8 @@ times. The spread of ln(measured / predicted) is
 
 of a predicted speedup s: fitted to 80% of published pairs, and holding about as many of those of sources
 that the fit has not seen (docs/accuracy.md). Drafts and what lies in the host's memory are further off: how
-often a draft is right, and what an engine does with data that is far away, is assumed and not known.
+often a draft is right, and what an engine does with data that is far away, is assumed and not known. Two
+devices share less than one does with itself, so that a change between them is further off too.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from typing import NamedTuple
 from ridgeline_server.domain.deployment import Deployment
 
 SPREAD = 0.19
-"""a, of formats, loads, kernels and devices."""
+"""a, of formats, loads, kernels, the number of devices, and models."""
 SPREAD_OF_EFFECT = 0.12
 """b"""
 SPREAD_OF_ASSUMED = 0.65
 """a, where drafts or an offload come or go."""
+SPREAD_OF_HARDWARE = 0.63
+"""a, between two devices: of settings that one source measured on both, each pair counting alike."""
 
 
 class Interval(NamedTuple):
@@ -33,13 +36,15 @@ class Interval(NamedTuple):
     high: float
 
 
-def change_interval(speedup: float, before: Deployment, after: Deployment) -> Interval:
-    """The interval of a predicted speedup over 0 between two deployments. What is predicted to stay as it is,
-    but for rounding, has none: nothing of what it is computed from changes.
+def change_interval(
+    speedup: float, before: Deployment, after: Deployment, *, other_hardware: bool = False
+) -> Interval:
+    """The interval of a predicted speedup over 0 between two deployments, on one device or on two. What is
+    predicted to stay as it is, but for rounding, has none: nothing of what it is computed from changes.
     """
     if isclose(speedup, 1):
         return Interval(speedup, speedup, speedup)
     assumed = (before.speculation, before.offload) != (after.speculation, after.offload)
-    spread = SPREAD_OF_ASSUMED if assumed else SPREAD
+    spread = max(SPREAD_OF_ASSUMED if assumed else SPREAD, SPREAD_OF_HARDWARE if other_hardware else SPREAD)
     factor = exp(hypot(spread, SPREAD_OF_EFFECT * log(speedup)))
     return Interval(speedup, speedup / factor, speedup * factor)

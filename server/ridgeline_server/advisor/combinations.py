@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, product
 from math import prod
 
@@ -84,7 +85,8 @@ class Candidates:
             proposal = None if before is None else combination[-1].propose(before)
             after = None
             if before is not None and isinstance(proposal, Proposal):
-                candidate = before.candidate(proposal.workload, proposal.deployment)
-                after = Facts(before.model, candidate.scenario, candidate.workload, before.assumed)
+                candidate = before.proposed(proposal)
+                scenario, workload = candidate.scenario, candidate.workload
+                after = replace(before, scenario=scenario, workload=workload, place=None)
             self._found[key] = after
         return self._found[key]

@@ -12,20 +12,28 @@ MEMORY_METRIC = "total_memory_bytes"
 
 
 def compare(before: Simulation, after: Simulation, basis: CostBasis) -> tuple[Effect, ...]:
-    """How every metric changes, at the constants' best values, with the interval of the change itself; the
-    ideal roofline has none, nor has the memory.
+    """How every metric changes that both sides have, at the constants' best values, with the interval of the
+    change itself; the ideal roofline has none, nor has the memory. Costs need a price, energy a power limit.
     """
     ideal_before = metric_values(before, ideal=True)
     ideal_after = metric_values(after, ideal=True)
     on_ideal = basis is CostBasis.IDEAL
     values_before = ideal_before if on_ideal else metric_values(before, ideal=False)
     values_after = ideal_after if on_ideal else metric_values(after, ideal=False)
-    deployments = [side.candidate.scenario.deployment for side in (before, after)]
+    scenarios = [side.candidate.scenario for side in (before, after)]
+    deployments = [scenario.deployment for scenario in scenarios]
+    moved = scenarios[0].hardware != scenarios[1].hardware
     effects = []
     for metric, (old, *_) in values_before.items():
+        if metric not in values_after:
+            continue
         new = values_after[metric][0]
         gain = speedup(metric, old, new)
-        change = Interval(gain, gain, gain) if on_ideal else change_interval(gain, *deployments)
+        change = (
+            Interval(gain, gain, gain)
+            if on_ideal
+            else change_interval(gain, *deployments, other_hardware=moved)
+        )
         effects.append(
             Effect(
                 metric, old, new, *change, speedup(metric, ideal_before[metric][0], ideal_after[metric][0])
@@ -42,6 +50,15 @@ def speedup(metric: str, before: float, after: float) -> float:
     if before == 0 or after == 0:
         return 1.0
     return after / before if metric in RATE_METRICS else before / after
+
+
+def gain_on(metric: str, before: Simulation, after: Simulation) -> float:
+    """How many times better a metric, or the memory, is after a change, at the constants' best values."""
+    if metric == MEMORY_METRIC:
+        return before.memory.total_bytes / after.memory.total_bytes
+    ideal = before.candidate.scenario.profiles is None
+    old, new = (metric_values(each, ideal=ideal)[metric][0] for each in (before, after))
+    return speedup(metric, old, new)
 
 
 def effect_on(effects: tuple[Effect, ...], metric: str) -> Effect:

@@ -36,7 +36,7 @@ def explain(
     check_goal(goal, hardware)
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     today = simulate(model, [Candidate(scenario, workload)])
-    facts = facts_of(model, today, 0, assumed)
+    facts = facts_of(model, today, 0, assumed, goal)
     judged = judge_one(technique, facts, goal)
     after = None
     if judged.deployment is not None:

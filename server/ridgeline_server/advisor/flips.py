@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from ridgeline_server.advisor.effects import speedup
-from ridgeline_server.advisor.technique import GAIN, Facts, Outcome
+from ridgeline_server.advisor.results import Verdict
+from ridgeline_server.advisor.technique import GAIN, Asking, Facts, Outcome
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.metrics import metric_values
@@ -14,45 +16,53 @@ from ridgeline_server.roofline.serving import Candidate
 
 LARGEST_BATCH = 16_384
 LONGEST_INPUT = 1_048_576
+LOADS_KEPT = 64
+"""Questions whose other loads are remembered: several techniques of one question look at the same ones."""
 
 
-def larger_batches(workload: Workload) -> list[Workload]:
+@lru_cache(maxsize=LOADS_KEPT)
+def larger_batches(workload: Workload) -> tuple[Workload, ...]:
     """The load at every doubling of its batch, up to LARGEST_BATCH."""
-    return [replace(workload, batch=b) for b in _doublings(workload.batch, LARGEST_BATCH)]
+    return tuple([replace(workload, batch=b) for b in _doublings(workload.batch, LARGEST_BATCH)])
 
 
-def smaller_batches(workload: Workload) -> list[Workload]:
+@lru_cache(maxsize=LOADS_KEPT)
+def smaller_batches(workload: Workload) -> tuple[Workload, ...]:
     """The load at every halving of its batch, largest first."""
-    batches = []
-    batch = workload.batch // 2
-    while batch >= 1:
-        batches.append(replace(workload, batch=batch))
-        batch //= 2
-    return batches
+    halvings = (workload.batch >> shift for shift in range(1, workload.batch.bit_length()))
+    return tuple([replace(workload, batch=batch) for batch in halvings])
 
 
-def longer_inputs(workload: Workload, longest: int | None) -> list[Workload]:
+@lru_cache(maxsize=LOADS_KEPT)
+def longer_inputs(workload: Workload, longest: int | None) -> tuple[Workload, ...]:
     """The load at every doubling of its input, within a context and LONGEST_INPUT."""
     limit = min(longest or LONGEST_INPUT, LONGEST_INPUT) - workload.output_len
-    return [replace(workload, input_len=n, decode_keys=None) for n in _doublings(workload.input_len, limit)]
+    inputs = _doublings(workload.input_len, limit)
+    return tuple([replace(workload, input_len=n, decode_keys=None) for n in inputs])
 
 
-def first_gaining(facts: Facts, after: Deployment, loads: Sequence[Workload], metric: str) -> Workload | None:
+def first_gaining(
+    facts: Facts, after: Deployment, loads: Sequence[Workload], metric: str
+) -> Asking[Workload | None]:
     """The first load at which a deployment is better than today's by more than 3% on a metric."""
-    return _first(facts, after, loads, metric, gaining=True)
+    return (yield from _first(facts, after, loads, metric, gaining=True))
 
 
 def first_without_gain(
     facts: Facts, after: Deployment, loads: Sequence[Workload], metric: str
-) -> Workload | None:
+) -> Asking[Workload | None]:
     """The first load at which a deployment is not better than today's by more than 3% on a metric."""
-    return _first(facts, after, loads, metric, gaining=False)
+    return (yield from _first(facts, after, loads, metric, gaining=False))
 
 
-def gain_ends(facts: Facts, outcome: Outcome) -> str:
-    """Between which batches a gain ends, in a sentence."""
+def gains_until(facts: Facts, outcome: Outcome) -> Asking[str]:
+    """Up to which batch a change gains that gains today, or would at a smaller batch, in a sentence."""
+    deployment, metric = outcome.proposal.deployment, outcome.deciding.metric
+    if outcome.verdict not in (Verdict.APPLY, Verdict.CONSIDER):
+        smaller = yield from first_gaining(facts, deployment, smaller_batches(facts.workload), metric)
+        return f"It gains over 3% at batch {smaller.batch:,} and below." if smaller else ""
     loads = larger_batches(facts.workload)
-    end = first_without_gain(facts, outcome.proposal.deployment, loads, outcome.deciding.metric)
+    end = yield from first_without_gain(facts, deployment, loads, metric)
     if end:
         return f"The gain falls under 3% between batch {end.batch // 2:,} and {end.batch:,}."
     return f"It still gains over 3% at batch {loads[-1].batch:,}." if loads else ""
@@ -60,15 +70,14 @@ def gain_ends(facts: Facts, outcome: Outcome) -> str:
 
 def _first(
     facts: Facts, after: Deployment, loads: Sequence[Workload], metric: str, *, gaining: bool
-) -> Workload | None:
+) -> Asking[Workload | None]:
     if not loads:
         return None
-    other = replace(facts.scenario, deployment=after)
-    before = facts.under_loads(loads)
-    changed = facts.simulate([Candidate(other, load) for load in loads])
+    scenarios = facts.scenario, replace(facts.scenario, deployment=after)
+    places = yield [Candidate(scenario, load) for scenario in scenarios for load in loads]
     ideal = facts.scenario.profiles is None
-    for load, *both in zip(loads, before, changed, strict=True):
-        old, new = (metric_values(each, ideal=ideal)[metric][0] for each in both)
+    for load, *both in zip(loads, places[: len(loads)], places[len(loads) :], strict=True):
+        old, new = (metric_values(each.simulation, ideal=ideal)[metric][0] for each in both)
         if (speedup(metric, old, new) > GAIN) is gaining:
             return load
     return None

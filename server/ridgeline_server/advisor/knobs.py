@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ridgeline_server.advisor.effects import speedup
 from ridgeline_server.advisor.results import Knob
-from ridgeline_server.advisor.technique import GAIN, Facts
+from ridgeline_server.advisor.technique import GAIN, Asking, Facts
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.roofline.metrics import metric_values
 
@@ -30,29 +30,22 @@ def break_even(
     *,
     worst: float = 0.0,
     best: float = 1.0,
-) -> float | None:
+) -> Asking[float | None]:
     """The value, to a hundredth, from which on a deployment is better than today's by more than 3% on a
     metric; None where not even the best one is. The gain grows from the worst value to the best.
     """
     ideal = facts.scenario.profiles is None
-    (today,) = facts.under_loads([facts.workload])
-
-    def first_gaining(hundredths: Sequence[int]) -> int | None:
-        """The place of the first value that gains; all are simulated in one grid."""
-        deployments = [serve(value / HUNDREDTHS) for value in hundredths]
-        simulations = facts.simulate([facts.candidate(deployment=deployment) for deployment in deployments])
-        before, *after = (metric_values(each, ideal=ideal)[metric][0] for each in (today, *simulations))
-        return next(
-            (place for place, value in enumerate(after) if speedup(metric, before, value) > GAIN), None
-        )
-
     losing, gaining = round(worst * HUNDREDTHS), round(best * HUNDREDTHS)
     for step in STEPS:
         values = _steps(losing, gaining, step)
-        place = first_gaining(values)
-        if place is None:
+        served = (facts.candidate(deployment=serve(value / HUNDREDTHS)) for value in values)
+        today, *changed = yield [facts.candidate(), *served]
+        before = metric_values(today.simulation, ideal=ideal)[metric][0]
+        after = (metric_values(each.simulation, ideal=ideal)[metric][0] for each in changed)
+        first = next((n for n, value in enumerate(after) if speedup(metric, before, value) > GAIN), None)
+        if first is None:
             return None
-        losing, gaining = [losing, *values][place : place + 2]
+        losing, gaining = [losing, *values][first : first + 2]
     return gaining / HUNDREDTHS
 
 

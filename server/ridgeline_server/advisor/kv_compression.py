@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from ridgeline_server.advisor.asking import side_by_side
 from ridgeline_server.advisor.flips import first_gaining, larger_batches, longer_inputs
 from ridgeline_server.advisor.results import ReasonCode, Verdict
-from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
+from ridgeline_server.advisor.technique import (
+    Asking,
+    Explanation,
+    Facts,
+    NotApplicable,
+    Outcome,
+    Proposal,
+)
 from ridgeline_server.advisor.wording import called, change, makes_it_fit, sequences, spent_on
+from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
 from ridgeline_server.roofline.results import Bound
 from ridgeline_server.roofline.wording import gib, share
@@ -36,7 +45,7 @@ def propose_format(dtype: Dtype) -> Callable[[Facts], Proposal | NotApplicable]:
     return propose
 
 
-def explain(facts: Facts, outcome: Outcome) -> Explanation:
+def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     """KV bytes against everything else that a decode step moves."""
     step, memory = facts.step, facts.memory
     attention = facts.model.attention
@@ -62,14 +71,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
             "",
         )
     deployment = outcome.proposal.deployment
-    longer = first_gaining(
-        facts, deployment, longer_inputs(facts.workload, facts.model.max_context_len), effect.metric
-    )
-    larger = first_gaining(facts, deployment, larger_batches(facts.workload), effect.metric)
-    ways = [
-        *([f"an input of {longer.input_len:,} tokens"] if longer else []),
-        *([f"batch {larger.batch:,}"] if larger else []),
-    ]
+    ways = yield from ways_to_gain(facts, deployment, effect.metric)
     if outcome.verdict is Verdict.HARMFUL:
         code = ReasonCode.OVERHEAD_EXCEEDS_GAIN
     elif step.bound is Bound.MEMORY:
@@ -80,5 +82,19 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         code,
         f"{load}, the KV cache is {share(kv)} of the bytes {called(step)} moves and {spent_on(step)}: "
         f"{change(effect)}; {room}.",
-        f"It gains over 3% from {' or '.join(ways)} on." if ways else "",
+        ways,
     )
+
+
+def ways_to_gain(facts: Facts, deployment: Deployment, metric: str) -> Asking[str]:
+    """From which input or batch on fewer KV bytes gain, in a sentence."""
+    inputs = longer_inputs(facts.workload, facts.model.max_context_len)
+    loads = inputs, larger_batches(facts.workload)
+    longer, larger = yield from side_by_side(
+        *(first_gaining(facts, deployment, each, metric) for each in loads)
+    )
+    ways = [
+        *([f"an input of {longer.input_len:,} tokens"] if longer else []),
+        *([f"batch {larger.batch:,}"] if larger else []),
+    ]
+    return f"It gains over 3% from {' or '.join(ways)} on." if ways else ""

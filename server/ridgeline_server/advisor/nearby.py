@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from math import log2
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -57,8 +57,8 @@ def nearest_published(
     technique is judged on: a case of the other stage is far. The first of equally near cases is taken.
     """
     found = [
-        (tuple(_gaps(row, model, hardware, workload, metric, devices)), row)
-        for row in _speedups().get(technique_id, ())
+        ((*system, *_gaps_of_load(row, workload, metric, devices)), row)
+        for system, row in _by_system(technique_id, model, hardware)
     ]
     if not found:
         return None
@@ -66,14 +66,20 @@ def nearest_published(
     return _case(technique_id, row, gaps)
 
 
+@lru_cache(maxsize=1024)
+def _by_system(
+    technique_id: str, model: Model, hardware: Hardware
+) -> tuple[tuple[tuple[_Gap, ...], Mapping[str, Any]], ...]:
+    """The published cases of a technique, each with the gaps between its system and the question's."""
+    rows = _speedups().get(technique_id, ())
+    return tuple((tuple(_gaps_of_system(row, model, hardware)), row) for row in rows)
+
+
 def _total(gaps: tuple[_Gap, ...]) -> float:
     return sum(gap.distance for gap in gaps)
 
 
-def _gaps(
-    row: Mapping[str, Any], model: Model, hardware: Hardware, workload: Workload, metric: str, devices: int
-) -> Iterator[_Gap]:
-    side = row["before"]
+def _gaps_of_system(row: Mapping[str, Any], model: Model, hardware: Hardware) -> Iterator[_Gap]:
     if row["hardware_id"] != hardware.id:
         bandwidths = _doublings(hardware.bandwidth_bytes_per_s, row["hardware_bandwidth_bytes_per_s"])
         yield _Gap(bandwidths + _generations(hardware.id, row["hardware_id"]), f"on {row['hardware_id']}")
@@ -81,6 +87,10 @@ def _gaps(
         other_kind = row["experts"] != (model.experts is not None)
         sizes = _doublings(model.parameter_count, row["model_parameters"])
         yield _Gap(OTHER_MODEL + sizes + OTHER_KIND * other_kind, f"with {row['model_id']}")
+
+
+def _gaps_of_load(row: Mapping[str, Any], workload: Workload, metric: str, devices: int) -> Iterator[_Gap]:
+    side = row["before"]
     batch = side.get("batch") or side.get("concurrency")
     if batch is None:
         yield _Gap(UNKNOWN_BATCH, "at a batch that is not told")

@@ -18,11 +18,12 @@ from ridgeline_server.advisor.results import Freedom, Goal
 from ridgeline_server.advisor.technique import Facts, Proposal, Technique
 from ridgeline_server.advisor.verdict import OBJECTIVE
 from ridgeline_server.roofline.metrics import metric_values
-from ridgeline_server.roofline.scenario import Variant
-from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
+from ridgeline_server.roofline.serving import Candidate, Simulation
 
+HARDWARE_RUNNERS = 6
+"""Combinations that go on to another device: each costs all devices that may be taken anew."""
 DEVICE_RUNNERS = 24
-"""Combinations on today's devices that go on to a change of their number: half of them gain most on the goal,
+"""Combinations on today's number of devices that go on to a change of it: half of them gain most on the goal,
 half have room for the largest batch.
 """
 LOAD_RUNNERS = 12
@@ -91,8 +92,8 @@ def values_of(simulation: Simulation, *, ideal: bool) -> dict[str, float]:
 def cost_combinations(
     asked: Asked, usable: Sequence[Technique], helps: Mapping[str, float], losses: Mapping[str, float]
 ) -> list[Costed]:
-    """Every combination within the budget on today's devices at today's load, then front-runners on other
-    devices, then those of both at other loads.
+    """Every combination within the budget on today's devices at today's load, then front-runners on devices
+    of another kind, on more or fewer of them, and at other loads.
     """
     candidates = Candidates(asked.facts)
 
@@ -107,9 +108,11 @@ def cost_combinations(
 
     loads = [technique for technique in usable if technique.changes_load]
     devices = [technique for technique in usable if technique.changes_devices]
-    others = [technique for technique in usable if technique not in (*loads, *devices)]
+    hardware = [technique for technique in usable if technique.changes_hardware]
+    others = [technique for technique in usable if technique not in (*loads, *devices, *hardware)]
     costed = simulated(combinations_of(others, helps))
-    for changes, most in ((devices, DEVICE_RUNNERS), (loads, LOAD_RUNNERS)):
+    stages = ((hardware, HARDWARE_RUNNERS), (devices, DEVICE_RUNNERS), (loads, LOAD_RUNNERS))
+    for changes, most in stages:
         further = combinations_of(changes, helps)[1:]
         chosen = [each.combination for each in _front_runners(asked, costed, most)] if further else []
         rests = [rest for combination in chosen for rest in rests_of(combination)]
@@ -162,7 +165,7 @@ def cost(asked: Asked, found: Sequence[tuple[Combination, Candidate]]) -> list[C
     """Candidates at the constants' best values, in one grid."""
     if not found:
         return []
-    simulations = simulate(asked.facts.model, [c for _, c in found], (Variant.BEST,)).simulations
+    simulations = [place.simulation for place in asked.facts.places([candidate for _, candidate in found])]
     return [
         Costed(combination, simulation, values_of(simulation, ideal=asked.ideal))
         for (combination, _), simulation in zip(found, simulations, strict=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on, speedup
 from ridgeline_server.advisor.results import Plan, PlanStep, Relaxation
 from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.roofline.metrics import RATE_METRICS
 from ridgeline_server.roofline.wording import gib, ms, share
 
@@ -49,11 +50,22 @@ def interactions(
     return tuple(said)
 
 
+def moved(today: Hardware, other: Hardware | None) -> tuple[str, ...]:
+    """Which device takes the place of today's, with its price where it is known; nothing where it stays."""
+    if other is None:
+        return ()
+    price = other.price_usd_per_hour
+    paid = "whose price is not known" if price is None else f"at {price:.2f} USD an hour"
+    return (f"It runs on {other.name} ({other.id}), {paid}, in place of {today.name}.",)
+
+
 def difference(best: Plan, plan: Plan, metric: str) -> str:
     """What separates a plan from the best one: its techniques, then the figures that differ."""
     more = [name for name in plan.techniques if name not in best.techniques]
     less = [name for name in best.techniques if name not in plan.techniques]
     parts = [f"{word} {_listed(names)}" for word, names in (("with", more), ("without", less)) if names]
+    if plan.hardware != best.hardware:
+        parts.append("on today's device" if plan.hardware is None else f"on {plan.hardware.name}")
     figures = [
         text
         for name in dict.fromkeys((metric, "ttft_ms", "tpot_ms", MEMORY_METRIC))

@@ -12,12 +12,11 @@ from ridgeline_server.advisor.evidence import accuracy_loss
 from ridgeline_server.advisor.launching.switches import lack_of
 from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost_between, cost_combinations
 from ridgeline_server.advisor.plan_choice import Choice, closest_to_limits, missed_limits, pareto_front
-from ridgeline_server.advisor.plan_wording import difference, interactions
+from ridgeline_server.advisor.plan_wording import difference, interactions, moved
 from ridgeline_server.advisor.results import Effect, LeftOut, Plan, PlanSearch, PlanStep, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Technique
 from ridgeline_server.domain.workload import Slo
-from ridgeline_server.roofline.scenario import Variant
-from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
+from ridgeline_server.roofline.serving import Candidate, Simulation
 from ridgeline_server.roofline.wording import share
 
 PLANS = 4
@@ -32,7 +31,8 @@ def search_plans(asked: Asked, techniques: Sequence[Technique]) -> PlanSearch:
     """Costs the combinations of techniques that do not conflict, in one grid, and keeps the best.
 
     `techniques` come in the order of application; those that are only considered, which others may make
-    needless, then those that change the devices, then the load, are moved behind the others. A plan must fit,
+    needless, then those that change the kind of devices, their number, the load, are moved behind the others.
+    A plan must fit,
     keep within the devices, the model's context and the accuracy budget, keep the limits that today's
     deployment keeps, and all of them when any combination does; and it must need each of its techniques:
     without it the goal's metric is over 3% worse, or the rest is no plan.
@@ -54,11 +54,11 @@ def search_plans(asked: Asked, techniques: Sequence[Technique]) -> PlanSearch:
     )
 
 
-def _place(asked: Asked, technique: Technique) -> tuple[bool, bool, bool]:
+def _place(asked: Asked, technique: Technique) -> tuple[bool, bool, bool, bool]:
     """Where a technique stands in the order of application."""
     proposal = asked.proposals.get(technique.id)
     considered = proposal is not None and proposal.at_most is not Verdict.APPLY
-    return technique.changes_load, technique.changes_devices, considered
+    return technique.changes_load, technique.changes_devices, technique.changes_hardware, considered
 
 
 def _barred(
@@ -77,6 +77,14 @@ def _barred(
         elif technique.changes_devices and not freedom.devices:
             yield LeftOut(
                 technique.id, ReasonCode.DEVICES_FIXED, "it changes the number of devices, which is to stay."
+            )
+        elif technique.changes_hardware and freedom.hardware is None:
+            yield LeftOut(technique.id, ReasonCode.HARDWARE_FIXED, "it changes the device, which is to stay.")
+        elif technique.changes_model:
+            yield LeftOut(
+                technique.id,
+                ReasonCode.MODEL_FIXED,
+                "plans keep the model; ask about the other one by its name for plans on it.",
             )
         elif proposal is not None and proposal.assumed:
             yield LeftOut(
@@ -105,12 +113,12 @@ def _help(asked: Asked, technique: Technique) -> float:
     """How many times better a technique alone makes what matters most to the question; a change of load or
     devices may become possible, or worth it, by others alone, and always counts.
     """
-    if technique.changes_load or technique.changes_devices:
+    if technique.changes_load or technique.changes_devices or technique.changes_hardware:
         return float("inf")
     after = asked.values_alone.get(technique.id)
     if after is None:
         return 1.0
-    free = asked.freedom.load or asked.freedom.devices
+    free = asked.freedom.load or asked.freedom.devices or asked.freedom.hardware is not None
     slo = asked.facts.workload.slo
     relevant = {asked.metric}
     if free or slo != Slo():
@@ -140,6 +148,8 @@ def _plans(
         )
         names = ids_of(each.combination)
         whole = simulations[each.combination]
+        used = whole.candidate.scenario.hardware
+        hardware = None if used == asked.facts.scenario.hardware else used
         plan = Plan(
             techniques=names,
             effects=_effects(asked, simulations[()], whole),
@@ -150,8 +160,12 @@ def _plans(
             meets_slo=not missed_limits(each.values, asked.facts.workload.slo),
             accuracy_loss=sum(losses[name] or 0.0 for name in names),
             unknown_accuracy=tuple(name for name in names if losses[name] is None),
-            interactions=interactions(added, asked.gains_alone, usable, asked.metric),
+            interactions=(
+                *moved(asked.facts.scenario.hardware, hardware),
+                *interactions(added, asked.gains_alone, usable, asked.metric),
+            ),
             difference="",
+            hardware=hardware,
         )
         plans.append(replace(plan, difference=difference(plans[0], plan, asked.metric)) if plans else plan)
     return tuple(plans)
@@ -169,7 +183,7 @@ def _simulated(
         if candidate is not None:
             missing[combination] = candidate
     if missing:
-        simulations = simulate(asked.facts.model, list(missing.values()), (Variant.BEST,)).simulations
+        simulations = [place.simulation for place in asked.facts.places(list(missing.values()))]
         found.update(zip(missing, simulations, strict=True))
     return found
 

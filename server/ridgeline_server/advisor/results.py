@@ -7,7 +7,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.measurement import MeasuredMetric, Phase
+from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.operators.layer import Stage
@@ -68,6 +70,11 @@ class ReasonCode(StrEnum):
     LOAD_FIXED = "load_fixed"
     DEVICES_FIXED = "devices_fixed"
     ENGINE_LACKS_IT = "engine_lacks_it"
+    HARDWARE_FIXED = "hardware_fixed"
+    MODEL_FIXED = "model_fixed"
+    BETTER_DEVICE = "better_device"
+    FEWER_PARAMETERS = "fewer_parameters"
+    LAYERS_SKIPPED = "layers_skipped"
 
 
 class Effort(StrEnum):
@@ -255,6 +262,8 @@ class Freedom:
 
     `max_devices` bounds all devices together, None: no bound. `max_accuracy_loss` is a share of benchmark
     scores, summed over a plan's techniques; with `unknown_accuracy` techniques count 0 that nobody measured.
+    `hardware` are the devices that may take the place of today's, `models` the models that may take that of
+    today's; None: it stays.
     """
 
     load: bool = False
@@ -262,15 +271,22 @@ class Freedom:
     max_devices: int | None = None
     max_accuracy_loss: float = DEFAULT_ACCURACY_LOSS
     unknown_accuracy: bool = False
+    hardware: tuple[Hardware, ...] | None = None
+    models: tuple[Model, ...] | None = None
+
+
+NO_FREEDOM = Freedom()
+"""Load, devices and model stay, and the accuracy budget is the usual one."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """Techniques applied together.
 
-    `accuracy_loss` sums up what was published for its techniques, `unknown_accuracy` names those for which
-    nothing was. `interactions` say what its techniques do to each other and what they rule out, `difference`
-    what separates it from the best plan; empty for that one.
+    `hardware` is the device that takes the place of today's, None: it stays. `accuracy_loss` sums up what was
+    published for its techniques, `unknown_accuracy` names those for which nothing was. `interactions` say
+    what its techniques do to each other and what they rule out, `difference` what separates it from the best
+    plan; empty for that one.
     """
 
     techniques: tuple[str, ...]
@@ -285,6 +301,7 @@ class Plan:
     interactions: tuple[str, ...] = ()
     difference: str = ""
     launches: tuple[Launch, ...] = ()
+    hardware: Hardware | None = None
 
 
 class FrontPoint(NamedTuple):

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ridgeline_server.advisor.flips import first_gaining, gain_ends, smaller_batches
+from ridgeline_server.advisor.asking import side_by_side
+from ridgeline_server.advisor.flips import gains_until
 from ridgeline_server.advisor.knobs import break_even, knob
 from ridgeline_server.advisor.results import ReasonCode, Verdict
-from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
+from ridgeline_server.advisor.technique import (
+    Asking,
+    Explanation,
+    Facts,
+    NotApplicable,
+    Outcome,
+    Proposal,
+)
 from ridgeline_server.advisor.wording import change, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.gates import check_techniques
@@ -71,7 +79,7 @@ def propose_drafting(facts: Facts, speculation: Speculation) -> Proposal | NotAp
     return Proposal(facts.workload, deployments[times.index(min(times))])
 
 
-def explain(facts: Facts, outcome: Outcome) -> Explanation:
+def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     """Tokens kept against what drafting and verifying cost."""
     deployment = outcome.proposal.deployment
     speculation = deployment.speculation
@@ -79,31 +87,27 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     metric = outcome.deciding.metric
     verified = outcome.after.decode
     rate = speculation.acceptance_rate
-    drafting = _drafting_share(facts, deployment)
+    drafting, ends = yield from side_by_side(
+        _time_of_drafting(facts, deployment), gains_until(facts, outcome)
+    )
+    pays = yield from break_even(facts, lambda value: accepting(deployment, value), metric)
     costs = (
         f"verifying {speculation.tokens + 1} tokens makes a decode step {ms(verified.time_ms)} instead of "
     )
-    costs += ms(facts.decode.time_ms)
-    if drafting:
-        costs += f", and drafting takes {share(drafting)} of the time"
+    costs += f"{ms(facts.decode.time_ms)}{drafting}"
     reason = (
         f"at {sequences(facts, facts.decode)}, {costs}; at an acceptance rate of {rate:.2g} a step gives "
         f"{speculation.expected_tokens:.2f} tokens: {change(outcome.deciding)}"
     )
-    pays = break_even(facts, lambda value: accepting(deployment, value), metric)
     name = RATE_OF[speculation.draft]
     default = PUBLISHED_RATES.get(speculation.draft, PublishedRate(rate, ""))
     found = knob(name, getattr(facts.assumed, name), *default, pays)
     needed = needed_rate(speculation.tokens, pays)
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
-        code, flips = ReasonCode.MORE_TOKENS_PER_STEP, f"{needed} {gain_ends(facts, outcome)}"
-    else:
-        smaller = first_gaining(facts, deployment, smaller_batches(facts.workload), metric)
-        code, flips = ReasonCode.DRAFTING_EXCEEDS_GAIN, needed
+    code = ReasonCode.MORE_TOKENS_PER_STEP
+    if outcome.verdict not in (Verdict.APPLY, Verdict.CONSIDER):
+        code = ReasonCode.DRAFTING_EXCEEDS_GAIN
         reason += f"; of such a step {spent_on(verified).replace('its time', 'the time')}"
-        if smaller:
-            flips += f" It gains over 3% at batch {smaller.batch:,} and below."
-    return Explanation(code, f"{reason}.", flips.strip(), (found,))
+    return Explanation(code, f"{reason}.", f"{needed} {ends}".strip(), (found,))
 
 
 def accepting(deployment: Deployment, rate: float) -> Deployment:
@@ -120,13 +124,14 @@ def needed_rate(tokens: int, pays: float | None) -> str:
     return f"{drafted} it gains over 3% from an acceptance rate of {pays:.2f} on."
 
 
-def _drafting_share(facts: Facts, deployment: Deployment) -> float:
+def _time_of_drafting(facts: Facts, deployment: Deployment) -> Asking[str]:
     """The share of a step's time that drafting takes: what a draft that costs nothing would save."""
     assert deployment.speculation is not None
     free = replace(deployment.speculation, draft=Draft.NGRAM, model=None)
-    paid, unpaid = facts.simulate(
-        [facts.candidate(deployment=each) for each in (deployment, replace(deployment, speculation=free))]
-    )
+    both = deployment, replace(deployment, speculation=free)
+    places = yield [facts.candidate(deployment=each) for each in both]
+    paid, unpaid = (place.simulation for place in places)
+    taken = 1 - unpaid.times.decode_s[0] / paid.times.decode_s[0]
     if facts.scenario.profiles is None:
-        return 1 - unpaid.times.ideal_decode_s / paid.times.ideal_decode_s
-    return 1 - unpaid.times.decode_s[0] / paid.times.decode_s[0]
+        taken = 1 - unpaid.times.ideal_decode_s / paid.times.ideal_decode_s
+    return f", and drafting takes {share(taken)} of the time" if taken else ""

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
-from ridgeline_server.advisor.results import Effect, Effort, Knob, ReasonCode, Verdict
+from ridgeline_server.advisor.results import (
+    NO_FREEDOM,
+    Effect,
+    Effort,
+    Freedom,
+    Goal,
+    Knob,
+    ReasonCode,
+    Verdict,
+)
 from ridgeline_server.domain.deployment import CostBasis, Deployment
+from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.memory import Memory
@@ -31,13 +41,16 @@ class Facts:
 
     `decode` is the mean of the request's own decode steps, the one behind TPOT. The stages and the memory are
     found when they are asked for: most techniques propose on the deployment alone. `assumed` holds
-    what the request states of figures that techniques have to assume.
+    what the request states of figures that techniques have to assume, `goal` and `freedom` what is to
+    improve and what may change for it.
     """
 
     model: Model
     scenario: Scenario
     workload: Workload
     assumed: Assumed = NOTHING_STATED
+    goal: Goal = Goal.LATENCY
+    freedom: Freedom = NO_FREEDOM
     place: Place | None = field(default=None, compare=False, repr=False)
 
     @cached_property
@@ -55,7 +68,7 @@ class Facts:
         """The memory of the load."""
         if self.place is None:
             return memory_of(self.model, self.scenario, self.workload)
-        return self.place.grid.simulations[self.place.where].memory
+        return self.place.simulation.memory
 
     @cached_property
     def _place(self) -> Place:
@@ -80,29 +93,38 @@ class Facts:
         """Simulates other loads or deployments at the constants' best values."""
         return simulate(self.model, candidates, (Variant.BEST,)).simulations
 
-    def under(self, candidates: Sequence[Candidate]) -> tuple[Facts, ...]:
-        """The facts of other loads or deployments at the constants' best values, simulated together."""
-        simulated = simulate(self.model, candidates, (Variant.BEST,))
-        return tuple(facts_of(self.model, simulated, index) for index in range(len(candidates)))
-
-    def under_loads(self, loads: Sequence[Workload]) -> list[Simulation]:
-        """Today's deployment under other loads. Several techniques ask for the same ones: each is kept."""
-        missing = [load for load in dict.fromkeys(loads) if load not in self._loads]
+    def places(self, candidates: Sequence[Candidate]) -> list[Place]:
+        """Where other loads or deployments are simulated at the constants' best values. Each is kept, and
+        those that are new are simulated together.
+        """
+        known = self._known
+        missing = [candidate for candidate in dict.fromkeys(candidates) if candidate not in known]
         if missing:
-            found = self.simulate([Candidate(self.scenario, load) for load in missing])
-            self._loads.update(zip(missing, found, strict=True))
-        return [self._loads[load] for load in loads]
+            grid = simulate(self.model, missing, (Variant.BEST,))
+            known.update((candidate, Place(grid, index)) for index, candidate in enumerate(missing))
+        return [known[candidate] for candidate in candidates]
 
     @cached_property
-    def _loads(self) -> dict[Workload, Simulation]:
-        return {}
+    def _known(self) -> dict[Candidate, Place]:
+        return {} if self.place is None else {self.candidate(): self.place}
 
-    def candidate(self, workload: Workload | None = None, deployment: Deployment | None = None) -> Candidate:
-        """Today's candidate with another load or deployment."""
+    def candidate(
+        self,
+        workload: Workload | None = None,
+        deployment: Deployment | None = None,
+        hardware: Hardware | None = None,
+    ) -> Candidate:
+        """Today's candidate with another load, deployment or device."""
         scenario = self.scenario
         if deployment is not None:
             scenario = replace(scenario, deployment=deployment)
+        if hardware is not None:
+            scenario = replace(scenario, hardware=hardware)
         return Candidate(scenario, workload or self.workload)
+
+    def proposed(self, proposal: Proposal) -> Candidate:
+        """The candidate that a proposal makes of today's."""
+        return self.candidate(proposal.workload, proposal.deployment, proposal.hardware)
 
 
 class Place(NamedTuple):
@@ -111,11 +133,31 @@ class Place(NamedTuple):
     grid: SimulatedGrid
     where: int
 
+    @property
+    def simulation(self) -> Simulation:
+        """The simulation."""
+        return self.grid.simulations[self.where]
 
-def facts_of(model: Model, simulated: SimulatedGrid, index: int, assumed: Assumed = NOTHING_STATED) -> Facts:
+
+Told = TypeVar("Told")
+Asking: TypeAlias = Generator[Sequence[Candidate], Sequence[Place], Told]
+"""What comes to something by way of further simulations: it yields the candidates, and is sent their places.
+Askings that run side by side are answered from one grid (advisor/asking.py).
+"""
+
+
+def facts_of(
+    model: Model,
+    simulated: SimulatedGrid,
+    index: int,
+    assumed: Assumed = NOTHING_STATED,
+    goal: Goal = Goal.LATENCY,
+    freedom: Freedom = NO_FREEDOM,
+) -> Facts:
     """The facts of one simulated candidate."""
     candidate = simulated.simulations[index].candidate
-    return Facts(model, candidate.scenario, candidate.workload, assumed, Place(simulated, index))
+    place = Place(simulated, index)
+    return Facts(model, candidate.scenario, candidate.workload, assumed, goal, freedom, place)
 
 
 @dataclass(frozen=True)
@@ -124,7 +166,8 @@ class Proposal:
     reason. `at_most` is the best verdict that it can get. With `untold_gain` it improves what no metric
     tells, so that what does no harm is worth considering. `assumed` names the figure that it rests on where
     the request does not state it, `lacked` says that no engine that was looked up has it: no plan is built on
-    either.
+    either. `hardware` and `model` are the device and the model that take the place of today's, None: it
+    stays. `metric` decides in place of the technique's own where that depends on the goal.
     """
 
     workload: Workload
@@ -135,6 +178,9 @@ class Proposal:
     untold_gain: bool = False
     assumed: str = ""
     lacked: str = ""
+    hardware: Hardware | None = None
+    model: Model | None = None
+    metric: str = ""
 
     @property
     def best_verdict(self) -> Verdict:
@@ -155,11 +201,12 @@ class NotApplicable:
 
 @dataclass(frozen=True)
 class Unstated:
-    """A gain that rests on a figure which nobody stated. `needed` tells what the figure must be; it takes
-    simulations, so that only an answer that shows it asks for it.
+    """A gain that rests on a figure which nobody stated, or on a change that nobody allowed. `needed` tells
+    what the figure must be, or what the change would gain; it takes simulations, so that only an answer that
+    shows it asks for it.
     """
 
-    needed: Callable[[Facts], NotApplicable]
+    needed: Callable[[Facts], Asking[NotApplicable]]
 
 
 @dataclass(frozen=True)
@@ -195,9 +242,10 @@ class Technique:
     """One optimisation. `metric` decides its verdict; `conflicts` name techniques it cannot be combined with.
 
     `propose` gives the variant to simulate or says why there is none; `explain` puts the simulated outcome in
-    words. Both are pure. `changes_load` and `changes_devices` techniques, which change the load or how many
-    devices there are, enter a plan only when the request frees these. A `lossless` one computes the same
-    answers.
+    words, asking for further simulations where it needs some. Both are pure. `changes_load`,
+    `changes_devices` and `changes_hardware` techniques, which change the load, how many devices there are or
+    which, enter a plan only when the request frees these; one that `changes_model` enters none. A `lossless`
+    one computes the same answers.
     """
 
     id: str
@@ -210,7 +258,9 @@ class Technique:
     conflicts: tuple[str, ...]
     assumptions: tuple[str, ...]
     propose: Callable[[Facts], Proposal | NotApplicable | Unstated]
-    explain: Callable[[Facts, Outcome], Explanation]
+    explain: Callable[[Facts, Outcome], Explanation | Asking[Explanation]]
     changes_load: bool = False
     changes_devices: bool = False
+    changes_hardware: bool = False
+    changes_model: bool = False
     lossless: bool = False

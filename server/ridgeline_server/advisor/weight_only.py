@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from ridgeline_server.advisor.asking import side_by_side
 from ridgeline_server.advisor.effects import effect_on
-from ridgeline_server.advisor.flips import first_gaining, gain_ends, smaller_batches
+from ridgeline_server.advisor.flips import gains_until
 from ridgeline_server.advisor.results import ReasonCode, Verdict
-from ridgeline_server.advisor.technique import GAIN, Explanation, Facts, NotApplicable, Outcome, Proposal
+from ridgeline_server.advisor.technique import (
+    GAIN,
+    Asking,
+    Explanation,
+    Facts,
+    NotApplicable,
+    Outcome,
+    Proposal,
+    facts_of,
+)
 from ridgeline_server.advisor.wording import called, change, makes_it_fit, ridge, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import DEFAULT_GROUP_SIZE, Dtype, weight_bits
@@ -75,7 +85,7 @@ def propose_format(dtype: Dtype) -> Callable[[Facts], Proposal | NotApplicable]:
     return propose
 
 
-def explain(facts: Facts, outcome: Outcome) -> Explanation:
+def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     """Weight bytes against everything else that a decode step moves, and the ridge that fewer bits move."""
     step, effect = facts.step, outcome.deciding
     deployment = outcome.proposal.deployment
@@ -83,27 +93,20 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
         return makes_it_fit(facts, outcome, f"weights of {fewer}")
     after = outcome.after
-    single: tuple[Facts, ...] = ()
-    if facts.workload.batch > 1:
-        alone = replace(facts.workload, batch=1)
-        single = facts.under([facts.candidate(alone), facts.candidate(alone, deployment)])
+    alone, flips_when = yield from side_by_side(_cut_alone(facts, deployment), gains_until(facts, outcome))
     weights = step.bytes_by_class.weights / step.bytes
     situation = (
         f"at {sequences(facts, step)} with {step.keys:,.0f} keys, weights are {share(weights)} of the bytes "
         f"{called(step)} moves"
     )
-    cut = f"{fewer} cut these bytes by {share(_cut(step, after.step))}"
-    if single:
-        cut += f" (for a single request by {share(_cut(single[0].step, single[1].step))})"
+    cut = f"{fewer} cut these bytes by {share(_cut(step, after.step))}{alone}"
     capped = ridge(facts, step, after.step)
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         return Explanation(
             ReasonCode.WEIGHT_BYTES_CUT,
             f"{situation}; {cut}: {change(effect)}{_prefill(outcome)}; {capped}.",
-            gain_ends(facts, outcome),
+            flips_when,
         )
-    smaller = first_gaining(facts, deployment, smaller_batches(facts.workload), effect.metric)
-    flips_when = f"It gains over 3% at batch {smaller.batch:,} and below." if smaller else ""
     if outcome.verdict is Verdict.HARMFUL:
         return Explanation(
             ReasonCode.OVERHEAD_EXCEEDS_GAIN,
@@ -115,6 +118,16 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     return Explanation(
         code, f"{situation} and {spent_on(step)}; {cut}: {change(effect)}; {capped}.", flips_when
     )
+
+
+def _cut_alone(facts: Facts, deployment: Deployment) -> Asking[str]:
+    """The share of bytes that fewer bits save a request that runs alone, where several run."""
+    if facts.workload.batch == 1:
+        return ""
+    alone = replace(facts.workload, batch=1)
+    places = yield [facts.candidate(alone), facts.candidate(alone, deployment)]
+    before, after = (facts_of(facts.model, *place).step for place in places)
+    return f" (for a single request by {share(_cut(before, after))})"
 
 
 def _cut(before: StageAnalysis, after: StageAnalysis) -> float:

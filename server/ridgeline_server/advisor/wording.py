@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ridgeline_server.advisor.effects import MEMORY_METRIC
 from ridgeline_server.advisor.results import Effect, ReasonCode
 from ridgeline_server.advisor.technique import Explanation, Facts, Outcome
 from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.metrics import RATE_METRICS
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import Bound, StageAnalysis
-from ridgeline_server.roofline.wording import gib, ms, rate, share
+from ridgeline_server.roofline.wording import gib, ms, rate, share, usd
 
 LABELS = {
     "ttft_ms": "TTFT",
@@ -16,15 +17,20 @@ LABELS = {
     "e2e_latency_ms": "latency",
     "output_tokens_per_s": "throughput",
     "output_tokens_per_s_per_device": "throughput per device",
+    "cost_usd_per_million_output_tokens": "cost",
+    MEMORY_METRIC: "memory",
 }
 
 
+_WRITTEN = {"cost_usd_per_million_output_tokens": usd, MEMORY_METRIC: gib}
+
+
 def change(effect: Effect) -> str:
-    """A time or a rate before and after with the speedup and its interval."""
+    """A time, a rate, a cost or bytes before and after with the speedup and its interval."""
     label = LABELS[effect.metric]
     if effect.before == 0:
         return f"{label} does not exist for a single output token"
-    written = rate if effect.metric in RATE_METRICS else ms
+    written = rate if effect.metric in RATE_METRICS else _WRITTEN.get(effect.metric, ms)
     return f"{label} goes from {written(effect.before)} to {written(effect.after)} ({factor(effect)})"
 
 

@@ -19,11 +19,12 @@ from ridgeline_server.domain.errors import (
     UnsupportedConfigError,
     UnsupportedDtypeError,
 )
+from ridgeline_server.domain.gates import multiplies
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.measurement import MEMORY_PARTS, MeasuredMetric, Measurement, Phase
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
-from ridgeline_server.domain.resolve import LOW_BIT, multiplies, resolve_deployment
+from ridgeline_server.domain.resolve import LOW_BIT, resolve_deployment
 from ridgeline_server.domain.workload import Load, Workload
 
 FORMAT_GROUPS: Mapping[str, int] = MappingProxyType({"gguf-q4_k_m": 38, "gguf-q4_0": 64, "gguf-q8_0": 64})

@@ -84,7 +84,8 @@ class Serving:
 
     A prefill runs in steps of at most `chunk_tokens` (None: all prompts in one). `prefix_hit_rate` is the
     share of a prompt whose keys and values are cached already, `kv_keep_ratio` the share of a sequence's keys
-    that decode still holds and reads, `skipped_layer_share` that of layers that tokens skip.
+    that decode still holds and reads, `kv_window` the most of them (None: all), `skipped_layer_share` that
+    of layers that tokens skip.
     `expert_popularity_spread` is the coefficient of variation of the experts' popularity, 0 where the router
     is balanced.
     """
@@ -94,6 +95,7 @@ class Serving:
     chunk_tokens: int | None = None
     prefix_hit_rate: float = 0.0
     kv_keep_ratio: float = 1.0
+    kv_window: int | None = None
     speculation: Speculation | None = None
     offload: Offload = NO_OFFLOAD
     sparse_weights: bool = False
@@ -132,7 +134,7 @@ class Deployment(Serving):
         drafting = self.speculation
         drafted = None if drafting is None else (drafting.tokens, drafting.acceptance_rate)
         formats = (self.weight_dtype, self.activation_dtype, self.kv_dtype)
-        cache = (self.chunk_tokens, self.prefix_hit_rate, self.kv_keep_ratio)
+        cache = (self.chunk_tokens, self.prefix_hit_rate, self.kv_keep_ratio, self.kv_window)
         return hash((formats, self.parallel, cache, drafted))
 
     def storing(self, dtype: Dtype, group_size: int, activation_dtype: Dtype) -> Deployment:
@@ -156,6 +158,7 @@ class Deployment(Serving):
             chunk_tokens=None,
             prefix_hit_rate=0.0,
             kv_keep_ratio=1.0,
+            kv_window=None,
             speculation=None,
             engine=None,
             memory_utilization=None,

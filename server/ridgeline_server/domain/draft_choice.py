@@ -32,13 +32,13 @@ def choose_draft(model: Model, others: Iterable[Model]) -> Model | None:
     ]
 
     def rank(other: Model) -> tuple[int, int, str]:
-        alike = sum(mine == its for mine, its in zip(_line(model), _line(other), strict=True))
+        alike = sum(mine == its for mine, its in zip(line_of(model), line_of(other), strict=True))
         return -alike, other.parameter_count, other.id
 
     return min(found, key=rank, default=None)
 
 
-def _line(model: Model) -> tuple[str, str]:
+def line_of(model: Model) -> tuple[str, str]:
     """The publisher and the line of a model, such as `Qwen` and `Qwen2.5`, as its id tells them."""
     publisher, _, name = model.id.rpartition("/")
     return publisher, name.split("-")[0]

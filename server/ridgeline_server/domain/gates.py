@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment, Serving
-from ridgeline_server.domain.dtypes import SIXTEEN_BIT, Dtype
+from ridgeline_server.domain.dtypes import SIXTEEN_BIT, Dtype, product_dtype
 from ridgeline_server.domain.errors import FieldViolation
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.mixers import (
@@ -20,6 +20,7 @@ from ridgeline_server.domain.mlps import Mlp
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.speculation import Draft, Speculation
+from ridgeline_server.domain.tensors import ModuleClass
 
 MAX_DEVICES = 4096
 MAX_DRAFTED = 64
@@ -158,6 +159,7 @@ def _shares(stated: Serving) -> Iterator[FieldViolation]:
         ("node_bandwidth_bytes_per_s", stated.node_bandwidth_bytes_per_s, 1e6, 1e15),
         ("memory_utilization", stated.memory_utilization, 0.01, 1.0),
         ("chunk_tokens", stated.chunk_tokens, 1, 100_000_000),
+        ("kv_window", stated.kv_window, 1, 100_000_000),
     )
     for name, value, low, high in shares:
         if value is not None and not low <= value <= high:
@@ -230,6 +232,24 @@ def _draft_divided(draft: Model, parallel: Parallelism) -> Iterator[FieldViolati
             f"runs on the model's devices, and {draft.name} cannot: {degree} {violation.description}, or "
             "take another draft",
         )
+
+
+def multiplies(weight: Dtype, inputs: Dtype, hardware: Hardware) -> bool:
+    """Whether a device's units multiply weights by low-bit inputs in the inputs' format: both have it, or the
+    weights are widened to it. MXFP4 weights go through units for FP4 alone.
+    """
+    if product_dtype(weight, inputs, Dtype.FP32) is not inputs:
+        return False
+    return weight is not Dtype.MXFP4 or hardware.unit_for(weight) is not None
+
+
+def lacking_units(deployment: Deployment, hardware: Hardware) -> tuple[Dtype, ...]:
+    """Formats in which a deployment multiplies and for which no unit of a device is known."""
+    products = [(deployment.format_of(m).dtype, deployment.gemm_dtype_of(m)) for m in ModuleClass]
+    used = [deployment.compute_dtype, *(inputs for _, inputs in products)]
+    if (Dtype.MXFP4, Dtype.FP8) in products:
+        used.append(Dtype.MXFP4)
+    return tuple(dtype for dtype in dict.fromkeys(used) if hardware.unit_for(dtype) is None)
 
 
 def _figure(value: float) -> str:

@@ -21,10 +21,9 @@ from ridgeline_server.domain.dtypes import (
     WEIGHT_DTYPES,
     WIDENED_TO,
     Dtype,
-    product_dtype,
 )
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError, UnsupportedDtypeError
-from ridgeline_server.domain.gates import check_parallelism, check_techniques
+from ridgeline_server.domain.gates import check_parallelism, check_techniques, multiplies
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model, WeightFormat
 from ridgeline_server.domain.tensors import ModuleClass
@@ -100,15 +99,6 @@ def _usable(weight: Dtype, dtype: Dtype | None, hardware: Hardware) -> Dtype | N
     if dtype is None or dtype not in ACTIVATION_DTYPES or hardware.unit_for(dtype) is None:
         return None
     return dtype if multiplies(weight, dtype, hardware) else None
-
-
-def multiplies(weight: Dtype, inputs: Dtype, hardware: Hardware) -> bool:
-    """Whether a device's units multiply weights by low-bit inputs in the inputs' format: both have it, or the
-    weights are widened to it. MXFP4 weights go through units for FP4 alone.
-    """
-    if product_dtype(weight, inputs, Dtype.FP32) is not inputs:
-        return False
-    return weight is not Dtype.MXFP4 or hardware.unit_for(weight) is not None
 
 
 def _of_checkpoint(

@@ -95,8 +95,8 @@ class Cache:
 def cache_of(model: Model, deployment: Deployment) -> Cache:
     """The cache of one sequence; layers with a window keep its keys only. Key-value heads are divided over
     tensor-parallel devices as far as they go, the latents of MLA not at all. Of a sequence's keys a share is
-    kept: a window is full when so many are. Of a pipeline's stages it is the one with most to cache at the
-    model's longest context.
+    kept: a window, the layer's own or one over all, is full when so many are. Of a pipeline's stages it is
+    the one with most to cache at the model's longest context.
     """
     stages = [
         _cache_of_stage(model, deployment, counts) for counts in stage_layers(model, deployment.parallel.pp)
@@ -107,12 +107,13 @@ def cache_of(model: Model, deployment: Deployment) -> Cache:
 def _cache_of_stage(model: Model, deployment: Deployment, counts: Sequence[int]) -> Cache:
     """The cache of one sequence in a stage that has so many layers of each kind."""
     kept, held = deployment.kv_keep_ratio, 1 - deployment.offload.kv_share
+    window = inf if deployment.kv_window is None else deployment.kv_window
     rates: dict[float, float] = {}
     states = 0.0
     for kind, count in zip(model.layer_kinds, counts, strict=True):
         for mixer in kind.mixers:
             for limit, rate in _mixer_growth(mixer, deployment):
-                tokens = limit / kept
+                tokens = min(limit, window) / kept
                 rates[tokens] = rates.get(tokens, 0.0) + count * rate * held * kept
             for state in mixer.states:
                 bits = ELEMENT_BITS[state.dtype or model.dtype]

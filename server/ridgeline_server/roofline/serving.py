@@ -25,6 +25,10 @@ from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
 from ridgeline_server.roofline.steps import Loads
 
 Array = NDArray[np.float64]
+MOST_LOADS = 512
+"""Loads of an evaluation up to which rows are filled up to the longest one: that costs less than another
+evaluation.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Candidate:
 
     scenario: Scenario
     workload: Workload
+
+    def __hash__(self) -> int:
+        # Those of one question differ in these; equality still compares everything.
+        workload = self.workload
+        return hash((self.scenario, workload.batch, workload.input_len))
 
 
 class RequestTimes(NamedTuple):
@@ -187,40 +196,53 @@ def simulate(
                 for each, flight in zip(chosen, flights, strict=True)
             ]
             memories = Memories(model, held)
-        rows = [[place] for place in range(len(chosen))] if load is Load.OPEN_LOOP else _rows(chosen)
-        loads, shown = _loads(rows, [each.workload for each in chosen], [_columns(f, load) for f in flights])
-        scenarios = [chosen[places[0]].scenario for places in rows]
-        closed = load is not Load.STATIC_BATCH
-        found = evaluate(model, scenarios, loads, variants, shown_keys=shown, closed_loop=closed)
-        times = _listed(found.times)
-        for row, places in enumerate(rows):
-            request = request_constants(scenarios[row])
-            for column, place in enumerate(places):
-                placed[members[place]] = Where(len(evaluations), row, column)
-                simulations[members[place]] = Simulation(
-                    chosen[place],
-                    variants,
-                    _request_times(times, found.factors[row], row, column, load),
-                    flights[place],
-                    memories,
-                    place,
-                    request,
-                )
-        evaluations.append(found)
+        workloads, columns = [each.workload for each in chosen], [_columns(each, load) for each in flights]
+        for rows in [[[place] for place in range(len(chosen))]] if load is Load.OPEN_LOOP else _rows(chosen):
+            loads, shown = _loads(_even(rows), workloads, columns)
+            scenarios = [chosen[places[0]].scenario for places in rows]
+            closed = load is not Load.STATIC_BATCH
+            found = evaluate(model, scenarios, loads, variants, shown_keys=shown, closed_loop=closed)
+            times = _listed(found.times)
+            for row, places in enumerate(rows):
+                request = request_constants(scenarios[row])
+                for column, place in enumerate(places):
+                    placed[members[place]] = Where(len(evaluations), row, column)
+                    simulations[members[place]] = Simulation(
+                        chosen[place],
+                        variants,
+                        _request_times(times, found.factors[row], row, column, load),
+                        flights[place],
+                        memories,
+                        place,
+                        request,
+                    )
+            evaluations.append(found)
     order = range(len(candidates))
     return SimulatedGrid(
         tuple(evaluations), tuple(placed[i] for i in order), tuple(simulations[i] for i in order)
     )
 
 
-def _rows(candidates: Sequence[Candidate]) -> list[list[int]]:
-    """Candidates by scenario, one row of loads for each, where all have as many; else each in its own row."""
+def _rows(candidates: Sequence[Candidate]) -> list[list[list[int]]]:
+    """The places of candidates by scenario, one row for each; where many loads would have to be filled in,
+    only rows of about the same length together.
+    """
     rows: dict[Scenario, list[int]] = {}
     for place, candidate in enumerate(candidates):
         rows.setdefault(candidate.scenario, []).append(place)
-    if len({len(places) for places in rows.values()}) == 1:
-        return list(rows.values())
-    return [[place] for place in range(len(candidates))]
+    longest = max(map(len, rows.values()))
+    if len(rows) * longest <= MOST_LOADS:
+        return [list(rows.values())]
+    alike: dict[int, list[list[int]]] = {}
+    for places in rows.values():
+        alike.setdefault(len(places).bit_length(), []).append(places)
+    return list(alike.values())
+
+
+def _even(rows: Sequence[list[int]]) -> list[list[int]]:
+    """Rows made equally long, the last place of the shorter ones again and again."""
+    longest = max(map(len, rows))
+    return [places + places[-1:] * (longest - len(places)) for places in rows]
 
 
 def _columns(flight: Flight, load: Load) -> tuple[float, ...]:

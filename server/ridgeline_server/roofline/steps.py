@@ -89,8 +89,8 @@ def decode(
 ) -> Steps:
     """Decode steps of so many sequences on each device, on the mean over steps that read `keys` to `keys` +
     `span` keys of each; arrays of shape (S, N). A pipeline works on as many parts of the sequences as it has
-    stages; drafted tokens are verified together with the one before them. The deployments share their
-    parallelism.
+    stages; drafted tokens are verified together with the one before them. A window holds the first keys and
+    the last ones, no more of them together than it says. The deployments share their parallelism.
     """
     parallel = deployments[0].parallel
     batch = np.ceil(sequences / parallel.pp) if parallel.pp > 1 else sequences
@@ -98,6 +98,10 @@ def decode(
     if any(d.kv_keep_ratio != 1 for d in deployments):
         kept = _column(d.kv_keep_ratio for d in deployments)
         keys, span = np.maximum(kept * keys, 1.0), kept * span
+    if any(d.kv_window is not None for d in deployments):
+        keys, span = _windowed(
+            keys, span, _column(np.inf if d.kv_window is None else d.kv_window for d in deployments)
+        )
     if any(d.speculation is not None for d in deployments):
         drafted = _column(0 if d.speculation is None else d.speculation.tokens for d in deployments)
         query_len, keys = query_len + drafted, keys + drafted
@@ -109,6 +113,18 @@ def decode(
         positions=query_len,
         expert_tokens=batch * query_len * groups,
     )
+
+
+def _windowed(keys: Array, span: Array, window: Array) -> tuple[Array, Array]:
+    """Keys and their span within a window. Steps that fill it on their way are told by their mean, in which
+    all that they cost is linear but for layers with a narrower window of their own that fills meanwhile too.
+    """
+    within = keys + span <= window
+    most = np.minimum(keys + span, window)
+    growing = np.clip(np.floor(most - keys), 0, span)
+    total = (growing + 1) * np.minimum(keys, most) + growing * (growing + 1) / 2
+    mean = (total + (span - growing) * most) / (span + 1)
+    return np.where(within, keys, mean), np.where(within, span, 0.0)
 
 
 class Attended(NamedTuple):

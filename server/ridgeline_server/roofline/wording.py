@@ -25,6 +25,11 @@ def rate(value: float) -> str:
     return f"{value:,.0f} tokens/s" if value >= 99.95 else f"{value:.3g} tokens/s"
 
 
+def usd(value: float) -> str:
+    """US dollars per million tokens."""
+    return f"{value:,.0f} USD" if value >= 99.95 else f"{value:.3g} USD"
+
+
 def gib(value: float) -> str:
     """Bytes as GiB."""
     return f"{value / GIB:,.1f} GiB"

@@ -39,6 +39,7 @@ def read_deployment(message: common_pb2.Deployment, checks: Checks) -> Deploymen
         chunk_tokens=message.chunk_tokens if message.HasField("chunk_tokens") else None,
         prefix_hit_rate=message.prefix_hit_rate,
         kv_keep_ratio=message.kv_keep_ratio if message.HasField("kv_keep_ratio") else 1.0,
+        kv_window=message.kv_window if message.HasField("kv_window") else None,
         speculation=_speculation(message.speculation, checks) if message.HasField("speculation") else None,
         offload=_offload(message.offload),
         sparse_weights=message.sparse_weights,

@@ -10,10 +10,10 @@ from ridgeline_server.advisor.launching.checkpoint_names import NamedFormat
 from ridgeline_server.advisor.launching.commands import Command
 from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedDtypeError
-from ridgeline_server.domain.gates import check_stated
+from ridgeline_server.domain.gates import check_stated, multiplies
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
-from ridgeline_server.domain.resolve import multiplies, resolve_deployment
+from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Load, Slo, Workload
 from ridgeline_server.roofline.results import Notice, NoticeCode
 from ridgeline_server.rpc.checks import Checks, Range
@@ -74,7 +74,7 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     except NotFoundError as error:
         refusals.append(error)
     try:
-        hardware = _hardware(request.hardware, snapshot, checks)
+        hardware = read_device(request.hardware, "hardware", snapshot, checks)
     except NotFoundError as error:
         refusals.append(error)
     drafting = drafts_by_model(message)
@@ -159,25 +159,27 @@ def read_model(
     return None
 
 
-def _hardware(
-    selector: common_pb2.HardwareSelector, snapshot: CatalogSnapshot, checks: Checks
+def read_device(
+    selector: common_pb2.HardwareSelector, field: str, snapshot: CatalogSnapshot, checks: Checks
 ) -> Hardware | None:
-    """The device; None after noting why there is none. Its overrides are checked in any case."""
+    """The device that a selector in `field` names; None after noting why there is none. Its overrides are
+    checked in any case.
+    """
     noted = len(checks.violations)
     hardware = None
     try:
         match selector.WhichOneof("hardware"):
             case "id":
-                if _is_name(checks, "hardware.id", selector.id):
+                if _is_name(checks, f"{field}.id", selector.id):
                     hardware = snapshot.hardware(selector.id)
             case "inline":
-                hardware = read_hardware(checks, selector.inline, "hardware.inline")
+                hardware = read_hardware(checks, selector.inline, f"{field}.inline")
             case _:
-                checks.add("hardware", "is not set; give the id of a catalog device, or an inline one")
+                checks.add(field, "is not set; give the id of a catalog device, or an inline one")
     finally:
         if selector.HasField("overrides"):
             usable = hardware if len(checks.violations) == noted else None
-            hardware = override(checks, usable, selector.overrides, "hardware.overrides")
+            hardware = override(checks, usable, selector.overrides, f"{field}.overrides")
     return hardware if len(checks.violations) == noted else None
 
 

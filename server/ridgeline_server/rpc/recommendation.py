@@ -14,18 +14,16 @@ from ridgeline_server.advisor.advice import recommend
 from ridgeline_server.advisor.assumed import Assumed
 from ridgeline_server.advisor.explain import explain
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import DEFAULT_ACCURACY_LOSS, Freedom, Goal
+from ridgeline_server.advisor.results import Goal
 from ridgeline_server.advisor.technique import Technique
-from ridgeline_server.domain.workload import MAX_BATCH
 from ridgeline_server.rpc.assumed import read_assumed
-from ridgeline_server.rpc.checks import Checks, Range, shown
+from ridgeline_server.rpc.checks import Checks, shown
 from ridgeline_server.rpc.convert.answers import explain_response, recommend_response
 from ridgeline_server.rpc.convert.enums import GOAL
+from ridgeline_server.rpc.freedom import read_freedom, with_siblings
 from ridgeline_server.rpc.questions import Question, read_model, read_question, read_snapshot
 from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
 from ridgeline_server.store.errors import NotFoundError
-
-ACCURACY_LOSS = Range(0.0, 1.0, "a share from 0 to 1")
 
 
 class RecommendationServicer:
@@ -40,8 +38,10 @@ class RecommendationServicer:
         snapshot = read_snapshot(request, self._cache, checks)
         _refuse_open_loop(request, checks)
         goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
-        freedom = _freedom(request, checks)
+        freedom, unknown = read_freedom(request, snapshot, checks)
         question, assumed = _read(request, snapshot, checks)
+        for error in unknown:
+            raise error
         advice = recommend(
             question.model,
             question.hardware,
@@ -50,7 +50,7 @@ class RecommendationServicer:
             snapshot.profiles,
             question.basis,
             goal,
-            freedom,
+            with_siblings(freedom, request, question.model, snapshot),
             assumed=assumed,
         )
         baseline = replace(advice.baseline, notices=(*advice.baseline.notices, *question.notices))
@@ -112,21 +112,3 @@ def _refuse_open_loop(request: RecommendRequest | ExplainRequest, checks: Checks
             "is an open loop, for which no advice is given; ask for the concurrency that its analysis "
             "tells as requests_in_flight",
         )
-
-
-def _freedom(request: RecommendRequest, checks: Checks) -> Freedom:
-    """What plans may change, and what they may cost in accuracy."""
-    most = request.max_devices if request.HasField("max_devices") else None
-    if most is not None:
-        checks.whole("max_devices", most, 1, MAX_BATCH)
-    loss = DEFAULT_ACCURACY_LOSS
-    if request.HasField("max_accuracy_loss"):
-        loss = request.max_accuracy_loss
-        checks.number("max_accuracy_loss", loss, ACCURACY_LOSS)
-    return Freedom(
-        load=request.allow_load_change,
-        devices=request.allow_devices_change,
-        max_devices=most,
-        max_accuracy_loss=loss,
-        unknown_accuracy=request.allow_unknown_accuracy,
-    )

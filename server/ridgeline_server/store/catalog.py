@@ -14,6 +14,7 @@ from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedConfigError
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.siblings import most_parameters, smaller_siblings
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import ModelEntry
 from ridgeline_server.store.listing import Listing, ModelFilter
@@ -27,6 +28,9 @@ PAST_SNAPSHOTS = 8
 
 NAMES_PER_SNAPSHOT = 1024
 """Names that a snapshot remembers the entries of."""
+
+SIBLINGS_LOOKED_AT = 200
+"""The largest smaller models of a family among which those of a line are looked for."""
 
 DRAFTS_LOOKED_AT = 50
 """The smallest models of a family among which a draft is chosen."""
@@ -46,6 +50,8 @@ class CatalogSnapshot:
         self._found_hardware = lru_cache(NAMES_PER_SNAPSHOT)(self._find_hardware)
         self._found_model = lru_cache(NAMES_PER_SNAPSHOT)(self._find_model)
         self._found_draft = lru_cache(NAMES_PER_SNAPSHOT)(self._find_draft)
+        self._found_siblings = lru_cache(NAMES_PER_SNAPSHOT)(self._find_siblings)
+        self._devices: tuple[Hardware, ...] | None = None
 
     def hardware(self, name: str) -> Hardware:
         """The device with this id or alias. Raises NotFoundError with the nearest names."""
@@ -61,6 +67,19 @@ class CatalogSnapshot:
         """The model that drafts for another one when nobody names a draft; None where none can."""
         return self._found_draft(model)
 
+    def smaller_siblings(self, model: Model) -> tuple[Model, ...]:
+        """The smaller models of its line that may take a model's place when nobody names them."""
+        return self._found_siblings(model)
+
+    def all_hardware(self, most: int) -> tuple[Hardware, ...] | None:
+        """Every device; None where there are more than `most`."""
+        if self._devices is None:
+            page = self._store.hardware.page(Listing(limit=most, revision=self.revision))
+            if page.after is not None:
+                return None
+            self._devices = tuple(entry.hardware for entry in page.entries)
+        return self._devices
+
     def _find_hardware(self, name: str) -> Hardware:
         return self._store.hardware.get(name, revision=self.revision).entry.hardware
 
@@ -72,8 +91,19 @@ class CatalogSnapshot:
             family=model.family, max_parameter_count=largest_draft(model), mixture_of_experts=False
         )
         listing = Listing(smaller, "parameter_count", limit=DRAFTS_LOOKED_AT, revision=self.revision)
+        return choose_draft(model, self._read(listing))
+
+    def _find_siblings(self, model: Model) -> tuple[Model, ...]:
+        smaller = ModelFilter(family=model.family, max_parameter_count=most_parameters(model))
+        listing = Listing(
+            smaller, "parameter_count", limit=SIBLINGS_LOOKED_AT, revision=self.revision, descending=True
+        )
+        return smaller_siblings(model, self._read(listing))
+
+    def _read(self, listing: Listing) -> list[Model]:
+        """The models of a page that this release can read."""
         found = map(_readable, self._store.models.page(listing).entries)
-        return choose_draft(model, [other for other in found if other is not None])
+        return [model for model in found if model is not None]
 
 
 def _readable(entry: ModelEntry) -> Model | None:

@@ -17,6 +17,7 @@ from tests.unit.questions import LLAMA_2_7B, LLAMA_3_8B, model
 LLAMA_70B = "meta-llama/Llama-3.1-70B-Instruct"
 MIXTRAL = "mistralai/Mixtral-8x7B-v0.1"
 QWEN_1_5B = "Qwen/Qwen2-1.5B-Instruct"
+OLMOE = "allenai/OLMoE-1B-7B-0924"
 
 
 @pytest.mark.parametrize(
@@ -62,22 +63,40 @@ def test_the_largest_loss_is_that_of_the_worst_figure_of_the_class(
 
 
 def test_the_typical_loss_is_the_median_of_the_class() -> None:
-    """Of three figures of FP8 on models of 3 to 14 billion parameters the middle one is a loss of 0.7%."""
-    assert accuracy_loss("fp8-compute", model(LLAMA_3_8B)) == pytest.approx(0.007, abs=5e-4)
+    """Of FP8 on models of 3 to 14 billion parameters it is the MMLU loss of Llama 3 8B, 0.46%."""
+    published = [-piece.relative_change for piece in evidence_for("fp8-compute", model(LLAMA_3_8B))]
+    typical = accuracy_loss("fp8-compute", model(LLAMA_3_8B))
+    assert typical is not None
+    assert typical == pytest.approx(0.0046, abs=5e-5)
+    assert sum(loss > typical for loss in published) <= len(published) / 2
+    assert sum(loss < typical for loss in published) <= len(published) / 2
 
 
 def test_scores_decide_where_there_are_any() -> None:
-    """SmoothQuant raises the perplexity of Llama 3 70B by 4.4%, but scores of 72B models fall by 0.4%."""
+    """SmoothQuant raises the perplexity of Llama 3 70B by 4.4%, but no MMLU score falls by more than 2.8%."""
     large = model(LLAMA_70B)
     assert any(p.less_is_better and p.relative_change < -0.04 for p in evidence_for("int8-compute", large))
     found = accuracy_losses("int8-compute", large)
     assert found is not None
-    assert found.largest == pytest.approx(1 - 49.63 / 49.84, abs=5e-5)
+    assert found.largest == pytest.approx(1 - 67.2 / 69.1, abs=5e-5)
 
 
-def test_a_perplexity_stands_in_where_there_is_no_score() -> None:
-    """Mixtral-8x7B with SmoothQuant: 3.842 to 3.893."""
-    assert accuracy_loss("int8-compute", model(MIXTRAL)) == pytest.approx(1 - 3.842 / 3.893, abs=5e-5)
+def test_perplexities_stand_in_where_there_is_no_score() -> None:
+    """Of 2:4 sparsity over 14 billion parameters: 0.721 to 2.724, 3.12 to 5.4 and to 5.16, 0.721 to 1.01."""
+    large = model(LLAMA_70B)
+    assert all(piece.less_is_better for piece in evidence_for("sparsity-2-4", large))
+    found = accuracy_losses("sparsity-2-4", large)
+    assert found is not None
+    assert found.typical == pytest.approx((1 - 3.12 / 5.4 + 1 - 3.12 / 5.16) / 2, abs=5e-5)
+    assert found.largest == pytest.approx(1 - 0.721 / 2.724, abs=5e-5)
+
+
+def test_one_figure_says_nothing_of_a_class() -> None:
+    """Of mixtures of experts with an INT8 cache there is one score, unchanged; a perplexity is no second."""
+    scored = [p for p in evidence_for("kv-cache-int8", model(MIXTRAL)) if not p.less_is_better]
+    assert [piece.relative_change for piece in scored] == [0]
+    assert len(evidence_for("kv-cache-int8", model(MIXTRAL))) > len(scored)
+    assert accuracy_losses("kv-cache-int8", model(MIXTRAL)) is None
 
 
 def test_a_class_that_nobody_measured_has_no_loss() -> None:
@@ -92,8 +111,12 @@ def test_a_technique_that_nobody_measured_has_no_loss() -> None:
 
 
 def test_figures_that_rose_are_no_loss() -> None:
-    assert all(p.relative_change >= 0 for p in evidence_for("kv-cache-fp8", model(LLAMA_3_8B)))
-    assert accuracy_loss("kv-cache-fp8", model(LLAMA_3_8B)) == 0
+    """Both GSM8K scores of a small mixture of experts rose with FP8."""
+    small = model(OLMOE)
+    found = evidence_for("fp8-compute", small)
+    assert found
+    assert all(piece.relative_change > 0 for piece in found)
+    assert accuracy_losses("fp8-compute", small) == (0, 0)
 
 
 def test_the_largest_loss_comes_first() -> None:

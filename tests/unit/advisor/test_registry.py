@@ -51,7 +51,8 @@ def test_every_id_is_one_that_was_given() -> None:
 
 def test_only_a_technique_that_leaves_the_arithmetic_as_it_is_keeps_the_answers() -> None:
     assert {t.id for t in TECHNIQUES if not t.lossless} == {
-        *("weight-only-int8", "weight-only-fp8", "weight-only-int4", "sparsity-2-4"),
+        *("weight-only-int8", "weight-only-fp8", "weight-only-int4", "sparsity-2-4", "smaller-model"),
         *("int8-compute", "fp8-compute", "nvfp4-compute", "w4a8-compute", "w4a8-mxfp4-compute"),
-        *("kv-cache-fp8", "kv-cache-int8", "kv-cache-int4", "kv-cache-int2", "kv-eviction"),
+        *("kv-cache-fp8", "kv-cache-int8", "kv-cache-int4", "kv-cache-int2"),
+        *("kv-eviction", "kv-window", "layer-skip"),
     }

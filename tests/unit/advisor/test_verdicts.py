@@ -6,9 +6,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ridgeline_server.advisor.advice import NO_FREEDOM
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import Effort, Freedom, Goal, ReasonCode, Recommendation, Verdict
+from ridgeline_server.advisor.results import (
+    NO_FREEDOM,
+    Effort,
+    Freedom,
+    Goal,
+    ReasonCode,
+    Recommendation,
+    Verdict,
+)
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype
 from ridgeline_server.domain.workload import Load, Slo, Workload
 from ridgeline_server.store.engines import builtin_engines

@@ -122,7 +122,7 @@ def test_features_do_what_they_do(
 
 def test_a_draft_in_fewer_bits_costs_less() -> None:
     draft = {"draft_model": LLAMA, "draft_tokens": "4"}
-    large = {**DECODE, "model_id": "meta-llama/Llama-3.1-70B", "tp": 4}
+    large = {**DECODE, "model_id": "meta-llama/Meta-Llama-3.1-70B", "tp": 4}
     assert speedup(case(**large, features={**draft, "draft_weight_dtype": "int4"})) > speedup(
         case(**large, features=draft)
     )
@@ -130,7 +130,7 @@ def test_a_draft_in_fewer_bits_costs_less() -> None:
 
 def test_another_engine_or_model_of_a_side_counts() -> None:
     assert speedup(case(**DECODE, features={"engine": "transformers"})) != 1
-    assert speedup(case(**DECODE, features={"model": "meta-llama/Llama-3.1-70B"})) < 1
+    assert speedup(case(**DECODE, features={"model": "meta-llama/Meta-Llama-3.1-70B"})) < 1
 
 
 def test_intervals_are_wider_where_something_is_assumed() -> None:

@@ -73,8 +73,9 @@ EVERY_OPTION = (
     "--concurrency", "16", "--module-format", "experts=mxfp4",
     "--module-format", "shared-expert=fp8:g128:fp8",
     "--tp", "8", "--pp", "2", "--ep", "4", "--attention-dp", "3", "--dp", "5", "--chunk-tokens", "2048",
-    "--prefix-hit-rate", "0.5", "--kv-keep-ratio", "0.25", "--draft", "llama-3.2-1b", "--draft-tokens", "3",
-    "--acceptance-rate", "0.7", "--offload-weights", "0.1", "--offload-kv", "0.2", "--host-bandwidth", "5e10",
+    "--prefix-hit-rate", "0.5", "--kv-keep-ratio", "0.25", "--kv-window", "700",
+    "--draft", "llama-3.2-1b", "--draft-tokens", "3", "--acceptance-rate", "0.7",
+    "--offload-weights", "0.1", "--offload-kv", "0.2", "--host-bandwidth", "5e10",
     "--sparse-weights", "--skip-layers", "0.3", "--expert-spread", "1.5", "--node-bandwidth", "1e11",
     "--engine", "vllm@0.19.0", "--memory-utilization", "0.85",
 )  # fmt: skip
@@ -88,6 +89,7 @@ SAID_BY_IT = {
     "chunk_tokens": 2048,
     "prefix_hit_rate": 0.5,
     "kv_keep_ratio": 0.25,
+    "kv_window": 700,
     "draft": "llama-3.2-1b",
     "draft_tokens": 3,
     "acceptance_rate": 0.7,
@@ -168,6 +170,7 @@ def test_an_answers_deployment_can_be_fed_back(run: Run, fake: FakeClient, tmp_p
         chunk_tokens=2048,
         prefix_hit_rate=0.5,
         kv_keep_ratio=0.25,
+        kv_window=700,
         speculation=common_pb2.Speculation(
             draft=common_pb2.DRAFT_MODEL,
             tokens=3,
@@ -226,6 +229,27 @@ def test_recommend_asks_for_plans_of_more_devices_and_of_less_accuracy(run: Run,
     asked = fake.questions[0]
     assert (asked["allow_devices_change"], asked["max_devices"]) == (True, 8)
     assert (asked["max_accuracy_loss"], asked["allow_unknown_accuracy"]) == (0.02, True)
+
+
+def test_recommend_asks_for_other_devices_and_models(run: Run, fake: FakeClient) -> None:
+    run(
+        "recommend", *ANALYZE[1:],
+        "--allow-hardware-change", "--other-hardware", "h100-sxm", "--other-hardware", "mi300x",
+        "--allow-model-change", "--other-model", "a-small-one",
+    )  # fmt: skip
+    asked = fake.questions[0]
+    assert asked["allow_hardware_change"] is True
+    assert list(asked["other_hardware"]) == ["h100-sxm", "mi300x"]
+    assert asked["allow_model_change"] is True
+    assert list(asked["other_models"]) == ["a-small-one"]
+
+
+def test_recommend_keeps_device_and_model_unless_told(run: Run, fake: FakeClient) -> None:
+    run("recommend", *ANALYZE[1:])
+    asked = fake.questions[0]
+    assert (asked["allow_hardware_change"], asked["allow_model_change"]) == (False, False)
+    assert not asked["other_hardware"]
+    assert not asked["other_models"]
 
 
 @pytest.mark.parametrize(

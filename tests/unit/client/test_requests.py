@@ -99,7 +99,11 @@ def test_every_argument_reaches_its_field(client: Client, recorder: Recorder) ->
         max_devices=8,
         max_accuracy_loss=0.02,
         allow_unknown_accuracy=True,
-        assumed={"prefix_hit_rate": "0.5", "kv_keep_ratio": 0.25},
+        allow_hardware_change=True,
+        other_hardware=["h2", {"id": "h3"}],
+        allow_model_change=True,
+        other_models=["m2", "m3"],
+        assumed={"prefix_hit_rate": "0.5", "kv_keep_ratio": 0.25, "kv_window": "512"},
         draft_model="small",
     )
     assert recorder.sent == [
@@ -141,7 +145,16 @@ def test_every_argument_reaches_its_field(client: Client, recorder: Recorder) ->
                 max_devices=8,
                 max_accuracy_loss=0.02,
                 allow_unknown_accuracy=True,
-                assumed=recommendation_service_pb2.AssumedFigures(prefix_hit_rate=0.5, kv_keep_ratio=0.25),
+                allow_hardware_change=True,
+                other_hardware=[
+                    common_pb2.HardwareSelector(id="h2"),
+                    common_pb2.HardwareSelector(inline=Hardware(id="h3")),
+                ],
+                allow_model_change=True,
+                other_models=[common_pb2.ModelSelector(id="m2"), common_pb2.ModelSelector(id="m3")],
+                assumed=recommendation_service_pb2.AssumedFigures(
+                    prefix_hit_rate=0.5, kv_keep_ratio=0.25, kv_window=512
+                ),
                 draft_model=common_pb2.ModelSelector(id="small"),
             ),
         )
@@ -163,6 +176,7 @@ def test_every_option_of_a_deployment_reaches_its_field(client: Client, recorder
         chunk_tokens=2048,
         prefix_hit_rate=0.5,
         kv_keep_ratio=0.25,
+        kv_window=700,
         draft="small",
         draft_tokens=3,
         acceptance_rate=0.7,
@@ -193,6 +207,7 @@ def test_every_option_of_a_deployment_reaches_its_field(client: Client, recorder
         chunk_tokens=2048,
         prefix_hit_rate=0.5,
         kv_keep_ratio=0.25,
+        kv_window=700,
         speculation=common_pb2.Speculation(
             draft=common_pb2.DRAFT_MODEL,
             tokens=3,

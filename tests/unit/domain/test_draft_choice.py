@@ -15,7 +15,7 @@ CATALOG = [model(name) for name, config in CONFIGS.items() if config.get("model_
     ("model_id", "draft_id"),
     [
         ("meta-llama/Llama-3.1-70B-Instruct", "meta-llama/Llama-3.2-1B-Instruct"),
-        ("meta-llama/Llama-2-7b-hf", "TinyLlama/TinyLlama-1.1B-Chat-v1.0"),
+        ("meta-llama/Llama-2-7b-hf", "JackFram/llama-68m"),
         ("Qwen/Qwen2.5-72B", "Qwen/Qwen2.5-0.5B"),
         ("Qwen/Qwen3-32B", "Qwen/Qwen3-0.6B"),
         ("google/gemma-2-27b-it", "google/gemma-2-2b-it"),

@@ -123,6 +123,7 @@ SHARES: tuple[tuple[str, Stated, str], ...] = (
     ("prefix_hit_rate", {"prefix_hit_rate": 1.5}, "is 1.5; give 0 to 1"),
     ("prefix_hit_rate", {"prefix_hit_rate": float("nan")}, "is nan; give 0 to 1"),
     ("kv_keep_ratio", {"kv_keep_ratio": 0.0}, "is 0; give 1e-06 to 1"),
+    ("kv_window", {"kv_window": 0}, "is 0; give 1 to 100,000,000"),
     ("skipped_layer_share", {"skipped_layer_share": 1.0}, "is 1; give 0 to 0.99"),
     ("offload.weight_share", {"offload": Offload(weight_share=-0.1)}, "is -0.1; give 0 to 1"),
     ("offload.kv_share", {"offload": Offload(kv_share=2)}, "is 2; give 0 to 1"),

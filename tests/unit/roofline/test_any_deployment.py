@@ -252,6 +252,7 @@ def least_decode_bytes(question: Question) -> float:
     parallel = deployment.parallel
     sequences = workload.batch / (parallel.dp * parallel.attention_dp * parallel.pp)
     keys = max(deployment.kv_keep_ratio * workload.shown_decode_keys, 1.0)
+    keys = min(keys, deployment.kv_window or keys)
     moved = 0.0
     for kind in asked.layer_kinds:
         weights = sum(

@@ -101,6 +101,42 @@ class TestPrefixes:
         assert cached.memory == whole.memory
 
 
+class TestWindowOverKeys:
+    def test_decode_reads_and_holds_the_window(self) -> None:
+        windowed = prompts(4, 4096, kv_window=1024)
+        few = prompts(4, 4096).at(decode_keys=1024).analysis().decode
+        assert windowed.at(decode_keys=4096).analysis().decode.bytes == few.bytes
+        held = windowed.analysis().memory.kv_cache_bytes
+        assert held == prompts(4, 1014).analysis().memory.kv_cache_bytes
+        assert windowed.analysis().metrics.ttft_ms == prompts(4, 4096).analysis().metrics.ttft_ms
+
+    def test_a_window_that_no_sequence_fills_changes_nothing(self) -> None:
+        whole, windowed = prompts(4, 4096).analysis(), prompts(4, 4096, kv_window=4106).analysis()
+        assert windowed.metrics == whole.metrics
+        assert windowed.memory.kv_cache_bytes == whole.memory.kv_cache_bytes
+        assert windowed.memory.max_concurrency == whole.memory.max_concurrency
+
+    @pytest.mark.parametrize("window", [900, 1001, 1050, 1100, 1199, 5000])
+    def test_a_window_that_fills_on_the_way_is_the_mean_of_its_steps(self, window: int) -> None:
+        """Of 200 output tokens the first is prefill's; the others read 1,001 to 1,199 keys."""
+        question = ask(LLAMA_3_8B, "h100-sxm", Workload(16, 1000, 200), kv_window=window)
+        steps = [question.at(decode_keys=keys).analysis().decode.ideal_time_ms for keys in range(1001, 1200)]
+        assert question.analysis().metrics.tpot_ms.ideal == pytest.approx(sum(steps) / len(steps), rel=1e-9)
+
+    def test_more_contexts_fit(self) -> None:
+        whole, windowed = (prompts(4, 4096, kv_window=window).analysis() for window in (None, 1024))
+        assert windowed.memory.max_batch > 3 * whole.memory.max_batch
+
+    def test_the_models_own_windows_stay(self) -> None:
+        """Every other layer of Gemma 2 looks at 4,096 keys."""
+        own, wide, narrow = (
+            prompts(1, 8000, "google/gemma-2-2b-it", kv_window=window).analysis().memory.kv_cache_bytes
+            for window in (None, 6000, 2048)
+        )
+        assert wide / own == pytest.approx((6000 + 4096) / (8010 + 4096))
+        assert narrow / own == pytest.approx(2 * 2048 / (8010 + 4096))
+
+
 class TestKeptKeys:
     def test_decode_reads_and_holds_the_kept_share(self) -> None:
         whole, kept = (prompts(4, 4086, kv_keep_ratio=ratio) for ratio in (1.0, 0.25))
@@ -113,12 +149,16 @@ class TestKeptKeys:
     @pytest.mark.parametrize(
         "model_id", [LLAMA_3_8B, GEMMA, MISTRAL, GPT_OSS, DEEPSEEK_LITE, "deepseek-ai/DeepSeek-V4-Flash"]
     )
-    @pytest.mark.parametrize("ratio", [1.0, 0.5, 0.01])
-    def test_what_decode_reads_is_what_memory_holds(self, model_id: str, ratio: float) -> None:
+    @pytest.mark.parametrize(
+        ("ratio", "window"), [(1.0, None), (0.5, None), (0.01, None), (1.0, 2000), (0.5, 60)]
+    )
+    def test_what_decode_reads_is_what_memory_holds(
+        self, model_id: str, ratio: float, window: int | None
+    ) -> None:
         """A layer with a window reads and holds as many of the kept keys as the window takes. An indexer
         chooses what is read.
         """
-        question = prompts(3, 9990, model_id, kv_keep_ratio=ratio).at(decode_keys=10_000)
+        question = prompts(3, 9990, model_id, kv_keep_ratio=ratio, kv_window=window).at(decode_keys=10_000)
         found = question.analysis()
         read = sum(
             o.occurrences * o.bytes_by_class.kv_read

@@ -57,8 +57,9 @@ def _anywhere(setting: Setting) -> Setting:
     return replace(setting, notes=(*setting.notes, *(lack.reason for lack in setting.lacks)))
 
 
-def launches_of(model: Model, hardware: Hardware, plan: Plan) -> tuple[Launch, ...]:
-    """A plan's deployment as each engine is told it."""
+def launches_of(model: Model, today: Hardware, plan: Plan) -> tuple[Launch, ...]:
+    """A plan's deployment as each engine is told it that runs on the plan's device, today's if it stays."""
+    hardware = plan.hardware or today
     places = places_of(model, plan.workload, plan.deployment)
     return tuple(
         _launch(engine, model, hardware, plan, places)
@@ -156,6 +157,7 @@ def _launch(engine: EngineSwitches, model: Model, hardware: Hardware, plan: Plan
             replicas=replicas,
             devices=deployment.parallel.replica_devices,
             vendor=hardware.vendor,
+            accelerator="" if plan.hardware is None else plan.hardware.id,
             files=_files(config),
             folder=CONFIG_FOLDER,
         ),

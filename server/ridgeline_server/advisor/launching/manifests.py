@@ -11,6 +11,10 @@ PORT = 8000
 """The port of every engine's setting `listen`."""
 RESOURCES = {"NVIDIA": "nvidia.com/gpu", "AMD": "amd.com/gpu"}
 """The resource under which a vendor's device plugin offers its devices."""
+ACCELERATOR = "accelerator"
+"""The label by which Kubernetes' own guide tells nodes with different devices apart
+(kubernetes.io/docs/tasks/manage-gpus/scheduling-gpus).
+"""
 LONGEST_NAME = 63
 """The longest name of a Kubernetes object that is a label too (RFC 1123)."""
 
@@ -24,12 +28,14 @@ def manifest_text(
     replicas: int,
     devices: int,
     vendor: str,
+    accelerator: str,
     files: Mapping[str, str],
     folder: str,
 ) -> str:
     """The manifest of `replicas` servers of `devices` devices each, `files` mounted in `folder`.
 
-    Its image is a name to be replaced: registries were not asked which images there are.
+    Its image is a name to be replaced: registries were not asked which images there are. An `accelerator`
+    that is not empty selects nodes by a label of ours, since clusters have no common one.
     """
     name = _label(f"{engine}-{model.rpartition('/')[2]}")
     labels: dict[str, Value] = {"app.kubernetes.io/name": name}
@@ -52,6 +58,8 @@ def manifest_text(
         mounts.append({"name": "files", "mountPath": folder})
         volumes.append({"name": "files", "configMap": {"name": name}})
     pod: dict[str, Value] = {"containers": [container]}
+    if accelerator:
+        pod["nodeSelector"] = {ACCELERATOR: _label(accelerator)}
     if mounts:
         container["volumeMounts"] = mounts
         pod["volumes"] = volumes

@@ -85,6 +85,8 @@ def _steps(deployment: Deployment) -> Iterator[str]:
         yield "prefix-caching"
     if deployment.kv_keep_ratio < 1:
         yield "kv-eviction"
+    if deployment.kv_window is not None:
+        yield "kv-window"
     if deployment.attention is AttentionKernel.UNFUSED:
         yield "unfused-attention"
     if deployment.speculation is not None:
@@ -97,7 +99,7 @@ def _weights(model: Model, deployment: Deployment, *, reads_gguf: bool) -> str:
     """
     if _is_own_format(model, deployment) and not reads_gguf:
         return ""
-    return _made(deployment).get(deployment.weight_dtype, "")
+    return setting_of_operands(deployment)
 
 
 def unsettled(model: Model, deployment: Deployment) -> Iterator[str]:
@@ -124,6 +126,11 @@ def unsettled(model: Model, deployment: Deployment) -> Iterator[str]:
         yield f"No engine was found with a switch for a KV cache in {deployment.kv_dtype}."
     if deployment.skipped_layer_share > 0:
         yield "No engine was found with a switch for layers that tokens skip."
+
+
+def setting_of_operands(deployment: Deployment) -> str:
+    """The id of the setting for products of a deployment's operands; empty where there is none."""
+    return _made(deployment).get(deployment.weight_dtype, "")
 
 
 def _made(deployment: Deployment) -> Mapping[Dtype, str]:

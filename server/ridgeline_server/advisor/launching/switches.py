@@ -132,6 +132,11 @@ def lack_everywhere(technique_id: str, hardware: Hardware) -> str:
     return f"No engine that was looked up ({names}) has it on {hardware.name}."
 
 
+def runs_on(engine: str, vendor: str) -> bool:
+    """Whether an engine, by its name, runs on a vendor's devices as far as anything is known of it."""
+    return all(each.runs_on(vendor) for each in engine_switches() if each.id == engine.lower())
+
+
 def filled(text: str, places: Places) -> str | None:
     """The text with its places filled; None where one is left open. Raises KeyError for an unknown one."""
     values = {name: places[name] for _, name, _, _ in Formatter().parse(text) if name}

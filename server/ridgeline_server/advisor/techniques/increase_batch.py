@@ -47,10 +47,8 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     batches = _ladder(workload.batch, memory.max_batch)
     # The knee is looked for in doublings that need not fit: it tells whether a batch pays, not if it runs.
     simulated = sorted({*batches, *(2 * b for b in batches)})
-    simulations = {
-        load.candidate.workload.batch: load
-        for load in facts.under_loads([replace(workload, batch=b) for b in simulated])
-    }
+    loads = [facts.candidate(replace(workload, batch=b)) for b in simulated]
+    simulations = dict(zip(simulated, facts.simulate(loads), strict=True))
     ideal = facts.scenario.profiles is None
     rates = {b: metric_values(load, ideal=ideal)["output_tokens_per_s"][0] for b, load in simulations.items()}
     knee = next((b for b in batches if rates[2 * b] < KNEE_GAIN * rates[b]), None)

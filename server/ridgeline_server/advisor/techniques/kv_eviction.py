@@ -14,10 +14,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ridgeline_server.advisor.flips import first_gaining, larger_batches, longer_inputs
 from ridgeline_server.advisor.knobs import break_even, knob
+from ridgeline_server.advisor.kv_compression import ways_to_gain
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
-from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
+from ridgeline_server.advisor.technique import (
+    Asking,
+    Explanation,
+    Facts,
+    NotApplicable,
+    Outcome,
+    Proposal,
+    Technique,
+)
 from ridgeline_server.advisor.wording import called, change, makes_it_fit, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.roofline.operators.layer import Stage
@@ -49,10 +57,10 @@ def _keeping(facts: Facts, ratio: float) -> Deployment:
     return replace(facts.deployment, kv_keep_ratio=ratio)
 
 
-def explain(facts: Facts, outcome: Outcome) -> Explanation:
+def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     """Keys that are not read against everything else that a decode step moves."""
     step, metric = facts.step, outcome.deciding.metric
-    pays = break_even(facts, lambda ratio: _keeping(facts, ratio), metric, worst=1.0, best=0.01)
+    pays = yield from break_even(facts, lambda ratio: _keeping(facts, ratio), metric, worst=1.0, best=0.01)
     found = knob(NAME, facts.assumed.kv_keep_ratio, KEEP_RATIO, KEEP_RATIO_SOURCE, pays)
     kept = f"{share(outcome.proposal.deployment.kv_keep_ratio)} of the keys"
     if outcome.memory.fits and not facts.memory.fits:
@@ -65,21 +73,8 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         ends = f"It gains over 3% while it keeps {share(pays)} of the keys or less." if pays else ""
         return Explanation(ReasonCode.KV_BYTES_CUT, reason, ends, (found,))
-    deployment = outcome.proposal.deployment
-    longer = first_gaining(
-        facts, deployment, longer_inputs(facts.workload, facts.model.max_context_len), metric
-    )
-    larger = first_gaining(facts, deployment, larger_batches(facts.workload), metric)
-    ways = [
-        *([f"an input of {longer.input_len:,} tokens"] if longer else []),
-        *([f"batch {larger.batch:,}"] if larger else []),
-    ]
-    return Explanation(
-        ReasonCode.BYTES_NOT_DOMINANT,
-        reason,
-        f"It gains over 3% from {' or '.join(ways)} on." if ways else "",
-        (found,),
-    )
+    ways = yield from ways_to_gain(facts, outcome.proposal.deployment, metric)
+    return Explanation(ReasonCode.BYTES_NOT_DOMINANT, reason, ways, (found,))
 
 
 TECHNIQUE = Technique(
@@ -90,7 +85,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="Visible where answers need details that were dropped; measure it on your task.",
     requirements=("an engine that drops keys by attention",),
-    conflicts=(),
+    conflicts=("kv-window",),
     assumptions=("Eviction: each layer keeps the same share of the keys, chosen at no cost.",),
     propose=propose,
     explain=explain,

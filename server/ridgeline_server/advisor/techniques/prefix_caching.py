@@ -18,6 +18,7 @@ from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.knobs import STATED, break_even
 from ridgeline_server.advisor.results import Effort, Knob, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import (
+    Asking,
     Explanation,
     Facts,
     NotApplicable,
@@ -49,7 +50,7 @@ def _hitting(facts: Facts, rate: float) -> Deployment:
     return replace(facts.deployment, prefix_hit_rate=rate)
 
 
-def _break_even(facts: Facts) -> float | None:
+def _break_even(facts: Facts) -> Asking[float | None]:
     return break_even(facts, lambda rate: _hitting(facts, rate), METRIC)
 
 
@@ -57,8 +58,8 @@ def _situation(facts: Facts) -> str:
     return f"prefill of {facts.workload.input_len:,} tokens ({spent_on(facts.prefill)})"
 
 
-def _needed(facts: Facts) -> NotApplicable:
-    pays = _break_even(facts)
+def _needed(facts: Facts) -> Asking[NotApplicable]:
+    pays = yield from _break_even(facts)
     knobs = (Knob(NAME, None, "", pays),)
     if pays is None:
         return NotApplicable(
@@ -77,10 +78,10 @@ def _needed(facts: Facts) -> NotApplicable:
     )
 
 
-def explain(facts: Facts, outcome: Outcome) -> Explanation:
+def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     """What is left of prefill, and what that does to a request."""
     rate = outcome.proposal.deployment.prefix_hit_rate
-    pays = _break_even(facts)
+    pays = yield from _break_even(facts)
     latency = effect_on(outcome.effects, "e2e_latency_ms")
     left = outcome.after.prefill
     reason = (

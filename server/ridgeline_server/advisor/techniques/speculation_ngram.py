@@ -25,7 +25,7 @@ from ridgeline_server.advisor.speculation import (
     propose_drafting,
     refused,
 )
-from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique, Unstated
+from ridgeline_server.advisor.technique import Asking, Facts, NotApplicable, Proposal, Technique, Unstated
 from ridgeline_server.advisor.wording import sequences
 from ridgeline_server.domain.speculation import Draft, Speculation
 from ridgeline_server.roofline.operators.layer import Stage
@@ -43,9 +43,9 @@ def propose(facts: Facts) -> Proposal | NotApplicable | Unstated:
     return Unstated(_needed) if rate is None else propose_drafting(facts, Speculation(Draft.NGRAM, 1, rate))
 
 
-def _needed(facts: Facts) -> NotApplicable:
+def _needed(facts: Facts) -> Asking[NotApplicable]:
     deployment = replace(facts.deployment, speculation=Speculation(Draft.NGRAM, TOKENS, 0.0))
-    pays = break_even(facts, lambda rate: accepting(deployment, rate), "tpot_ms")
+    pays = yield from break_even(facts, lambda rate: accepting(deployment, rate), "tpot_ms")
     name = RATE_OF[Draft.NGRAM]
     reason = (
         f"how often a lookup is right depends on how far outputs repeat their prompts, and no {name} is "

@@ -21,7 +21,7 @@ from ridgeline_server.advisor.low_bit_compute import already_multiplied, engine_
 from ridgeline_server.advisor.results import Effort, ReasonCode
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
 from ridgeline_server.domain.dtypes import Dtype
-from ridgeline_server.domain.resolve import multiplies
+from ridgeline_server.domain.gates import multiplies
 from ridgeline_server.roofline.operators.layer import Stage
 
 

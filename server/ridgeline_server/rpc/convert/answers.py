@@ -153,6 +153,7 @@ def _deployment(deployment: Deployment) -> Fields:
         "chunk_tokens": deployment.chunk_tokens,
         "prefix_hit_rate": deployment.prefix_hit_rate,
         "kv_keep_ratio": deployment.kv_keep_ratio,
+        "kv_window": deployment.kv_window,
         "speculation": None if deployment.speculation is None else _speculation(deployment.speculation),
         "offload": {
             "weight_share": offload.weight_share,
