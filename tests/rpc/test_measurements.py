@@ -196,7 +196,7 @@ def test_what_no_prediction_can_be_compared_with_is_kept_and_told(service: Embed
     rows = [
         sample("known"),
         sample("alias", hardware_id="fast-one"),
-        sample("bits", weight_dtype="int3", kv_dtype="int2"),
+        sample("bits", weight_dtype="int3", kv_dtype="int3"),
         sample("new", model_id="o/new", hardware_id="y200"),
         sample("nameless", model_id=None),
     ]
@@ -206,7 +206,7 @@ def test_what_no_prediction_can_be_compared_with_is_kept_and_told(service: Embed
     assert remarks[:2] == [[], []]
     assert [remark.partition(",")[0] for remark in remarks[2]] == [
         "weight_dtype int3 is kept",
-        "kv_dtype int2 is kept",
+        "kv_dtype int3 is kept",
     ]
     assert remarks[3] == [
         "model_id o/new is not in the catalog yet",
@@ -214,7 +214,7 @@ def test_what_no_prediction_can_be_compared_with_is_kept_and_told(service: Embed
     ]
     assert remarks[4] == ["model_id is empty: no prediction can be compared with it"]
     found = measured("GetMeasurement", pb.GetMeasurementRequest(id="bits")).measurement
-    assert (found.weight_dtype, found.kv_dtype) == ("int3", "int2")
+    assert (found.weight_dtype, found.kv_dtype) == ("int3", "int3")
 
 
 @pytest.mark.parametrize("count", [0, MAX_MEASUREMENTS + 1])

@@ -195,9 +195,9 @@ BAD_QUESTIONS: list[tuple[tuple[str, ...], int, list[str]]] = [
         ["has no fp8 unit", "bf16"],
     ),
     (
-        ("llama-2-7b", "rtx-a6000", "--input-len", "9", "--weights", "int4", "--activations", "int8"),
+        ("llama-2-7b", "rtx-a6000", "--input-len", "9", "--weights", "fp8", "--activations", "int8"),
         2,
-        ["--activations: is int8 with int4 weights"],
+        ["--activations: is int8 with fp8 weights"],
     ),
     (
         (

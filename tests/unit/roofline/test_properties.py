@@ -21,7 +21,7 @@ from tests.unit.questions import (
     EXPECTED,
     IDEAL,
     LLAMA_2_7B,
-    W4,
+    W8A8,
     Question,
     Stated,
     ask,
@@ -324,8 +324,8 @@ def test_a_gemm_at_its_ridge_is_balanced() -> None:
 
 
 def test_operands_of_two_widths_are_multiplied_in_16_bits() -> None:
-    question = ask(LLAMA_2_7B, "rtx-a6000", Workload(1, 100, 10), **W4)
-    mixed = replace(question.deployment, activation_dtype=Dtype.INT8)
+    question = ask(LLAMA_2_7B, "rtx-a6000", Workload(1, 100, 10), **W8A8)
+    mixed = replace(question.deployment, activation_dtype=Dtype.FP8)
     assert mixed.gemm_dtype is Dtype.FP16
 
 
