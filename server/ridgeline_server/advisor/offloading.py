@@ -28,7 +28,7 @@ def propose_offload(name: str) -> Callable[[Facts], Proposal | NotApplicable]:
 
     def propose(facts: Facts) -> Proposal | NotApplicable:
         deployment, memory, hardware = facts.deployment, facts.memory, facts.scenario.hardware
-        if hardware.is_whole_machine:
+        if hardware.shares_host_memory:
             return NotApplicable(
                 ReasonCode.NOTHING_TO_WORK_ON, f"the memory of {hardware.name} is the host's own."
             )

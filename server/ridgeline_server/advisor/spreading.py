@@ -43,7 +43,7 @@ def propose_wider(facts: Facts, choices: Sequence[Parallelism]) -> Proposal | No
     if hardware.is_whole_machine:
         return NotApplicable(
             ReasonCode.NOTHING_TO_WORK_ON,
-            f"{hardware.name} is a machine of its own, and no link joins it to another one.",
+            f"{hardware.name} is a machine of its own, and no link between such machines is known.",
         )
     possible: list[Deployment] = []
     reasons: list[FieldViolation] = []
