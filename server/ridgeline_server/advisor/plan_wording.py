@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on, speedup
 from ridgeline_server.advisor.results import Plan, PlanStep, Relaxation
 from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.advisor.wording import listed
 from ridgeline_server.roofline.metrics import RATE_METRICS
 from ridgeline_server.roofline.wording import gib, ms, share
 
@@ -34,18 +35,16 @@ def interactions(
         before = [step.technique for step in steps[:place]]
         added = effect_on(effects, metric).speedup
         if before and name not in alone:
-            said.append(f"{name} becomes possible by {_listed(before)}: {added:.2f}x on top.")
+            said.append(f"{name} becomes possible by {listed(before)}: {added:.2f}x on top.")
         elif before and abs(added / alone[name] - 1) > NOTICED:
-            said.append(
-                f"{name} gains {alone[name]:.2f}x alone and {added:.2f}x on top of {_listed(before)}."
-            )
+            said.append(f"{name} gains {alone[name]:.2f}x alone and {added:.2f}x on top of {listed(before)}.")
     taken = {step.technique for step in steps}
     for technique in usable:
         ruled_out = [
             other.id for other in usable if other.id in technique.conflicts and other.id not in taken
         ]
         if technique.id in taken and ruled_out:
-            said.append(f"{technique.id} excludes {_listed(ruled_out)}.")
+            said.append(f"{technique.id} excludes {listed(ruled_out)}.")
     return tuple(said)
 
 
@@ -53,7 +52,7 @@ def difference(best: Plan, plan: Plan, metric: str) -> str:
     """What separates a plan from the best one: its techniques, then the figures that differ."""
     more = [name for name in plan.techniques if name not in best.techniques]
     less = [name for name in best.techniques if name not in plan.techniques]
-    parts = [f"{word} {_listed(names)}" for word, names in (("with", more), ("without", less)) if names]
+    parts = [f"{word} {listed(names)}" for word, names in (("with", more), ("without", less)) if names]
     figures = [
         text
         for name in dict.fromkeys((metric, "ttft_ms", "tpot_ms", MEMORY_METRIC))
@@ -77,7 +76,7 @@ def _apart(metric: str, best: float, other: float) -> str:
 
 def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation], batch: int) -> str:
     """How near one can get to limits that nothing meets, and what to relax by how much."""
-    what = _listed(techniques) if techniques else "today's deployment"
+    what = listed(techniques) if techniques else "today's deployment"
     reached = " and ".join(_relaxed(relaxation) for relaxation in relaxations)
     smaller = f" At batch {batch:,} it meets them." if batch else ""
     comes = "come" if len(techniques) > 1 else "comes"
@@ -94,8 +93,3 @@ def _relaxed(relaxation: Relaxation) -> str:
         f"{LABELS[limit]} is {ms(reached)} against {ms(value)}, so a limit {factor:.2f} times as long would "
         "be met"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last

@@ -68,6 +68,9 @@ class ReasonCode(StrEnum):
     LOAD_FIXED = "load_fixed"
     DEVICES_FIXED = "devices_fixed"
     ENGINE_LACKS_IT = "engine_lacks_it"
+    DEVICE_HAS_ROOM = "device_has_room"
+    FEWER_CHUNKS = "fewer_chunks"
+    WEIGHT_BYTES_GROW = "weight_bytes_grow"
 
 
 class Effort(StrEnum):

@@ -8,7 +8,7 @@ from ridgeline_server.advisor.flips import first_gaining, gain_ends, smaller_bat
 from ridgeline_server.advisor.knobs import break_even, knob
 from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
-from ridgeline_server.advisor.wording import change, sequences, spent_on
+from ridgeline_server.advisor.wording import change, counted, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.gates import check_techniques
 from ridgeline_server.domain.model import Model
@@ -77,19 +77,9 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     speculation = deployment.speculation
     assert speculation is not None  # what was proposed
     metric = outcome.deciding.metric
-    verified = outcome.after.decode
     rate = speculation.acceptance_rate
-    drafting = _drafting_share(facts, deployment)
-    costs = (
-        f"verifying {speculation.tokens + 1} tokens makes a decode step {ms(verified.time_ms)} instead of "
-    )
-    costs += ms(facts.decode.time_ms)
-    if drafting:
-        costs += f", and drafting takes {share(drafting)} of the time"
-    reason = (
-        f"at {sequences(facts, facts.decode)}, {costs}; at an acceptance rate of {rate:.2g} a step gives "
-        f"{speculation.expected_tokens:.2f} tokens: {change(outcome.deciding)}"
-    )
+    costs = cost_of_drafting(facts, outcome.after)
+    reason = f"at {sequences(facts, facts.decode)}, {costs}: {change(outcome.deciding)}"
     pays = break_even(facts, lambda value: accepting(deployment, value), metric)
     name = RATE_OF[speculation.draft]
     default = PUBLISHED_RATES.get(speculation.draft, PublishedRate(rate, ""))
@@ -100,10 +90,27 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     else:
         smaller = first_gaining(facts, deployment, smaller_batches(facts.workload), metric)
         code, flips = ReasonCode.DRAFTING_EXCEEDS_GAIN, needed
-        reason += f"; of such a step {spent_on(verified).replace('its time', 'the time')}"
+        reason += f"; of such a step {spent_on(outcome.after.decode).replace('its time', 'the time')}"
         if smaller:
             flips += f" It gains over 3% at batch {smaller.batch:,} and below."
     return Explanation(code, f"{reason}.", flips.strip(), (found,))
+
+
+def cost_of_drafting(plain: Facts, drafting: Facts) -> str:
+    """What drafting and verifying take, and the tokens that they give, as a clause."""
+    speculation = drafting.deployment.speculation
+    assert speculation is not None
+    costs = (
+        f"verifying {speculation.tokens + 1} tokens makes a decode step {ms(drafting.decode.time_ms)} "
+        f"instead of {ms(plain.decode.time_ms)}"
+    )
+    taken = _drafting_share(plain, drafting.deployment)
+    if taken:
+        costs += f", and drafting takes {share(taken)} of the time"
+    return (
+        f"{costs}; at an acceptance rate of {speculation.acceptance_rate:.2g} a step gives "
+        f"{speculation.expected_tokens:.2f} tokens"
+    )
 
 
 def accepting(deployment: Deployment, rate: float) -> Deployment:
@@ -114,7 +121,7 @@ def accepting(deployment: Deployment, rate: float) -> Deployment:
 
 def needed_rate(tokens: int, pays: float | None) -> str:
     """From which acceptance rate on it pays to draft so many tokens, in a sentence."""
-    drafted = f"With {tokens} drafted {'token' if tokens == 1 else 'tokens'}"
+    drafted = f"With {counted(tokens, 'drafted token')}"
     if pays is None:
         return f"{drafted} not even an acceptance rate of 1 gains over 3%."
     return f"{drafted} it gains over 3% from an acceptance rate of {pays:.2f} on."

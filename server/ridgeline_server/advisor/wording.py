@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ridgeline_server.advisor.results import Effect, ReasonCode
 from ridgeline_server.advisor.technique import Explanation, Facts, Outcome
-from ridgeline_server.domain.workload import Load
+from ridgeline_server.domain.workload import Load, Slo, Workload
 from ridgeline_server.roofline.metrics import RATE_METRICS
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import Bound, StageAnalysis
@@ -34,6 +36,12 @@ def factor(effect: Effect) -> str:
     return f"{effect.speedup:.2f}x{interval}"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 _SPENT_ON = {
     Bound.MEMORY: "moving bytes",
     Bound.COMPUTE: "arithmetic",
@@ -51,6 +59,22 @@ def called(stage: StageAnalysis) -> str:
 def sequences(facts: Facts, step: StageAnalysis) -> str:
     """The sequences of a step: the load's batch, or what one of several devices has of it."""
     return batch_of(facts, step.batch)
+
+
+def load_in_words(workload: Workload) -> str:
+    """How many requests there are at once."""
+    return f"{'concurrency' if workload.load is Load.CLOSED_LOOP else 'batch'} {workload.batch:,}"
+
+
+def slo_in_words(slo: Slo) -> str:
+    """The limits that are stated."""
+    limits = (("TTFT", slo.ttft_ms), ("TPOT", slo.tpot_ms))
+    return " and ".join(f"{name} of at most {ms(limit)}" for name, limit in limits if limit is not None)
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, as one counts them."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def batch_of(facts: Facts, size: float) -> str:

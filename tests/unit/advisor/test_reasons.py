@@ -85,6 +85,7 @@ def test_shares_in_a_sentence_are_those_of_the_step_that_decides(question: Quest
             moved.weights / decode.bytes,
         ),
         "kv-eviction": moved.kv_read / decode.bytes,
+        "widen-weights": moved.weights / decode.bytes,
     }
     for found, reason in sentences(asked):
         quoted = percent(reason, "the bytes a decode step moves")

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ridgeline_server.advisor.effects import effect_on
-from ridgeline_server.advisor.flips import LARGEST_BATCH, smaller_batches
+from ridgeline_server.advisor.flips import LARGEST_BATCH
+from ridgeline_server.advisor.limits import MOST_BETWEEN, largest_keeping
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
 from ridgeline_server.advisor.wording import change, factor, sequences
@@ -30,8 +31,6 @@ from ridgeline_server.roofline.wording import gib, rate
 KNEE_GAIN = 1.10
 """The knee is the batch from which one more doubling adds under 10% throughput."""
 STEPS_PER_DOUBLING = 8
-MOST_BETWEEN = 64
-"""Batches looked at between two steps of the ladder, to find the limit that an SLO sets."""
 
 
 def propose(facts: Facts) -> Proposal | NotApplicable:
@@ -99,10 +98,7 @@ def _slo_reached(facts: Facts, *, holds: bool) -> NotApplicable:
             f"batch {facts.workload.batch:,} is the largest that keeps the SLO.",
             "A looser SLO, or anything that shortens a step, allows a larger batch.",
         )
-    smaller = smaller_batches(facts.workload)
-    ideal = facts.scenario.profiles is None
-    simulations = facts.simulate([facts.candidate(load) for load in smaller]) if smaller else ()
-    keeping = next((s.candidate.workload.batch for s in simulations if meets_slo(s, ideal=ideal)), None)
+    keeping = largest_keeping(facts)
     return NotApplicable(
         ReasonCode.SLO_LIMIT,
         f"the SLO is broken at batch {facts.workload.batch:,} already; a larger one lengthens every step.",
@@ -150,7 +146,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None: each sequence is computed as before.",
     requirements=("enough concurrent requests to fill the batch",),
-    conflicts=(),
+    conflicts=("smaller-batch",),
     assumptions=("Batch: all requests of a batch start together and have the same lengths.",),
     propose=propose,
     explain=explain,
