@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on, speedup
-from ridgeline_server.advisor.results import Plan, PlanStep, Relaxation
+from ridgeline_server.advisor.results import Plan, Relaxation
 from ridgeline_server.advisor.technique import Technique
 from ridgeline_server.advisor.wording import listed
 from ridgeline_server.roofline.metrics import RATE_METRICS
@@ -24,21 +25,35 @@ LABELS = {
 }
 
 
+class StepGain(NamedTuple):
+    """How many times better a technique makes the goal, and to what it changes the devices or the load."""
+
+    speedup: float
+    changed: str
+
+
 def interactions(
-    steps: Sequence[PlanStep], alone: Mapping[str, float], usable: Sequence[Technique], metric: str
+    steps: Sequence[tuple[str, StepGain | None, StepGain | None]], usable: Sequence[Technique]
 ) -> tuple[str, ...]:
-    """What each technique gains alone and on top of those before it, where the two differ, and which other
-    techniques the plan rules out.
+    """What each technique of a plan gains alone (None: it cannot be applied so) and on top of those before
+    it, where the two differ, and which other techniques the plan rules out. Both gains are of as many
+    repeats; where a technique goes to another load or other devices on top, both are named.
     """
     said = []
-    for place, (name, effects) in enumerate(steps):
-        before = [step.technique for step in steps[:place]]
-        added = effect_on(effects, metric).speedup
-        if before and name not in alone:
-            said.append(f"{name} becomes possible by {listed(before)}: {added:.2f}x on top.")
-        elif before and abs(added / alone[name] - 1) > NOTICED:
-            said.append(f"{name} gains {alone[name]:.2f}x alone and {added:.2f}x on top of {listed(before)}.")
-    taken = {step.technique for step in steps}
+    for place, (name, alone, added) in enumerate(steps):
+        before = [step[0] for step in steps[:place]]
+        if not before or added is None:
+            continue
+        if alone is None:
+            said.append(f"{name} becomes possible by {listed(before)}: {added.speedup:.2f}x on top.")
+        elif abs(added.speedup / alone.speedup - 1) > NOTICED:
+            apart = alone.changed != added.changed
+            by_itself, on_top = (f" ({gain.changed})" if apart else "" for gain in (alone, added))
+            said.append(
+                f"{name} gains {alone.speedup:.2f}x alone{by_itself} and {added.speedup:.2f}x on top of "
+                f"{listed(before)}{on_top}."
+            )
+    taken = {step[0] for step in steps}
     for technique in usable:
         ruled_out = [
             other.id for other in usable if other.id in technique.conflicts and other.id not in taken

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, dropwhile, pairwise
 
 from ridgeline_server.advisor.combinations import Candidates, Combination, ids_of
 from ridgeline_server.advisor.effects import MEMORY_METRIC, compare, speedup
 from ridgeline_server.advisor.evidence import accuracy_loss
 from ridgeline_server.advisor.launching.switches import lack_of
-from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost_between, cost_combinations
+from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost_between, cost_combinations, values_of
 from ridgeline_server.advisor.plan_choice import Choice, closest_to_limits, missed_limits, pareto_front
-from ridgeline_server.advisor.plan_wording import difference, interactions
+from ridgeline_server.advisor.plan_wording import StepGain, difference, interactions
 from ridgeline_server.advisor.results import Effect, LeftOut, Plan, PlanSearch, PlanStep, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.advisor.wording import counted, load_in_words
 from ridgeline_server.domain.workload import Slo
 from ridgeline_server.roofline.scenario import Variant
 from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
@@ -128,14 +129,23 @@ def _plans(
     """Plans with what each of their steps adds."""
     steps = {each.combination: _prefixes(each.combination) for each in kept}
     known = {(): asked.today} | {each.combination: each.simulation for each in costed}
-    simulations = _simulated(asked, known, [prefix for prefixes in steps.values() for prefix in prefixes])
+    prefixes = list(chain.from_iterable(steps.values()))
+    simulations = _simulated(asked, known, [*prefixes, *map(_alone, prefixes)])
     plans: list[Plan] = []
     for each in kept:
-        chain = [(), *steps[each.combination]]
+        stations = list(pairwise([(), *steps[each.combination]]))
         added = tuple(
             PlanStep(after[-1].id, _effects(asked, simulations[before], simulations[after]))
-            for before, after in pairwise(chain)
+            for before, after in stations
         )
+        gains = [
+            (
+                after[-1].id,
+                _gain(asked, after[-1], simulations.get(()), simulations.get(_alone(after))),
+                _gain(asked, after[-1], simulations[before], simulations[after]),
+            )
+            for before, after in stations
+        ]
         names = ids_of(each.combination)
         whole = simulations[each.combination]
         plan = Plan(
@@ -148,7 +158,7 @@ def _plans(
             meets_slo=not missed_limits(each.values, asked.facts.workload.slo),
             accuracy_loss=sum(losses[name] or 0.0 for name in names),
             unknown_accuracy=tuple(name for name in names if losses[name] is None),
-            interactions=interactions(added, asked.gains_alone, usable, asked.metric),
+            interactions=interactions(gains, usable),
             difference="",
         )
         plans.append(replace(plan, difference=difference(plans[0], plan, asked.metric)) if plans else plan)
@@ -179,6 +189,28 @@ def _prefixes(combination: Combination) -> list[Combination]:
         for place, technique in enumerate(combination)
         if combination[place + 1 : place + 2] != (technique,)
     ]
+
+
+def _alone(combination: Combination) -> Combination:
+    """The last technique of a combination by itself, as often as it ends the combination."""
+    rest = tuple(dropwhile(lambda technique: technique == combination[-1], reversed(combination)))
+    return combination[len(rest) :]
+
+
+def _gain(
+    asked: Asked, technique: Technique, before: Simulation | None, after: Simulation | None
+) -> StepGain | None:
+    """What a step gains on the goal's metric, and to what it changes the devices or the load."""
+    if before is None or after is None:
+        return None
+    values = [values_of(side, ideal=asked.ideal)[asked.metric] for side in (before, after)]
+    changed = ""
+    if technique.changes_load:
+        changed = f"to {load_in_words(after.candidate.workload)}"
+    elif technique.changes_devices:
+        old, new = (side.candidate.scenario.deployment.parallel.devices for side in (before, after))
+        changed = f"from {counted(old, 'device')} to {new:,}"
+    return StepGain(speedup(asked.metric, *values), changed)
 
 
 def _effects(asked: Asked, before: Simulation, after: Simulation) -> tuple[Effect, ...]:
