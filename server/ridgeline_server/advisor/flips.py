@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ridgeline_server.advisor.effects import speedup
 from ridgeline_server.advisor.technique import GAIN, Facts, Outcome
+from ridgeline_server.advisor.wording import load_in_words
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.metrics import metric_values
@@ -54,8 +55,9 @@ def gain_ends(facts: Facts, outcome: Outcome) -> str:
     loads = larger_batches(facts.workload)
     end = first_without_gain(facts, outcome.proposal.deployment, loads, outcome.deciding.metric)
     if end:
-        return f"The gain falls under 3% between batch {end.batch // 2:,} and {end.batch:,}."
-    return f"It still gains over 3% at batch {loads[-1].batch:,}." if loads else ""
+        still = load_in_words(replace(end, batch=end.batch // 2))
+        return f"The gain falls under 3% between {still} and {end.batch:,}."
+    return f"It still gains over 3% at {load_in_words(loads[-1])}." if loads else ""
 
 
 def _first(

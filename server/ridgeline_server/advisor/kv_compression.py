@@ -8,7 +8,7 @@ from dataclasses import replace
 from ridgeline_server.advisor.flips import first_gaining, larger_batches, longer_inputs
 from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
-from ridgeline_server.advisor.wording import called, change, makes_it_fit, sequences, spent_on
+from ridgeline_server.advisor.wording import called, change, load_in_words, makes_it_fit, sequences, spent_on
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
 from ridgeline_server.roofline.results import Bound
 from ridgeline_server.roofline.wording import gib, share
@@ -68,7 +68,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     larger = first_gaining(facts, deployment, larger_batches(facts.workload), effect.metric)
     ways = [
         *([f"an input of {longer.input_len:,} tokens"] if longer else []),
-        *([f"batch {larger.batch:,}"] if larger else []),
+        *([load_in_words(larger)] if larger else []),
     ]
     if outcome.verdict is Verdict.HARMFUL:
         code = ReasonCode.OVERHEAD_EXCEEDS_GAIN

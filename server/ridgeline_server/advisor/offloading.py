@@ -78,7 +78,7 @@ def explain_offload(name: str) -> Callable[[Facts, Outcome], Explanation]:
         link = gigabytes(offload.host_bandwidth_bytes_per_s)
         told = dict.fromkeys((outcome.deciding, effect_on(outcome.effects, "ttft_ms")))
         changes = "; ".join(map(change, told))
-        slow = f"They are read over its link at {link}: against a device that held all, {changes}."
+        slow = f"What lies there is read over its link at {link}: against a device that held all, {changes}."
         return replace(found, reason=f"{found.reason} {slow}")
 
     return explain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from ridgeline_server.advisor.combinations import Combination, ids_of, rests_of
 from ridgeline_server.advisor.effects import MEMORY_METRIC, speedup
@@ -11,6 +12,7 @@ from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost
 from ridgeline_server.advisor.plan_wording import closest_in_words
 from ridgeline_server.advisor.results import Closest, FrontPoint, Relaxation
 from ridgeline_server.advisor.technique import GAIN
+from ridgeline_server.advisor.wording import load_in_words
 from ridgeline_server.domain.workload import Load, Slo
 from ridgeline_server.roofline.serving import Candidate
 
@@ -152,4 +154,5 @@ def closest_to_limits(asked: Asked, costed: Sequence[Costed]) -> Closest:
     ]
     meeting = (each for each in cost(asked, smaller) if not relaxations(each))
     batch = max((each.simulation.candidate.workload.batch for each in meeting), default=0)
-    return Closest(names, found, batch, closest_in_words(names, found, batch))
+    load = load_in_words(replace(candidate.workload, batch=batch)) if batch else ""
+    return Closest(names, found, batch, closest_in_words(names, found, load))

@@ -14,6 +14,8 @@ from ridgeline_server.roofline.wording import gib, ms, share
 
 NOTICED = 0.01
 """A difference of this share is told."""
+MANY_TIMES = 2
+"""From so many times as much on a figure is told in times, not in percent."""
 
 LABELS = {
     "ttft_ms": "TTFT",
@@ -49,8 +51,9 @@ def interactions(
         elif abs(added.speedup / alone.speedup - 1) > NOTICED:
             apart = alone.changed != added.changed
             by_itself, on_top = (f" ({gain.changed})" if apart else "" for gain in (alone, added))
+            told = "gains" if min(alone.speedup, added.speedup) > 1 else "makes it"
             said.append(
-                f"{name} gains {alone.speedup:.2f}x alone{by_itself} and {added.speedup:.2f}x on top of "
+                f"{name} {told} {alone.speedup:.2f}x alone{by_itself} and {added.speedup:.2f}x on top of "
                 f"{listed(before)}{on_top}."
             )
     taken = {step[0] for step in steps}
@@ -86,14 +89,16 @@ def _apart(metric: str, best: float, other: float) -> str:
         return ""
     better = speedup(metric, best, other) > 1
     grows = better if metric in RATE_METRICS else not better
+    if other >= MANY_TIMES * best:
+        return f"{LABELS[metric]} {other / best:,.3g} times as much"
     return f"{LABELS[metric]} {share(abs(other / best - 1))} {'more' if grows else 'less'}"
 
 
-def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation], batch: int) -> str:
+def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation], load: str) -> str:
     """How near one can get to limits that nothing meets, and what to relax by how much."""
     what = listed(techniques) if techniques else "today's deployment"
     reached = " and ".join(_relaxed(relaxation) for relaxation in relaxations)
-    smaller = f" At batch {batch:,} it meets them." if batch else ""
+    smaller = f" At {load} it meets them." if load else ""
     comes = "come" if len(techniques) > 1 else "comes"
     return f"Nothing meets all limits; {what} {comes} closest: {reached}.{smaller}"
 

@@ -8,7 +8,7 @@ from ridgeline_server.advisor.flips import first_gaining, gain_ends, smaller_bat
 from ridgeline_server.advisor.knobs import break_even, knob
 from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
-from ridgeline_server.advisor.wording import change, counted, sequences, spent_on
+from ridgeline_server.advisor.wording import change, counted, load_in_words, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.gates import check_techniques
 from ridgeline_server.domain.model import Model
@@ -92,7 +92,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         code, flips = ReasonCode.DRAFTING_EXCEEDS_GAIN, needed
         reason += f"; of such a step {spent_on(outcome.after.decode).replace('its time', 'the time')}"
         if smaller:
-            flips += f" It gains over 3% at batch {smaller.batch:,} and below."
+            flips += f" It gains over 3% at {load_in_words(smaller)} and below."
     return Explanation(code, f"{reason}.", flips.strip(), (found,))
 
 

@@ -90,7 +90,8 @@ def explain_redivided(facts: Facts, outcome: Outcome, cause: str, flips_when: st
     if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
         return makes_it_fit(facts, outcome, cause)
     changes = f"{change(outcome.deciding)}; {change(effect_on(outcome.effects, 'ttft_ms'))}"
-    reason = f"{cause}, {waiting(after)}, and {_taken(facts.step)} of {called(facts.step)} today: {changes}."
+    today = f"{_taken(facts.step)} of {called(facts.step)} today"
+    reason = f"with {cause}, {waiting(after)}, and {today}: {changes}."
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         return Explanation(ReasonCode.DEVICES_SHARE_WORK, reason, "")
     return Explanation(ReasonCode.COMMUNICATION_EXCEEDS_GAIN, reason, flips_when)

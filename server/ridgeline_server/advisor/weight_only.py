@@ -9,7 +9,15 @@ from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.flips import first_gaining, gain_ends, smaller_batches
 from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import GAIN, Explanation, Facts, NotApplicable, Outcome, Proposal
-from ridgeline_server.advisor.wording import called, change, makes_it_fit, ridge, sequences, spent_on
+from ridgeline_server.advisor.wording import (
+    called,
+    change,
+    load_in_words,
+    makes_it_fit,
+    ridge,
+    sequences,
+    spent_on,
+)
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import DEFAULT_GROUP_SIZE, Dtype, weight_bits
 from ridgeline_server.domain.gates import SPARSE_WEIGHT_DTYPES
@@ -103,7 +111,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
             gain_ends(facts, outcome),
         )
     smaller = first_gaining(facts, deployment, smaller_batches(facts.workload), effect.metric)
-    flips_when = f"It gains over 3% at batch {smaller.batch:,} and below." if smaller else ""
+    flips_when = f"It gains over 3% at {load_in_words(smaller)} and below." if smaller else ""
     if outcome.verdict is Verdict.HARMFUL:
         return Explanation(
             ReasonCode.OVERHEAD_EXCEEDS_GAIN,
@@ -118,13 +126,15 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
 
 
 def _cut(before: StageAnalysis, after: StageAnalysis) -> float:
-    """The share of a step's bytes that a change saves."""
-    return 1 - after.bytes / before.bytes
+    """The share of a step's bytes that a change of the weights saves, however many sequences run after it."""
+    return (before.bytes_by_class.weights - after.bytes_by_class.weights) / before.bytes
 
 
 def _prefill(outcome: Outcome) -> str:
     """What happens to TTFT, when that is noticeable."""
     ttft = effect_on(outcome.effects, "ttft_ms")
+    if outcome.deciding == ttft:
+        return ""
     if 1 / GAIN <= ttft.speedup <= GAIN:
         return "; TTFT stays"
     return f"; {change(ttft)}"

@@ -81,7 +81,7 @@ def batch_of(facts: Facts, size: float) -> str:
     """A number of sequences of one device, in the words of the load."""
     number = f"{size:,.0f}"
     if facts.deployment.parallel.devices > 1:
-        return f"{number} sequences a device"
+        return f"{number} {'sequence' if number == '1' else 'sequences'} a device"
     return f"{'concurrency' if facts.workload.load is Load.CLOSED_LOOP else 'batch'} {number}"
 
 
@@ -112,6 +112,6 @@ def makes_it_fit(facts: Facts, outcome: Outcome, cause: str) -> Explanation:
     return Explanation(
         ReasonCode.MAKES_IT_FIT,
         f"today's deployment needs {gib(facts.memory.total_bytes)} of {gib(facts.memory.usable_bytes)}; "
-        f"{cause} bring it to {gib(outcome.memory.total_bytes)}, which fits.",
+        f"with {cause} it needs {gib(outcome.memory.total_bytes)}, which fits.",
         "",
     )

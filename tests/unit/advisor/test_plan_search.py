@@ -10,6 +10,7 @@ import pytest
 
 from ridgeline_server.advisor import plans as plans_module
 from ridgeline_server.advisor.combinations import MOST_COMBINATIONS, combinations_of, ids_of
+from ridgeline_server.advisor.plan_wording import StepGain, difference, interactions
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import Advice, Freedom, Goal, ReasonCode
 from ridgeline_server.domain.dtypes import Dtype
@@ -393,3 +394,21 @@ class TestWhatIsCompared:
         (said,) = [text for text in plan.interactions if text.startswith("increase-batch gains")]
         assert f"x alone (to batch {alone.batch:,}) and" in said
         assert said.endswith(f"(to batch {plan.workload.batch:,}).")
+
+    def test_what_harms_is_not_said_to_gain(self) -> None:
+        steps = [
+            ("kv-cache-int8", StepGain(1.2, ""), StepGain(1.2, "")),
+            ("kv-offload", StepGain(0.15, ""), StepGain(0.61, "")),
+        ]
+        assert interactions(steps, ()) == (
+            "kv-offload makes it 0.15x alone and 0.61x on top of kv-cache-int8.",
+        )
+
+    def test_what_is_many_times_as_much_is_told_in_times(self) -> None:
+        best = DEMO.advice().plans[0]
+        slower = tuple(
+            each._replace(after=18 * each.after) if each.metric == "tpot_ms" else each
+            for each in best.effects
+        )
+        told = difference(best, replace(best, effects=slower), "e2e_latency_ms")
+        assert told == "with the same techniques in other degrees: TPOT 18 times as much."

@@ -36,7 +36,7 @@ class TestDoesNotPay:
     @pytest.mark.parametrize(
         ("slo", "said"),
         [
-            pytest.param(Slo(), "no limit is stated", id="no SLO"),
+            pytest.param(Slo(), "no SLO is stated", id="no SLO"),
             pytest.param(Slo(ttft_ms=60_000), "holds at today's load", id="an SLO that holds"),
         ],
     )

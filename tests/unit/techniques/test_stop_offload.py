@@ -52,7 +52,7 @@ class TestDoesNotPay:
         assert found.reason_code is ReasonCode.MEMORY_LIMIT
         assert "It does not fit" in found.reason
         told = re.search(
-            r"Batch (\d+) fits without the host: it gives ([\d,.]+) tokens/s instead of ([\d,.]+)",
+            r"Without the host batch (\d+) fits: it gives ([\d,.]+) tokens/s instead of ([\d,.]+)",
             found.flips_when,
         )
         assert told is not None

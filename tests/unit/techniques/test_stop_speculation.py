@@ -46,7 +46,9 @@ class TestDoesNotPay:
     def test_the_load_from_which_on_it_would_pay_is_told(self) -> None:
         question = drafting(1, tokens=3, rate=0.7)
         found = judged(question)
-        told = re.search(r"Without drafts it is faster by over 3% from batch (\d+) on", found.flips_when)
+        told = re.search(
+            r"Without drafts it is faster by over 3% from concurrency (\d+) on", found.flips_when
+        )
         assert told is not None
         batch = int(told[1])
         gains = [

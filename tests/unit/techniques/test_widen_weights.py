@@ -101,7 +101,7 @@ class TestPays:
         found = judged(question)
         assert found.verdict is Verdict.CONSIDER
         assert found.reason_code is ReasonCode.OVERHEAD_EXCEEDS_GAIN
-        assert "At batch 128 and below today's weights are faster by over 3%" in found.flips_when
+        assert "At concurrency 128 and below today's weights are faster by over 3%" in found.flips_when
         assert effect(judged(question.at(batch=128)).effects, "e2e_latency_ms").speedup < 1 / 1.03
         assert effect(judged(question.at(batch=256)).effects, "e2e_latency_ms").speedup > 1 / 1.03
 

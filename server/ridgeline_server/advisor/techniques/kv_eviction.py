@@ -18,7 +18,7 @@ from ridgeline_server.advisor.flips import first_gaining, larger_batches, longer
 from ridgeline_server.advisor.knobs import break_even, knob
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
-from ridgeline_server.advisor.wording import called, change, makes_it_fit, sequences, spent_on
+from ridgeline_server.advisor.wording import called, change, load_in_words, makes_it_fit, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import share
@@ -72,7 +72,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     larger = first_gaining(facts, deployment, larger_batches(facts.workload), metric)
     ways = [
         *([f"an input of {longer.input_len:,} tokens"] if longer else []),
-        *([f"batch {larger.batch:,}"] if larger else []),
+        *([load_in_words(larger)] if larger else []),
     ]
     return Explanation(
         ReasonCode.BYTES_NOT_DOMINANT,

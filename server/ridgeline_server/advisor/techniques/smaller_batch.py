@@ -30,7 +30,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     workload = facts.workload
     if workload.slo == Slo():
         return NotApplicable(
-            ReasonCode.NOTHING_TO_WORK_ON, "no limit is stated that a smaller one would keep."
+            ReasonCode.NOTHING_TO_WORK_ON, "no SLO is stated that a smaller batch would keep."
         )
     (today,) = facts.under_loads([workload])
     if meets_slo(today, ideal=facts.scenario.profiles is None):

@@ -20,7 +20,7 @@ from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.offloading import OFFLOADED, STEPS, gigabytes, offloading
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
-from ridgeline_server.advisor.wording import change, listed
+from ridgeline_server.advisor.wording import change, listed, load_in_words
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.metrics import metric_values
@@ -124,7 +124,7 @@ def _smaller(facts: Facts, outcome: Outcome) -> str:
     before, then = (metric_values(simulation, ideal=ideal) for simulation in simulations)
     throughput, latency = "output_tokens_per_s", "e2e_latency_ms"
     return (
-        f"Batch {batch:,} fits without the host: it gives {rate(then[throughput][0])} instead of "
+        f"Without the host {load_in_words(load)} fits: it gives {rate(then[throughput][0])} instead of "
         f"{rate(before[throughput][0])}, and a request takes {ms(then[latency][0])} instead of "
         f"{ms(before[latency][0])}. {fewer}"
     )

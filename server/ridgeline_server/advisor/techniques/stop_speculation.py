@@ -27,7 +27,7 @@ from ridgeline_server.advisor.technique import (
     Proposal,
     Technique,
 )
-from ridgeline_server.advisor.wording import change, counted, makes_it_fit, sequences
+from ridgeline_server.advisor.wording import change, counted, load_in_words, makes_it_fit, sequences
 from ridgeline_server.roofline.metrics import metric_values
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import ms
@@ -64,12 +64,12 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         smaller = first_gaining(after, today, smaller_batches(facts.workload), metric)
         ways = [
             needed,
-            f"Drafting gains over 3% at batch {smaller.batch:,} and below." if smaller else "",
+            f"Drafting gains over 3% at {load_in_words(smaller)} and below." if smaller else "",
             _fewer(facts, outcome),
         ]
         return Explanation(ReasonCode.DRAFTING_EXCEEDS_GAIN, reason, " ".join(filter(None, ways)), (found,))
     larger = first_gaining(facts, after.deployment, larger_batches(facts.workload), metric)
-    flips = f"Without drafts it is faster by over 3% from batch {larger.batch:,} on." if larger else ""
+    flips = f"Without drafts it is faster by over 3% from {load_in_words(larger)} on." if larger else ""
     return Explanation(ReasonCode.MORE_TOKENS_PER_STEP, reason, f"{needed} {flips}".strip(), (found,))
 
 

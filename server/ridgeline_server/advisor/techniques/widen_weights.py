@@ -19,7 +19,7 @@ from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.flips import first_gaining, larger_batches, smaller_batches
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
-from ridgeline_server.advisor.wording import called, change, sequences, spent_on
+from ridgeline_server.advisor.wording import called, change, load_in_words, sequences, spent_on
 from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS
 from ridgeline_server.domain.model import Model
@@ -88,7 +88,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         smaller = first_gaining(outcome.after, facts.deployment, smaller_batches(facts.workload), metric)
         flips = (
-            f"At batch {smaller.batch:,} and below today's weights are faster by over 3%." if smaller else ""
+            f"At {load_in_words(smaller)} and below today's weights are faster by over 3%." if smaller else ""
         )
         return Explanation(ReasonCode.OVERHEAD_EXCEEDS_GAIN, reason, flips)
     larger = first_gaining(facts, deployment, larger_batches(facts.workload), metric)
@@ -97,7 +97,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         if outcome.verdict is Verdict.HARMFUL
         else ReasonCode.BOUND_NOT_ADDRESSED,
         reason,
-        f"It gains over 3% from batch {larger.batch:,} on." if larger else "",
+        f"It gains over 3% from {load_in_words(larger)} on." if larger else "",
     )
 
 
