@@ -35,7 +35,14 @@ TECHNIQUE = Technique(
     effort=Effort.REQUANTIZE,
     accuracy="Small: 8-bit floats keep outliers, and inputs are scaled token by token.",
     requirements=("an FP8 unit", "an engine with FP8 GEMMs for this device"),
-    conflicts=("int8-compute", "nvfp4-compute", "weight-only-fp8", "weight-only-int4", "weight-only-int8"),
+    conflicts=(
+        "int8-compute",
+        "nvfp4-compute",
+        "weight-only-fp8",
+        "weight-only-int4",
+        "weight-only-int8",
+        "widen-weights",
+    ),
     assumptions=(
         (
             "W8A8: the layers' GEMMs read FP8 weights and FP8 inputs, scaled per channel and per token; all "

@@ -35,7 +35,14 @@ TECHNIQUE = Technique(
     effort=Effort.CALIBRATE,
     accuracy="Activations have outliers; methods of the SmoothQuant class move them into the weights first.",
     requirements=("an INT8 unit", "an engine with W8A8 kernels for this device", "a calibration set"),
-    conflicts=("fp8-compute", "nvfp4-compute", "weight-only-fp8", "weight-only-int4", "weight-only-int8"),
+    conflicts=(
+        "fp8-compute",
+        "nvfp4-compute",
+        "weight-only-fp8",
+        "weight-only-int4",
+        "weight-only-int8",
+        "widen-weights",
+    ),
     assumptions=(
         (
             "W8A8: the layers' GEMMs read INT8 weights and INT8 inputs; all other activations, attention "

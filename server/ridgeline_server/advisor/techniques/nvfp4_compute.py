@@ -53,6 +53,7 @@ TECHNIQUE = Technique(
         "weight-only-int4",
         "weight-only-int8",
         "sparsity-2-4",
+        "widen-weights",
     ),
     assumptions=(
         (

@@ -26,7 +26,14 @@ TECHNIQUE = Technique(
     effort=Effort.REQUANTIZE,
     accuracy="Rounding to 8-bit floats per channel; usually within the noise of benchmarks.",
     requirements=("an engine with W8A16 kernels for FP8 weights on this device",),
-    conflicts=("fp8-compute", "int8-compute", "nvfp4-compute", "weight-only-int4", "weight-only-int8"),
+    conflicts=(
+        "fp8-compute",
+        "int8-compute",
+        "nvfp4-compute",
+        "weight-only-int4",
+        "weight-only-int8",
+        "widen-weights",
+    ),
     assumptions=(
         "W8A16: one scale per output channel; lm_head, embedding and norms stay 16-bit.",
         "Kernels widen FP8 weights at the cost that was timed for INT8 ones.",

@@ -38,6 +38,7 @@ TECHNIQUE = Technique(
         "weight-only-fp8",
         "weight-only-int8",
         "sparsity-2-4",
+        "widen-weights",
     ),
     assumptions=(
         (
