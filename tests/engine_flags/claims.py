@@ -31,6 +31,9 @@ def claims(document: Mapping[str, Any]) -> Iterator[tuple[str, Claim]]:
             for key in entry["key"].split("."):
                 yield entry["read_in"], _claim(document, entry["read_in"], "key", key)
             yield from _value(document, entry["read_in"], entry["value"])
+        for entry in setting.get("without", ()):
+            kind = "flag" if "flag" in entry else "key"
+            yield entry["read_in"], _claim(document, entry["read_in"], kind, entry[kind])
         for step in setting.get("steps", ()):
             for name in step.get("names", ()):
                 yield name["read_in"], _claim(document, name["read_in"], "value", name["name"])

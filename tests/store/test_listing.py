@@ -121,7 +121,7 @@ def test_a_revision_that_is_not_there_is_told_with_those_that_are(kind: Kind, re
 def described(entry_id: str, **changes: Any) -> HardwareEntry:
     """A device with some figures of its own."""
     base = device(entry_id)
-    entry_fields = {key: changes.pop(key) for key in ("kind", "release_year") if key in changes}
+    entry_fields = {key: changes.pop(key) for key in ("release_year",) if key in changes}
     return replace(base, hardware=replace(base.hardware, **changes), **entry_fields)
 
 

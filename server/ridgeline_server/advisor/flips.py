@@ -9,6 +9,7 @@ from functools import lru_cache
 from ridgeline_server.advisor.effects import speedup
 from ridgeline_server.advisor.results import Verdict
 from ridgeline_server.advisor.technique import GAIN, Asking, Facts, Outcome
+from ridgeline_server.advisor.wording import load_in_words
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.metrics import metric_values
@@ -60,12 +61,13 @@ def gains_until(facts: Facts, outcome: Outcome) -> Asking[str]:
     deployment, metric = outcome.proposal.deployment, outcome.deciding.metric
     if outcome.verdict not in (Verdict.APPLY, Verdict.CONSIDER):
         smaller = yield from first_gaining(facts, deployment, smaller_batches(facts.workload), metric)
-        return f"It gains over 3% at batch {smaller.batch:,} and below." if smaller else ""
+        return f"It gains over 3% at {load_in_words(smaller)} and below." if smaller else ""
     loads = larger_batches(facts.workload)
     end = yield from first_without_gain(facts, deployment, loads, metric)
     if end:
-        return f"The gain falls under 3% between batch {end.batch // 2:,} and {end.batch:,}."
-    return f"It still gains over 3% at batch {loads[-1].batch:,}." if loads else ""
+        still = load_in_words(replace(end, batch=end.batch // 2))
+        return f"The gain falls under 3% between {still} and {end.batch:,}."
+    return f"It still gains over 3% at {load_in_words(loads[-1])}." if loads else ""
 
 
 def _first(

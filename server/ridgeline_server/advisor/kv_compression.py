@@ -16,7 +16,7 @@ from ridgeline_server.advisor.technique import (
     Outcome,
     Proposal,
 )
-from ridgeline_server.advisor.wording import called, change, makes_it_fit, sequences, spent_on
+from ridgeline_server.advisor.wording import called, change, load_in_words, makes_it_fit, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
 from ridgeline_server.roofline.results import Bound
@@ -95,6 +95,6 @@ def ways_to_gain(facts: Facts, deployment: Deployment, metric: str) -> Asking[st
     )
     ways = [
         *([f"an input of {longer.input_len:,} tokens"] if longer else []),
-        *([f"batch {larger.batch:,}"] if larger else []),
+        *([load_in_words(larger)] if larger else []),
     ]
     return f"It gains over 3% from {' or '.join(ways)} on." if ways else ""

@@ -28,7 +28,7 @@ def propose_offload(name: str) -> Callable[[Facts], Proposal | NotApplicable]:
 
     def propose(facts: Facts) -> Proposal | NotApplicable:
         deployment, memory, hardware = facts.deployment, facts.memory, facts.scenario.hardware
-        if hardware.is_whole_machine:
+        if hardware.shares_host_memory:
             return NotApplicable(
                 ReasonCode.NOTHING_TO_WORK_ON, f"the memory of {hardware.name} is the host's own."
             )
@@ -38,14 +38,14 @@ def propose_offload(name: str) -> Callable[[Facts], Proposal | NotApplicable]:
             return NotApplicable(
                 ReasonCode.NOTHING_TO_WORK_ON,
                 f"it fits ({gib(memory.total_bytes)} of {gib(memory.usable_bytes)}), and the host's memory "
-                f"is read at {_gigabytes(link)} instead of {_gigabytes(own)}.",
+                f"is read at {gigabytes(link)} instead of {gigabytes(own)}.",
                 "It is a way to run what does not fit.",
             )
         today: float = getattr(deployment.offload, name)
         shares = [step / STEPS for step in range(1, STEPS + 1) if step / STEPS > today]
 
         def memory_with(share: float) -> Memory:
-            scenario = replace(facts.scenario, deployment=_offloading(deployment, name, share))
+            scenario = replace(facts.scenario, deployment=offloading(deployment, name, share))
             return memory_of(facts.model, scenario, facts.workload)
 
         least = memory_with(shares[-1]) if shares else memory
@@ -56,13 +56,14 @@ def propose_offload(name: str) -> Callable[[Facts], Proposal | NotApplicable]:
                 f"{gib(least.total_bytes)} of {gib(least.usable_bytes)}.",
             )
         first = bisect_left(shares, True, key=lambda share: memory_with(share).fits)  # noqa: FBT003
-        found = _offloading(deployment, name, shares[first])
+        found = offloading(deployment, name, shares[first])
         return Proposal(facts.workload, found, at_most=Verdict.CONSIDER)
 
     return propose
 
 
-def _offloading(deployment: Deployment, name: str, value: float) -> Deployment:
+def offloading(deployment: Deployment, name: str, value: float) -> Deployment:
+    """The same with another share in the host's memory."""
     offload: Offload = replace(deployment.offload, **{name: value})
     return replace(deployment, offload=offload)
 
@@ -74,14 +75,15 @@ def explain_offload(name: str) -> Callable[[Facts, Outcome], Explanation]:
         offload = outcome.proposal.deployment.offload
         moved = f"{share(getattr(offload, name))} of {OFFLOADED[name]}"
         found = makes_it_fit(facts, outcome, f"{moved} in the host's memory")
-        link = _gigabytes(offload.host_bandwidth_bytes_per_s)
+        link = gigabytes(offload.host_bandwidth_bytes_per_s)
         told = dict.fromkeys((outcome.deciding, effect_on(outcome.effects, "ttft_ms")))
         changes = "; ".join(map(change, told))
-        slow = f"They are read over its link at {link}: against a device that held all, {changes}."
+        slow = f"What lies there is read over its link at {link}: against a device that held all, {changes}."
         return replace(found, reason=f"{found.reason} {slow}")
 
     return explain
 
 
-def _gigabytes(bytes_per_s: float) -> str:
+def gigabytes(bytes_per_s: float) -> str:
+    """A bandwidth."""
     return f"{bytes_per_s / 1e9:,.4g} GB/s"

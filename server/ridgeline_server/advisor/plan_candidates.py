@@ -58,12 +58,6 @@ class Asked:
         """The figures of each technique alone."""
         return {name: values_of(after, ideal=self.ideal) for name, after in self.alone.items()}
 
-    @property
-    def gains_alone(self) -> dict[str, float]:
-        """What each technique gains alone on the goal's metric."""
-        before, metric = self.values[self.metric], self.metric
-        return {name: speedup(metric, before, after[metric]) for name, after in self.values_alone.items()}
-
     @cached_property
     def values(self) -> Mapping[str, float]:
         """Today's figures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from ridgeline_server.advisor.combinations import Combination, ids_of, rests_of
 from ridgeline_server.advisor.effects import MEMORY_METRIC, speedup
@@ -11,11 +12,14 @@ from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost
 from ridgeline_server.advisor.plan_wording import closest_in_words
 from ridgeline_server.advisor.results import Closest, FrontPoint, Relaxation
 from ridgeline_server.advisor.technique import GAIN
+from ridgeline_server.advisor.wording import load_in_words
 from ridgeline_server.domain.workload import Load, Slo
 from ridgeline_server.roofline.serving import Candidate
 
 FRONT_POINTS = 12
 """Points of the front at most."""
+AS_GOOD = 1.01
+"""Plans within this factor of each other are as good: the one that loses less accuracy comes first."""
 
 
 class Choice:
@@ -43,8 +47,8 @@ class Choice:
         return each.simulation.memory.fits and all(name in may_miss for name, _ in missed)
 
     def kept(self, losses: Mapping[str, float | None]) -> list[Costed]:
-        """The plans, best first. Of those that gain as much as the best but for 3% the one leads that loses
-        least accuracy: less than that nobody can tell apart, but of memory.
+        """The plans, best first. Of those that are as good as the best the one leads that loses least
+        accuracy, except where memory is the goal, which is known exactly.
         """
         feasible = {each.combination: each for each in self._costed if self.feasible(each)}
         if self._waits_today:
@@ -52,9 +56,9 @@ class Choice:
             feasible[()] = next(each for each in self._costed if not each.combination)
         kept = [each for each in feasible.values() if each.combination and self._needs_all(each, feasible)]
         kept.sort(key=lambda each: -self._gain(self._asked.values, each))
-        near = [each for each in kept if self._gain(each.values, kept[0]) <= GAIN]
         if self._asked.metric == MEMORY_METRIC:
             return kept
+        near = [each for each in kept if self._gain(each.values, kept[0]) <= AS_GOOD]
         lead = min(
             near, key=lambda each: sum(losses[t] or 0.0 for t in ids_of(each.combination)), default=None
         )
@@ -152,4 +156,5 @@ def closest_to_limits(asked: Asked, costed: Sequence[Costed]) -> Closest:
     ]
     meeting = (each for each in cost(asked, smaller) if not relaxations(each))
     batch = max((each.simulation.candidate.workload.batch for each in meeting), default=0)
-    return Closest(names, found, batch, closest_in_words(names, found, batch))
+    load = load_in_words(replace(candidate.workload, batch=batch)) if batch else ""
+    return Closest(names, found, batch, closest_in_words(names, found, load))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on, speedup
-from ridgeline_server.advisor.results import Plan, PlanStep, Relaxation
+from ridgeline_server.advisor.results import Plan, Relaxation
 from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.advisor.wording import listed
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.roofline.metrics import RATE_METRICS
 from ridgeline_server.roofline.wording import gib, ms, share
 
 NOTICED = 0.01
 """A difference of this share is told."""
+MANY_TIMES = 2
+"""From so many times as much on a figure is told in times, not in percent."""
 
 LABELS = {
     "ttft_ms": "TTFT",
@@ -24,29 +28,42 @@ LABELS = {
 }
 
 
+class StepGain(NamedTuple):
+    """How many times better a technique makes the goal, and to what it changes the devices or the load."""
+
+    speedup: float
+    changed: str
+
+
 def interactions(
-    steps: Sequence[PlanStep], alone: Mapping[str, float], usable: Sequence[Technique], metric: str
+    steps: Sequence[tuple[str, StepGain | None, StepGain | None]], usable: Sequence[Technique]
 ) -> tuple[str, ...]:
-    """What each technique gains alone and on top of those before it, where the two differ, and which other
-    techniques the plan rules out.
+    """What each technique of a plan gains alone (None: it cannot be applied so) and on top of those before
+    it, where the two differ, and which other techniques the plan rules out. Both gains are of as many
+    repeats; where a technique goes to another load or other devices on top, both are named.
     """
     said = []
-    for place, (name, effects) in enumerate(steps):
-        before = [step.technique for step in steps[:place]]
-        added = effect_on(effects, metric).speedup
-        if before and name not in alone:
-            said.append(f"{name} becomes possible by {_listed(before)}: {added:.2f}x on top.")
-        elif before and abs(added / alone[name] - 1) > NOTICED:
+    for place, (name, alone, added) in enumerate(steps):
+        before = [step[0] for step in steps[:place]]
+        if not before or added is None:
+            continue
+        if alone is None:
+            said.append(f"{name} becomes possible by {listed(before)}: {added.speedup:.2f}x on top.")
+        elif abs(added.speedup / alone.speedup - 1) > NOTICED:
+            apart = alone.changed != added.changed
+            by_itself, on_top = (f" ({gain.changed})" if apart else "" for gain in (alone, added))
+            told = "gains" if min(alone.speedup, added.speedup) > 1 else "makes it"
             said.append(
-                f"{name} gains {alone[name]:.2f}x alone and {added:.2f}x on top of {_listed(before)}."
+                f"{name} {told} {alone.speedup:.2f}x alone{by_itself} and {added.speedup:.2f}x on top of "
+                f"{listed(before)}{on_top}."
             )
-    taken = {step.technique for step in steps}
+    taken = {step[0] for step in steps}
     for technique in usable:
         ruled_out = [
             other.id for other in usable if other.id in technique.conflicts and other.id not in taken
         ]
         if technique.id in taken and ruled_out:
-            said.append(f"{technique.id} excludes {_listed(ruled_out)}.")
+            said.append(f"{technique.id} excludes {listed(ruled_out)}.")
     return tuple(said)
 
 
@@ -63,7 +80,7 @@ def difference(best: Plan, plan: Plan, metric: str) -> str:
     """What separates a plan from the best one: its techniques, then the figures that differ."""
     more = [name for name in plan.techniques if name not in best.techniques]
     less = [name for name in best.techniques if name not in plan.techniques]
-    parts = [f"{word} {_listed(names)}" for word, names in (("with", more), ("without", less)) if names]
+    parts = [f"{word} {listed(names)}" for word, names in (("with", more), ("without", less)) if names]
     if plan.hardware != best.hardware:
         parts.append("on today's device" if plan.hardware is None else f"on {plan.hardware.name}")
     figures = [
@@ -84,14 +101,16 @@ def _apart(metric: str, best: float, other: float) -> str:
         return ""
     better = speedup(metric, best, other) > 1
     grows = better if metric in RATE_METRICS else not better
+    if other >= MANY_TIMES * best:
+        return f"{LABELS[metric]} {other / best:,.3g} times as much"
     return f"{LABELS[metric]} {share(abs(other / best - 1))} {'more' if grows else 'less'}"
 
 
-def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation], batch: int) -> str:
+def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation], load: str) -> str:
     """How near one can get to limits that nothing meets, and what to relax by how much."""
-    what = _listed(techniques) if techniques else "today's deployment"
+    what = listed(techniques) if techniques else "today's deployment"
     reached = " and ".join(_relaxed(relaxation) for relaxation in relaxations)
-    smaller = f" At batch {batch:,} it meets them." if batch else ""
+    smaller = f" At {load} it meets them." if load else ""
     comes = "come" if len(techniques) > 1 else "comes"
     return f"Nothing meets all limits; {what} {comes} closest: {reached}.{smaller}"
 
@@ -106,8 +125,3 @@ def _relaxed(relaxation: Relaxation) -> str:
         f"{LABELS[limit]} is {ms(reached)} against {ms(value)}, so a limit {factor:.2f} times as long would "
         "be met"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last

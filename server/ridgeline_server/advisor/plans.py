@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, dropwhile, pairwise
 
 from ridgeline_server.advisor.combinations import Candidates, Combination, ids_of
 from ridgeline_server.advisor.effects import MEMORY_METRIC, compare, speedup
 from ridgeline_server.advisor.evidence import accuracy_loss
 from ridgeline_server.advisor.launching.switches import lack_of
-from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost_between, cost_combinations
+from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost_between, cost_combinations, values_of
 from ridgeline_server.advisor.plan_choice import Choice, closest_to_limits, missed_limits, pareto_front
-from ridgeline_server.advisor.plan_wording import difference, interactions, moved
+from ridgeline_server.advisor.plan_wording import StepGain, difference, interactions, moved
 from ridgeline_server.advisor.results import Effect, LeftOut, Plan, PlanSearch, PlanStep, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.advisor.wording import counted, load_in_words
 from ridgeline_server.domain.workload import Slo
 from ridgeline_server.roofline.serving import Candidate, Simulation
 from ridgeline_server.roofline.wording import share
@@ -125,7 +126,12 @@ def _help(asked: Asked, technique: Technique) -> float:
         relevant |= {"ttft_ms", "tpot_ms"}
     if free or not asked.today.memory.fits:
         relevant |= {MEMORY_METRIC}
-    return max(speedup(name, asked.values[name], after[name]) for name in relevant)
+    gains = [speedup(name, asked.values[name], after[name]) for name in relevant]
+    if free:
+        # What is next to nothing at today's load may be much of a larger one.
+        rooms = [simulation.memory.max_batch for simulation in (asked.today, asked.alone[technique.id])]
+        gains.append(rooms[1] / max(rooms[0], 1))
+    return max(gains)
 
 
 def _plans(
@@ -138,14 +144,23 @@ def _plans(
     """Plans with what each of their steps adds."""
     steps = {each.combination: _prefixes(each.combination) for each in kept}
     known = {(): asked.today} | {each.combination: each.simulation for each in costed}
-    simulations = _simulated(asked, known, [prefix for prefixes in steps.values() for prefix in prefixes])
+    prefixes = list(chain.from_iterable(steps.values()))
+    simulations = _simulated(asked, known, [*prefixes, *map(_alone, prefixes)])
     plans: list[Plan] = []
     for each in kept:
-        chain = [(), *steps[each.combination]]
+        stations = list(pairwise([(), *steps[each.combination]]))
         added = tuple(
             PlanStep(after[-1].id, _effects(asked, simulations[before], simulations[after]))
-            for before, after in pairwise(chain)
+            for before, after in stations
         )
+        gains = [
+            (
+                after[-1].id,
+                _gain(asked, after[-1], simulations.get(()), simulations.get(_alone(after))),
+                _gain(asked, after[-1], simulations[before], simulations[after]),
+            )
+            for before, after in stations
+        ]
         names = ids_of(each.combination)
         whole = simulations[each.combination]
         used = whole.candidate.scenario.hardware
@@ -162,7 +177,7 @@ def _plans(
             unknown_accuracy=tuple(name for name in names if losses[name] is None),
             interactions=(
                 *moved(asked.facts.scenario.hardware, hardware),
-                *interactions(added, asked.gains_alone, usable, asked.metric),
+                *interactions(gains, usable),
             ),
             difference="",
             hardware=hardware,
@@ -195,6 +210,28 @@ def _prefixes(combination: Combination) -> list[Combination]:
         for place, technique in enumerate(combination)
         if combination[place + 1 : place + 2] != (technique,)
     ]
+
+
+def _alone(combination: Combination) -> Combination:
+    """The last technique of a combination by itself, as often as it ends the combination."""
+    rest = tuple(dropwhile(lambda technique: technique == combination[-1], reversed(combination)))
+    return combination[len(rest) :]
+
+
+def _gain(
+    asked: Asked, technique: Technique, before: Simulation | None, after: Simulation | None
+) -> StepGain | None:
+    """What a step gains on the goal's metric, and to what it changes the devices or the load."""
+    if before is None or after is None:
+        return None
+    values = [values_of(side, ideal=asked.ideal)[asked.metric] for side in (before, after)]
+    changed = ""
+    if technique.changes_load:
+        changed = f"to {load_in_words(after.candidate.workload)}"
+    elif technique.changes_devices:
+        old, new = (side.candidate.scenario.deployment.parallel.devices for side in (before, after))
+        changed = f"from {counted(old, 'device')} to {new:,}"
+    return StepGain(speedup(asked.metric, *values), changed)
 
 
 def _effects(asked: Asked, before: Simulation, after: Simulation) -> tuple[Effect, ...]:

@@ -75,6 +75,9 @@ class ReasonCode(StrEnum):
     BETTER_DEVICE = "better_device"
     FEWER_PARAMETERS = "fewer_parameters"
     LAYERS_SKIPPED = "layers_skipped"
+    DEVICE_HAS_ROOM = "device_has_room"
+    FEWER_CHUNKS = "fewer_chunks"
+    WEIGHT_BYTES_GROW = "weight_bytes_grow"
 
 
 class Effort(StrEnum):

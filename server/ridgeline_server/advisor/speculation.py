@@ -16,7 +16,7 @@ from ridgeline_server.advisor.technique import (
     Outcome,
     Proposal,
 )
-from ridgeline_server.advisor.wording import change, sequences, spent_on
+from ridgeline_server.advisor.wording import change, counted, sequences, spent_on
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.gates import check_techniques
 from ridgeline_server.domain.model import Model
@@ -85,20 +85,12 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     speculation = deployment.speculation
     assert speculation is not None  # what was proposed
     metric = outcome.deciding.metric
-    verified = outcome.after.decode
     rate = speculation.acceptance_rate
     drafting, ends = yield from side_by_side(
-        _time_of_drafting(facts, deployment), gains_until(facts, outcome)
+        cost_of_drafting(facts, outcome.after), gains_until(facts, outcome)
     )
     pays = yield from break_even(facts, lambda value: accepting(deployment, value), metric)
-    costs = (
-        f"verifying {speculation.tokens + 1} tokens makes a decode step {ms(verified.time_ms)} instead of "
-    )
-    costs += f"{ms(facts.decode.time_ms)}{drafting}"
-    reason = (
-        f"at {sequences(facts, facts.decode)}, {costs}; at an acceptance rate of {rate:.2g} a step gives "
-        f"{speculation.expected_tokens:.2f} tokens: {change(outcome.deciding)}"
-    )
+    reason = f"at {sequences(facts, facts.decode)}, {drafting}: {change(outcome.deciding)}"
     name = RATE_OF[speculation.draft]
     default = PUBLISHED_RATES.get(speculation.draft, PublishedRate(rate, ""))
     found = knob(name, getattr(facts.assumed, name), *default, pays)
@@ -106,8 +98,23 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     code = ReasonCode.MORE_TOKENS_PER_STEP
     if outcome.verdict not in (Verdict.APPLY, Verdict.CONSIDER):
         code = ReasonCode.DRAFTING_EXCEEDS_GAIN
-        reason += f"; of such a step {spent_on(verified).replace('its time', 'the time')}"
+        reason += f"; of such a step {spent_on(outcome.after.decode).replace('its time', 'the time')}"
     return Explanation(code, f"{reason}.", f"{needed} {ends}".strip(), (found,))
+
+
+def cost_of_drafting(plain: Facts, drafting: Facts) -> Asking[str]:
+    """What drafting and verifying take, and the tokens that they give, as a clause."""
+    speculation = drafting.deployment.speculation
+    assert speculation is not None
+    costs = (
+        f"verifying {speculation.tokens + 1} tokens makes a decode step {ms(drafting.decode.time_ms)} "
+        f"instead of {ms(plain.decode.time_ms)}"
+    )
+    drafting_share = yield from _share_of_drafting(plain, drafting.deployment)
+    return (
+        f"{costs}{drafting_share}; at an acceptance rate of {speculation.acceptance_rate:.2g} a step gives "
+        f"{speculation.expected_tokens:.2f} tokens"
+    )
 
 
 def accepting(deployment: Deployment, rate: float) -> Deployment:
@@ -118,14 +125,14 @@ def accepting(deployment: Deployment, rate: float) -> Deployment:
 
 def needed_rate(tokens: int, pays: float | None) -> str:
     """From which acceptance rate on it pays to draft so many tokens, in a sentence."""
-    drafted = f"With {tokens} drafted {'token' if tokens == 1 else 'tokens'}"
+    drafted = f"With {counted(tokens, 'drafted token')}"
     if pays is None:
         return f"{drafted} not even an acceptance rate of 1 gains over 3%."
     return f"{drafted} it gains over 3% from an acceptance rate of {pays:.2f} on."
 
 
-def _time_of_drafting(facts: Facts, deployment: Deployment) -> Asking[str]:
-    """The share of a step's time that drafting takes: what a draft that costs nothing would save."""
+def _share_of_drafting(facts: Facts, deployment: Deployment) -> Asking[str]:
+    """The share of a step's time that drafting takes, which a free draft would save, as a clause."""
     assert deployment.speculation is not None
     free = replace(deployment.speculation, draft=Draft.NGRAM, model=None)
     both = deployment, replace(deployment, speculation=free)

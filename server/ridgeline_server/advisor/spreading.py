@@ -43,7 +43,7 @@ def propose_wider(facts: Facts, choices: Sequence[Parallelism]) -> Proposal | No
     if hardware.is_whole_machine:
         return NotApplicable(
             ReasonCode.NOTHING_TO_WORK_ON,
-            f"{hardware.name} is a machine of its own, and no link joins it to another one.",
+            f"{hardware.name} is a machine of its own, and no link between such machines is known.",
         )
     possible: list[Deployment] = []
     reasons: list[FieldViolation] = []
@@ -90,7 +90,8 @@ def explain_redivided(facts: Facts, outcome: Outcome, cause: str, flips_when: st
     if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
         return makes_it_fit(facts, outcome, cause)
     changes = f"{change(outcome.deciding)}; {change(effect_on(outcome.effects, 'ttft_ms'))}"
-    reason = f"{cause}, {waiting(after)}, and {_taken(facts.step)} of {called(facts.step)} today: {changes}."
+    today = f"{_taken(facts.step)} of {called(facts.step)} today"
+    reason = f"with {cause}, {waiting(after)}, and {today}: {changes}."
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         return Explanation(ReasonCode.DEVICES_SHARE_WORK, reason, "")
     return Explanation(ReasonCode.COMMUNICATION_EXCEEDS_GAIN, reason, flips_when)

@@ -34,10 +34,11 @@ def judge(
     """Judges a change by its effect on the technique's own metric.
 
     APPLY needs the low end of the gain above GAIN, the goal unharmed, and no limit broken that held before. A
-    change that turns a deployment which does not fit into one that does is applied whatever else it does.
-    The goal of throughput is that of all devices and of each of them.
+    change that turns a deployment which does not fit into one that does is applied whatever else it does,
+    unless it does so by a smaller load. The goal of throughput is that of all devices and of each of them.
     """
-    if after.memory.fits and not before.memory.fits:
+    same_load = before.candidate.workload == after.candidate.workload
+    if same_load and after.memory.fits and not before.memory.fits:
         return Verdict.APPLY
     deciding = effect_on(effects, metric)
     verdict = verdict_of(Interval(deciding.speedup, deciding.low, deciding.high))

@@ -131,13 +131,15 @@ def _cut_alone(facts: Facts, deployment: Deployment) -> Asking[str]:
 
 
 def _cut(before: StageAnalysis, after: StageAnalysis) -> float:
-    """The share of a step's bytes that a change saves."""
-    return 1 - after.bytes / before.bytes
+    """The share of a step's bytes that a change of the weights saves, however many sequences run after it."""
+    return (before.bytes_by_class.weights - after.bytes_by_class.weights) / before.bytes
 
 
 def _prefill(outcome: Outcome) -> str:
     """What happens to TTFT, when that is noticeable."""
     ttft = effect_on(outcome.effects, "ttft_ms")
+    if outcome.deciding == ttft:
+        return ""
     if 1 / GAIN <= ttft.speedup <= GAIN:
         return "; TTFT stays"
     return f"; {change(ttft)}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ridgeline_server.advisor.effects import MEMORY_METRIC
+from collections.abc import Sequence
+
+from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on
 from ridgeline_server.advisor.results import Effect, ReasonCode
 from ridgeline_server.advisor.technique import Explanation, Facts, Outcome
-from ridgeline_server.domain.workload import Load
+from ridgeline_server.domain.workload import Load, Slo, Workload
 from ridgeline_server.roofline.metrics import RATE_METRICS
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import Bound, StageAnalysis
@@ -34,10 +36,22 @@ def change(effect: Effect) -> str:
     return f"{label} goes from {written(effect.before)} to {written(effect.after)} ({factor(effect)})"
 
 
+def changes(outcome: Outcome, *metrics: str) -> str:
+    """What becomes of the deciding metric and of others that exist, each once."""
+    effects = (outcome.deciding, *(effect_on(outcome.effects, metric) for metric in metrics))
+    return "; ".join(change(effect) for effect in dict.fromkeys(effects) if effect.before)
+
+
 def factor(effect: Effect) -> str:
     """A speedup with its interval."""
     interval = "" if effect.low == effect.high else f", {effect.low:.2f}-{effect.high:.2f}"
     return f"{effect.speedup:.2f}x{interval}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 _SPENT_ON = {
@@ -59,11 +73,27 @@ def sequences(facts: Facts, step: StageAnalysis) -> str:
     return batch_of(facts, step.batch)
 
 
+def load_in_words(workload: Workload) -> str:
+    """How many requests there are at once."""
+    return f"{'concurrency' if workload.load is Load.CLOSED_LOOP else 'batch'} {workload.batch:,}"
+
+
+def slo_in_words(slo: Slo) -> str:
+    """The limits that are stated."""
+    limits = (("TTFT", slo.ttft_ms), ("TPOT", slo.tpot_ms))
+    return " and ".join(f"{name} of at most {ms(limit)}" for name, limit in limits if limit is not None)
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, as one counts them."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def batch_of(facts: Facts, size: float) -> str:
     """A number of sequences of one device, in the words of the load."""
     number = f"{size:,.0f}"
     if facts.deployment.parallel.devices > 1:
-        return f"{number} sequences a device"
+        return f"{number} {'sequence' if number == '1' else 'sequences'} a device"
     return f"{'concurrency' if facts.workload.load is Load.CLOSED_LOOP else 'batch'} {number}"
 
 
@@ -94,6 +124,6 @@ def makes_it_fit(facts: Facts, outcome: Outcome, cause: str) -> Explanation:
     return Explanation(
         ReasonCode.MAKES_IT_FIT,
         f"today's deployment needs {gib(facts.memory.total_bytes)} of {gib(facts.memory.usable_bytes)}; "
-        f"{cause} bring it to {gib(outcome.memory.total_bytes)}, which fits.",
+        f"with {cause} it needs {gib(outcome.memory.total_bytes)}, which fits.",
         "",
     )

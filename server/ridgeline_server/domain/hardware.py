@@ -17,7 +17,7 @@ class Hardware:
 
     A dtype of `peak_flops_per_s` has a unit, one of `unsupported_dtypes` is known to have none, and nobody
     knows about the others. `clock_hz` is the clock at which the peaks are stated. `accumulate` tells the
-    format of the sum at a dtype's rate, where a source says.
+    format of the sum at a dtype's rate, where a source says. `kind` is one of KINDS; empty: nobody said.
     """
 
     id: str
@@ -34,6 +34,7 @@ class Hardware:
     accumulate: Mapping[Dtype, Dtype] = field(default_factory=dict)
     display_name: str = field(default="", compare=False)
     vendor: str = field(default="", compare=False)
+    kind: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "peak_flops_per_s", MappingProxyType(dict(self.peak_flops_per_s)))
@@ -67,11 +68,14 @@ class Hardware:
         return f"no {dtype} rate of {self.name} is known"
 
     @property
+    def shares_host_memory(self) -> bool:
+        """Whether its memory is the host's own, as that of a processor and of Apple's chips is."""
+        return self.kind in ("cpu", "apple")
+
+    @property
     def is_whole_machine(self) -> bool:
-        """Whether it is a machine of its own: its memory is the host's, and no link joins it to others, as
-        with Apple's chips.
-        """
-        return self.vendor.lower() == "apple"
+        """Whether it is a machine of its own: its memory is the host's, and no link to others is known."""
+        return self.shares_host_memory and self.link_bandwidth_bytes_per_s is None
 
     @property
     def allocatable_bytes(self) -> float:

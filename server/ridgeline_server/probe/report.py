@@ -141,6 +141,7 @@ def hardware_of(probe: Probe, hardware_id: str) -> Hardware:
         usable_memory_bytes=float(memory),
         display_name=probe.name,
         vendor="" if probe.gpu is not None else probe.processor.vendor,
+        kind="cpu" if probe.gpu is None else "gpu",
     )
 
 

@@ -125,7 +125,6 @@ def _entry(probe: Probe, device: Hardware, measured_on: date) -> HardwareEntry:
     told = "the driver" if probe.gpu is not None else "the operating system"
     return HardwareEntry(
         hardware=device,
-        kind="cpu" if probe.gpu is None else "gpu",
         sources=(
             *(
                 FigureSource(field, figure.source, measured_on, Confidence.HIGH)

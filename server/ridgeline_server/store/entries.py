@@ -55,7 +55,6 @@ class HardwareEntry(CatalogEntry):
     """One device of the catalog."""
 
     hardware: Hardware
-    kind: str
     release_year: int | None = None
     link_kind: str = ""
     price_as_of: date | None = None
@@ -66,6 +65,11 @@ class HardwareEntry(CatalogEntry):
     def id(self) -> str:
         """The device's id."""
         return self.hardware.id
+
+    @property
+    def kind(self) -> str:
+        """What kind of device it is."""
+        return self.hardware.kind
 
 
 @dataclass(frozen=True)

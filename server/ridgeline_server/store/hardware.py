@@ -99,7 +99,6 @@ class HardwareRepository(Repository[HardwareEntry]):
         sources = sorted(parts[tables.hardware_figure_sources], key=lambda source: str(source.field))
         return HardwareEntry(
             hardware=hardware_from_rows(row, parts[tables.hardware_peaks]),
-            kind=row.kind,
             release_year=row.release_year,
             link_kind=row.link_kind,
             price_as_of=row.price_as_of,
@@ -141,4 +140,5 @@ def hardware_from_rows(row: Row[Any], peaks: Iterable[Row[Any]]) -> Hardware:
         accumulate={dtype: Dtype(peak.accumulate) for dtype, peak in ordered.items() if peak.accumulate},
         display_name=row.display_name,
         vendor=row.vendor,
+        kind=row.kind,
     )

@@ -52,6 +52,7 @@ def test_every_page_says_of_each_engine_how_it_is_switched_on_or_why_it_cannot_b
         (told,) = [line for line in section.splitlines() if line.startswith(f"- **{engine.id}** (")]
         setting = engine.settings[technique_id]
         assert all(flag.name in told for flag in setting.flags)
+        assert all(name in told for name in (*setting.without, *setting.without_config))
         assert all(text in told for text in (setting.missing, *setting.steps, *setting.notes))
         assert all(key.rpartition(".")[2] in section for key, _ in setting.config)
 

@@ -10,6 +10,7 @@ import pytest
 
 from ridgeline_server.advisor import plans as plans_module
 from ridgeline_server.advisor.combinations import MOST_COMBINATIONS, combinations_of, ids_of
+from ridgeline_server.advisor.plan_wording import StepGain, difference, interactions
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import Advice, Freedom, Goal, ReasonCode, Verdict
 from ridgeline_server.domain.dtypes import Dtype
@@ -381,3 +382,50 @@ class TestTheAnswer:
         for combination in combinations_of(techniques, dict.fromkeys(ids_of(techniques), 1.0)):
             taken = ids_of(combination)
             assert all(taken_id not in t.conflicts for t in combination for taken_id in taken)
+
+
+class TestWhatIsCompared:
+    """A gain alone stands beside one of as many repeats, and what differs all the same is named."""
+
+    def test_a_repeated_change_of_devices_is_compared_with_as_many_repeats_alone(self) -> None:
+        large = ask("meta-llama/Llama-3.1-70B-Instruct", "h200-sxm", Workload(4, 2048, 256), EXPECTED)
+        advice = large.advice(freedom=replace(ANY_ACCURACY, devices=True, max_devices=8))
+        told = 0
+        for plan in advice.plans:
+            width = plan.deployment.parallel.tp
+            (said,) = [text for text in plan.interactions if text.startswith("tensor-parallel gains")]
+            alone = large.served(parallel=Parallelism(tp=width)).analysis().metrics.e2e_latency_ms.value
+            gained = large.analysis().metrics.e2e_latency_ms.value / alone
+            assert f"tensor-parallel gains {gained:.2f}x alone and" in said
+            told += width > 2
+        assert told
+
+    def test_another_load_on_top_is_named(self) -> None:
+        chat = ask(LLAMA_2_7B, "rtx-a6000", Workload(1, 1024, 256), EXPECTED)
+        advice = chat.advice(Goal.THROUGHPUT, freedom=replace(ANY_ACCURACY, load=True))
+        alone = chat.recommendation("increase-batch", Goal.THROUGHPUT).workload
+        assert alone is not None
+        plan = next(
+            plan for plan in advice.plans if len(plan.techniques) > 1 and plan.workload.batch != alone.batch
+        )
+        (said,) = [text for text in plan.interactions if text.startswith("increase-batch gains")]
+        assert f"x alone (to batch {alone.batch:,}) and" in said
+        assert said.endswith(f"(to batch {plan.workload.batch:,}).")
+
+    def test_what_harms_is_not_said_to_gain(self) -> None:
+        steps = [
+            ("kv-cache-int8", StepGain(1.2, ""), StepGain(1.2, "")),
+            ("kv-offload", StepGain(0.15, ""), StepGain(0.61, "")),
+        ]
+        assert interactions(steps, ()) == (
+            "kv-offload makes it 0.15x alone and 0.61x on top of kv-cache-int8.",
+        )
+
+    def test_what_is_many_times_as_much_is_told_in_times(self) -> None:
+        best = DEMO.advice().plans[0]
+        slower = tuple(
+            each._replace(after=18 * each.after) if each.metric == "tpot_ms" else each
+            for each in best.effects
+        )
+        told = difference(best, replace(best, effects=slower), "e2e_latency_ms")
+        assert told == "with the same techniques in other degrees: TPOT 18 times as much."

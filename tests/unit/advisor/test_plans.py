@@ -139,7 +139,7 @@ def test_every_plan_fits_and_gains_and_the_best_comes_first(
 def test_the_load_stays_unless_it_may_change(question: Question, goal: Goal) -> None:
     for plan in question.advice(goal).plans:
         assert plan.workload == question.workload
-        assert "increase-batch" not in plan.techniques
+        assert not set(LOADS) & set(plan.techniques)
 
 
 WEIGHTS = {
@@ -158,7 +158,8 @@ CACHES = {
     "kv-cache-fp8": Dtype.FP8,
 }
 OFFLOADS = {"weight-offload": "weight_share", "kv-offload": "kv_share"}
-ELSEWHERE = {"increase-batch", "tensor-parallel", "pipeline-parallel", "fewer-devices"}
+LOADS = ("increase-batch", "smaller-batch")
+ELSEWHERE = {*LOADS, "tensor-parallel", "pipeline-parallel", "fewer-devices"}
 """Techniques that change the load or the devices."""
 
 
@@ -202,9 +203,9 @@ def formats(question: Question, usable: set[str]) -> Iterator[tuple[frozenset[st
         yield chosen, found
 
 
-def batch_after(question: Question) -> Question | None:
-    """The question after today's recommended batch, where one is recommended at all."""
-    found = question.recommendation("increase-batch")
+def batch_after(question: Question, technique: str) -> Question | None:
+    """The question after the batch that a technique proposes today, where it proposes one at all."""
+    found = question.recommendation(technique)
     return None if found.workload is None else replace(question, workload=found.workload)
 
 
@@ -219,10 +220,10 @@ def everything(
     for chosen, deployment in deployments(question, usable):
         served = replace(question, deployment=deployment)
         found[chosen] = served.analysis()
-        if allow_load_change:
-            more = batch_after(served)
-            if more is not None:
-                found[chosen | {"increase-batch"}] = more.analysis()
+        for technique in LOADS if allow_load_change else ():
+            other = batch_after(served, technique)
+            if other is not None:
+                found[chosen | {technique}] = other.analysis()
     return found
 
 
@@ -259,9 +260,9 @@ def test_trying_every_combination_by_hand_finds_the_same_plans(
         if beats(chosen, frozenset())
     }
     best = sorted(kept.values(), reverse=True)[:4]
-    # One that gains 3% less may lead where it costs less accuracy.
-    reached = sorted((value(planned(asked, plan), goal) for plan in advice.plans), reverse=True)
-    assert reached == pytest.approx(best)
+    values = [value(planned(asked, plan), goal) for plan in advice.plans]
+    assert all(each >= best[0] / 1.01 for each in values[:1])  # the first may lose less accuracy instead
+    assert sorted(values, reverse=True) == pytest.approx(best)
     for plan in advice.plans:
         assert frozenset(plan.techniques) in kept
         assert planned(asked, plan) == found[frozenset(plan.techniques)]

@@ -12,10 +12,22 @@ from hypothesis import given
 from ridgeline_server.advisor.results import Effect, ReasonCode, Recommendation, Verdict
 from ridgeline_server.advisor.wording import LABELS
 from ridgeline_server.domain.deployment import CostBasis
-from ridgeline_server.domain.workload import Workload
+from ridgeline_server.domain.parallelism import Parallelism
+from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import StageAnalysis
-from tests.unit.questions import EXPECTED, GIB, IDEAL, LLAMA_2_7B, Question, ask, effect, questions
+from ridgeline_server.store.engines import builtin_engines
+from tests.unit.questions import (
+    EXPECTED,
+    GIB,
+    IDEAL,
+    LLAMA_2_7B,
+    LLAMA_3_1_8B,
+    Question,
+    ask,
+    effect,
+    questions,
+)
 
 GAIN = 1.03
 NUMBER = r"(\d[\d,]*(?:\.\d+)?)"
@@ -88,6 +100,7 @@ def test_shares_in_a_sentence_are_those_of_the_step_that_decides(question: Quest
             moved.weights / decode.bytes,
         ),
         "kv-eviction": moved.kv_read / decode.bytes,
+        "widen-weights": moved.weights / decode.bytes,
     }
     for found, reason in sentences(asked):
         quoted = percent(reason, "the bytes a decode step moves")
@@ -127,7 +140,9 @@ def test_batches_and_sizes_in_a_sentence_are_those_of_the_memory(question: Quest
             assert figure(room[2]) == found.memory.max_batch
         if found.reason_code is ReasonCode.MAKES_IT_FIT:
             assert found.memory is not None
-            needs = re.search(rf"needs {NUMBER} GiB of {NUMBER} GiB; .* to {NUMBER} GiB, which fits", reason)
+            needs = re.search(
+                rf"needs {NUMBER} GiB of {NUMBER} GiB; with .* it needs {NUMBER} GiB, which fits", reason
+            )
             assert needs is not None
             sizes = (memory.total_bytes, memory.usable_bytes, found.memory.total_bytes)
             assert [figure(n) for n in needs.groups()] == pytest.approx([s / GIB for s in sizes], abs=0.051)
@@ -190,6 +205,47 @@ def test_sentences_are_written_for_people(question: Question) -> None:
             assert not re.search(r"\de[+-]?\d|\bnan\b|\binf\b|  |\bNone\b|Dtype", text), text
             assert text == "" or text.endswith(".")
         assert found.reason
+
+
+@given(questions())
+def test_no_change_is_told_twice(question: Question) -> None:
+    for found, reason in sentences(question.at(output_len=1)):
+        told = CHANGE.findall(reason)
+        assert len(told) == len(set(told)), (found.technique, reason)
+
+
+@given(questions())
+def test_a_closed_loop_is_spoken_of_by_its_concurrency(question: Question) -> None:
+    for found in question.at(load=Load.CLOSED_LOOP).advice().recommendations:
+        for text in (found.reason, found.flips_when):
+            assert not re.search(r"batch \d", text), (found.technique, text)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_one_of_a_thing_is_not_spoken_of_as_several(batch: int) -> None:
+    question = ask(
+        "meta-llama/Llama-3.1-70B-Instruct",
+        "h100-sxm",
+        Workload(batch, 1024, 128),
+        EXPECTED,
+        parallel=Parallelism(tp=8),
+    )
+    texts = [text for found in question.advice().recommendations for text in (found.reason, found.flips_when)]
+    assert any("1 sequence a device" in text for text in texts) is (batch == 1)
+    assert any("and 1 of 2 waits" in text for text in texts) is (batch == 1)
+    assert not any(re.search(r"\b1 (sequences|devices|drafted tokens|stages)\b", text) for text in texts)
+
+
+def test_bytes_that_narrow_weights_save_are_counted_whatever_runs_then() -> None:
+    """They make room for requests that wait today, whose keys are none of the bytes that are cut."""
+    load = Workload(256, 1024, 1024, load=Load.CLOSED_LOOP)
+    question = ask(LLAMA_3_1_8B, "h100-sxm", load, EXPECTED, engine=builtin_engines().find("sglang", ""))
+    assert not question.analysis().memory.fits
+    reason = question.recommendation("weight-only-int4").reason
+    weights, cut = percent(reason, "the bytes a decode step moves"), re.search(rf"by {NUMBER}% \(", reason)
+    assert weights is not None
+    assert cut is not None
+    assert 0.6 * weights < figure(cut[1]) < 0.75 * weights
 
 
 @given(questions())

@@ -42,7 +42,7 @@ def test_what_a_reader_needs_is_declared(technique: Technique) -> None:
 
 
 def test_only_a_change_of_the_load_is_kept_out_of_plans_by_default() -> None:
-    assert [t.id for t in TECHNIQUES if t.changes_load] == ["increase-batch"]
+    assert [t.id for t in TECHNIQUES if t.changes_load] == ["increase-batch", "smaller-batch"]
 
 
 def test_every_id_is_one_that_was_given() -> None:

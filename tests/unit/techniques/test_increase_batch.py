@@ -87,8 +87,8 @@ class TestDoesNotPay:
         found = judged(question)
         assert found.reason_code is ReasonCode.SLO_LIMIT
         assert "broken at batch 8 already" in found.reason
-        assert found.flips_when == "It holds at batch 2."
-        assert question.at(batch=2).analysis().metrics.ttft_ms.value <= 1000
+        assert found.flips_when == "It holds at batch 3."
+        assert question.at(batch=3).analysis().metrics.ttft_ms.value <= 1000
         assert question.at(batch=4).analysis().metrics.ttft_ms.value > 1000
 
     def test_an_slo_that_no_batch_keeps(self) -> None:

@@ -26,6 +26,14 @@ class TestDoesNotPay:
         assert found.reason_code is ReasonCode.MEMORY_LIMIT
         assert "with all of the KV cache in the host's memory" in found.reason
 
+    def test_a_processor_whose_memory_is_the_hosts(self) -> None:
+        question = ask(LLAMA_2_7B, "epyc-9654", Workload(1000, 1024, 1024), EXPECTED)
+        assert not question.analysis().memory.fits
+        found = judged(question)
+        assert found.verdict is Verdict.NOT_APPLICABLE
+        assert found.reason_code is ReasonCode.NOTHING_TO_WORK_ON
+        assert "is the host's own" in found.reason
+
 
 class TestPays:
     def test_it_makes_room_and_takes_the_time_of_the_copy(self) -> None:

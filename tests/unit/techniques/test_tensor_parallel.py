@@ -33,10 +33,16 @@ class TestDoesNotPay:
         assert found.reason_code is ReasonCode.NOTHING_TO_WORK_ON
         assert "tp is 64, which does not divide the 32 query heads" in found.reason
 
-    def test_a_machine_that_no_link_joins_to_another(self) -> None:
-        found = judged(ask(LLAMA_3_8B, "apple-m2-ultra", Workload(1, 1024, 128), EXPECTED))
+    @pytest.mark.parametrize("device_id", ["apple-m2-ultra", "epyc-9654", "raspberry-pi-5-8gb"])
+    def test_a_machine_without_a_link_to_another(self, device_id: str) -> None:
+        found = judged(ask(LLAMA_3_8B, device_id, Workload(1, 1024, 128), EXPECTED))
         assert found.verdict is Verdict.NOT_APPLICABLE
-        assert "no link joins it to another one" in found.reason
+        assert "no link between such machines is known" in found.reason
+
+    def test_a_processor_with_a_link_to_its_neighbour_is_judged_by_it(self) -> None:
+        found = judged(ask(LLAMA_3_8B, "xeon-8480p", Workload(1, 1024, 128), EXPECTED))
+        assert found.verdict is not Verdict.NOT_APPLICABLE
+        assert "over the link of " in found.reason
 
     @pytest.mark.parametrize("batch", [1, 16])
     def test_eight_devices_over_pcie(self, batch: int) -> None:

@@ -29,10 +29,14 @@ class TestDoesNotPay:
         assert found.reason_code is ReasonCode.NOTHING_TO_WORK_ON
         assert "at 25 GB/s instead of 2,039 GB/s" in found.reason
 
-    def test_a_device_whose_memory_is_the_hosts(self) -> None:
-        question = ask("meta-llama/Meta-Llama-3.1-405B", "apple-m2-ultra", Workload(1, 1024, 128), EXPECTED)
+    @pytest.mark.parametrize("device_id", ["apple-m2-ultra", "raspberry-pi-5-8gb", "xeon-8480p"])
+    def test_a_device_whose_memory_is_the_hosts(self, device_id: str) -> None:
+        question = ask("meta-llama/Meta-Llama-3.1-405B", device_id, Workload(1, 1024, 128), EXPECTED)
         assert not question.analysis().memory.fits
-        assert judged(question).verdict is Verdict.NOT_APPLICABLE
+        found = judged(question)
+        assert found.verdict is Verdict.NOT_APPLICABLE
+        assert found.reason_code is ReasonCode.NOTHING_TO_WORK_ON
+        assert "is the host's own" in found.reason
 
     def test_a_cache_that_leaves_no_room_even_without_weights(self) -> None:
         found = judged(ask(LLAMA_2_7B, "a100-sxm-80gb", Workload(200, 1024, 128), EXPECTED))

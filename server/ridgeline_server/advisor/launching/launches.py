@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ridgeline_server.advisor.launching.manifests import manifest_text
@@ -18,6 +18,7 @@ from ridgeline_server.advisor.launching.switches import (
     filled,
 )
 from ridgeline_server.advisor.results import Launch, Plan, Switch
+from ridgeline_server.advisor.wording import listed
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
@@ -37,18 +38,30 @@ def switches_of(
     """How a technique is switched on, given the deployment and the load that it makes."""
     places = places_of(model, workload, deployment)
     return tuple(
-        _switch(engine, engine.settings[technique_id].on(hardware), places)
+        _switch(
+            engine,
+            engine.settings[technique_id].on(hardware),
+            places,
+            _flags_of(engine, model, deployment),
+        )
         for engine in engine_switches()
         if engine.runs_on(hardware.vendor) and technique_id in engine.settings
     )
 
 
+def _flags_of(engine: EngineSwitches, model: Model, deployment: Deployment) -> frozenset[str]:
+    """The names of the flags that tell an engine a deployment."""
+    needed = settings_of(model, deployment, reads_gguf=engine.reads_gguf)
+    settings = (engine.settings[name] for name in needed if name in engine.settings)
+    return frozenset(flag.name for setting in settings for flag in setting.flags)
+
+
 def switches_by_name(technique_id: str) -> tuple[Switch, ...]:
     """How a technique is switched on in any engine, with the names of what a deployment states for values."""
     return tuple(
-        _switch(engine, _anywhere(engine.settings[technique_id]), NAMES)
+        _switch(engine, _anywhere(setting), NAMES, frozenset(flag.name for flag in setting.flags))
         for engine in engine_switches()
-        if technique_id in engine.settings
+        if (setting := engine.settings.get(technique_id)) is not None
     )
 
 
@@ -68,18 +81,28 @@ def launches_of(model: Model, today: Hardware, plan: Plan) -> tuple[Launch, ...]
     )
 
 
-def _switch(engine: EngineSwitches, setting: Setting, places: Places) -> Switch:
+def _switch(engine: EngineSwitches, setting: Setting, places: Places, kept: Container[str]) -> Switch:
+    """A setting of an engine; of what is to go the flags that are `kept` stay."""
     words = (flag.words(places) for flag in setting.flags)
     return Switch(
         engine=engine.id,
         release=engine.release,
         flags=tuple(shlex.join(flag) for flag in words if flag),
         config_file=config_text(_config(setting, places)),
-        steps=setting.steps,
+        steps=(*_left_out(setting, kept), *setting.steps),
         notes=setting.notes,
         sources=setting.sources,
         missing=setting.missing,
     )
+
+
+def _left_out(setting: Setting, kept: Container[str]) -> Iterator[str]:
+    """What is to be taken out of a command line and of the file of settings, in sentences."""
+    flags = [name for name in setting.without if name not in kept]
+    if flags:
+        yield f"Leave out {listed(flags)}."
+    if setting.without_config:
+        yield f"Leave {listed(setting.without_config)} out of the file of settings."
 
 
 def _config(setting: Setting, places: Places) -> Mapping[str, str]:

@@ -35,6 +35,7 @@ def places_of(model: Model, workload: Workload, deployment: Deployment) -> Place
     `batch` counts the requests of a replica, `batch_of_rank` those of one of its attention-parallel groups.
     """
     parallel, speculation = deployment.parallel, deployment.speculation
+    offloaded = deployment.offload.weight_share
     batch = ceil(workload.batch / parallel.dp)
     drafted = None if speculation is None else speculation.tokens
     draft = None if speculation is None or speculation.model is None else speculation.model.id
@@ -51,8 +52,8 @@ def places_of(model: Model, workload: Workload, deployment: Deployment) -> Place
         "chunk_tokens": None if deployment.chunk_tokens is None else str(deployment.chunk_tokens),
         "compute_dtype": WIDE_NAMES.get(deployment.compute_dtype),
         "memory_utilization": f"{deployment.memory_share:g}",
-        "offload_gib": str(ceil(_offloaded_bytes(model, deployment) / GIB)),
-        "device_layers": str(round(model.layer_count * (1 - deployment.offload.weight_share))),
+        "offload_gib": str(ceil(_offloaded_bytes(model, deployment) / GIB)) if offloaded else None,
+        "device_layers": str(round(model.layer_count * (1 - offloaded))) if offloaded else None,
         "draft_tokens": None if drafted is None else str(drafted),
         "verified_tokens": None if drafted is None else str(drafted + 1),
         "draft_model": draft or "DRAFT-MODEL",

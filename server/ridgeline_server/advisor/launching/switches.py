@@ -56,11 +56,14 @@ class Lack:
 @dataclass(frozen=True)
 class Setting:
     """How an engine is told one thing. `config` has the keys of its file, from the outermost to the innermost
-    joined by dots; `missing` says why there is no switch, `lacks` on which devices there is none.
+    joined by dots; `without` names the flags, `without_config` the keys that are to go; `missing` says why
+    there is no switch, `lacks` on which devices there is none.
     """
 
     flags: tuple[Flag, ...] = ()
     config: tuple[tuple[str, str], ...] = ()
+    without: tuple[str, ...] = ()
+    without_config: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     makes_checkpoint: bool = False
     notes: tuple[str, ...] = ()
@@ -185,6 +188,8 @@ def _setting(stated: Mapping[str, Any], sources: Mapping[str, Any]) -> Setting:
     return Setting(
         flags=tuple(_flag(flag) for flag in stated.get("flags", ())),
         config=tuple((entry["key"], entry["value"]) for entry in stated.get("config", ())),
+        without=tuple(entry["flag"] for entry in stated.get("without", ()) if "flag" in entry),
+        without_config=tuple(entry["key"] for entry in stated.get("without", ()) if "key" in entry),
         steps=tuple(step["text"] for step in steps),
         makes_checkpoint=any(step.get("makes_checkpoint", False) for step in steps),
         notes=tuple(stated.get("notes", ())),
@@ -211,7 +216,7 @@ def _flag(stated: Mapping[str, Any]) -> Flag:
 
 def _sources(stated: Mapping[str, Any]) -> Iterator[str]:
     """The names of the sources that a setting was read in."""
-    for entry in (*stated.get("flags", ()), *stated.get("config", ())):
+    for entry in (*stated.get("flags", ()), *stated.get("config", ()), *stated.get("without", ())):
         yield entry["read_in"]
         if "value_in" in entry:
             yield entry["value_in"]

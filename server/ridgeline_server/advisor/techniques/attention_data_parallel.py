@@ -42,7 +42,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     return explain_redivided(
         facts,
         outcome,
-        f"with {after.attention_dp} devices that attend to their own sequences instead of {before.tp} that "
+        f"{after.attention_dp} devices that attend to their own sequences instead of {before.tp} that "
         "divide each matrix",
         "It pays with more sequences for each device.",
     )

@@ -38,7 +38,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     return explain_redivided(
         facts,
         outcome,
-        f"with experts divided {after.ep} ways by expert instead of {before.ep}",
+        f"experts divided {after.ep} ways by expert instead of {before.ep}",
         "It pays with more tokens in a step, or with a faster link between the devices.",
     )
 

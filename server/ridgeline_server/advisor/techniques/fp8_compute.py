@@ -43,6 +43,7 @@ TECHNIQUE = Technique(
         "weight-only-int8",
         "w4a8-compute",
         "w4a8-mxfp4-compute",
+        "widen-weights",
     ),
     assumptions=(
         (

@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ridgeline_server.advisor.effects import effect_on
-from ridgeline_server.advisor.flips import LARGEST_BATCH, smaller_batches
+from ridgeline_server.advisor.flips import LARGEST_BATCH
+from ridgeline_server.advisor.limits import MOST_BETWEEN, largest_keeping
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
-from ridgeline_server.advisor.wording import change, factor, sequences
+from ridgeline_server.advisor.wording import change, factor, load_in_words, sequences
 from ridgeline_server.roofline.metrics import meets_slo, metric_values
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import gib, rate
@@ -30,8 +31,6 @@ from ridgeline_server.roofline.wording import gib, rate
 KNEE_GAIN = 1.10
 """The knee is the batch from which one more doubling adds under 10% throughput."""
 STEPS_PER_DOUBLING = 8
-MOST_BETWEEN = 64
-"""Batches looked at between two steps of the ladder, to find the limit that an SLO sets."""
 
 
 def propose(facts: Facts) -> Proposal | NotApplicable:
@@ -58,7 +57,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     if knee == workload.batch:
         return NotApplicable(
             ReasonCode.KNEE_REACHED,
-            f"throughput has passed its knee: from batch {workload.batch:,} to {2 * workload.batch:,} it "
+            f"throughput has passed its knee: from {load_in_words(workload)} to {2 * workload.batch:,} it "
             f"grows from {rate(rates[workload.batch])} to {rate(rates[2 * workload.batch])}, under 10%.",
             verdict=Verdict.NO_GAIN,
         )
@@ -73,7 +72,8 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
             (knee, ReasonCode.KNEE_REACHED, "is the knee: one more doubling adds under 10% throughput")
         )
     batch, code, what = min(limits, key=lambda limit: limit[0])
-    return Proposal(replace(workload, batch=batch), facts.deployment, code, f"batch {batch:,} {what}")
+    load = replace(workload, batch=batch)
+    return Proposal(load, facts.deployment, code, f"{load_in_words(load)} {what}")
 
 
 def _slo_limit(facts: Facts, batches: Sequence[int], within: Sequence[bool]) -> int | None:
@@ -91,20 +91,20 @@ def _slo_limit(facts: Facts, batches: Sequence[int], within: Sequence[bool]) -> 
 
 
 def _slo_reached(facts: Facts, *, holds: bool) -> NotApplicable:
+    today = load_in_words(facts.workload)
     if holds:
         return NotApplicable(
             ReasonCode.SLO_LIMIT,
-            f"batch {facts.workload.batch:,} is the largest that keeps the SLO.",
+            f"{today} is the largest that keeps the SLO.",
             "A looser SLO, or anything that shortens a step, allows a larger batch.",
         )
-    smaller = smaller_batches(facts.workload)
-    ideal = facts.scenario.profiles is None
-    simulations = facts.simulate([facts.candidate(load) for load in smaller]) if smaller else ()
-    keeping = next((s.candidate.workload.batch for s in simulations if meets_slo(s, ideal=ideal)), None)
+    keeping = largest_keeping(facts)
     return NotApplicable(
         ReasonCode.SLO_LIMIT,
-        f"the SLO is broken at batch {facts.workload.batch:,} already; a larger one lengthens every step.",
-        f"It holds at batch {keeping:,}." if keeping else "No smaller batch keeps it either.",
+        f"the SLO is broken at {today} already; a larger one lengthens every step.",
+        f"It holds at {load_in_words(replace(facts.workload, batch=keeping))}."
+        if keeping
+        else "No smaller batch keeps it either.",
     )
 
 
@@ -148,7 +148,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None: each sequence is computed as before.",
     requirements=("enough concurrent requests to fill the batch",),
-    conflicts=(),
+    conflicts=("smaller-batch",),
     assumptions=("Batch: all requests of a batch start together and have the same lengths.",),
     propose=propose,
     explain=explain,

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.knobs import break_even, knob
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import (
@@ -29,7 +28,7 @@ from ridgeline_server.advisor.technique import (
     Proposal,
     Technique,
 )
-from ridgeline_server.advisor.wording import called, change
+from ridgeline_server.advisor.wording import called, changes
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import StageAnalysis
@@ -63,8 +62,8 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     found = knob(NAME, facts.assumed.skipped_layer_share, SKIPPED_SHARE, SKIPPED_SHARE_SOURCE, pays)
     reason = (
         f"layers hold {share(_held(step))} of the time of {called(step)}; without "
-        f"{share(outcome.proposal.deployment.skipped_layer_share)} of them: {change(outcome.deciding)}; "
-        f"{change(effect_on(outcome.effects, 'ttft_ms'))}."
+        f"{share(outcome.proposal.deployment.skipped_layer_share)} of them: "
+        f"{changes(outcome, 'ttft_ms')}."
     )
     ends = f"It gains over 3% from {share(pays)} of the layers on." if pays else ""
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):

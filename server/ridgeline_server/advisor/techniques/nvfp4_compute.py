@@ -55,6 +55,7 @@ TECHNIQUE = Technique(
         "sparsity-2-4",
         "w4a8-compute",
         "w4a8-mxfp4-compute",
+        "widen-weights",
     ),
     assumptions=(
         (

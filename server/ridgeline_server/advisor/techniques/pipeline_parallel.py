@@ -32,7 +32,8 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     cause = f"{after.pp} stages instead of {before.pp} that divide the layers"
     found = explain_wider(facts, outcome, cause, "It pays with as many sequences in flight as stages.")
     if facts.workload.batch <= after.dp:
-        idle = f"A token goes through the stages one by one, and {after.pp - 1} of {after.pp} wait."
+        idle = f"{after.pp - 1} of {after.pp} {'wait' if after.pp > 2 else 'waits'}"
+        idle = f"A token goes through the stages one by one, and {idle}."
         return replace(found, reason=f"{found.reason} {idle}")
     return found
 

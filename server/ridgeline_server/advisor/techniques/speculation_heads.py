@@ -32,7 +32,7 @@ TECHNIQUE = Technique(
     effort=Effort.RETRAIN,
     accuracy="None: verification keeps the distribution of the model's own outputs.",
     requirements=("heads trained for this model: published ones (EAGLE), or its own multi-token prediction",),
-    conflicts=("speculation-draft-model", "speculation-ngram"),
+    conflicts=("speculation-draft-model", "speculation-ngram", "stop-speculation"),
     assumptions=(
         (
             "Heads: one more layer of the model's last kind and lm_head for each drafted token, each with "

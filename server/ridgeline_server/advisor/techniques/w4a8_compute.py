@@ -80,6 +80,7 @@ TECHNIQUE = Technique(
         "weight-only-int8",
         "sparsity-2-4",
         "w4a8-mxfp4-compute",
+        "widen-weights",
     ),
     assumptions=(
         (

@@ -69,6 +69,7 @@ TECHNIQUE = Technique(
         "weight-only-int8",
         "sparsity-2-4",
         "w4a8-compute",
+        "widen-weights",
     ),
     assumptions=(
         (

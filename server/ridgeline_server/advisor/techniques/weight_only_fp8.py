@@ -34,6 +34,7 @@ TECHNIQUE = Technique(
         "weight-only-int8",
         "w4a8-compute",
         "w4a8-mxfp4-compute",
+        "widen-weights",
     ),
     assumptions=(
         "W8A16: one scale per output channel; lm_head, embedding and norms stay 16-bit.",

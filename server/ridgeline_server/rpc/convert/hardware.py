@@ -88,6 +88,7 @@ def read_hardware(checks: Checks, message: hardware_pb2.Hardware, field: str) ->
         accumulate=accumulate,
         display_name=message.display_name,
         vendor=message.vendor,
+        kind=message.kind,
     )
 
 
@@ -149,7 +150,6 @@ def read_entry(checks: Checks, message: hardware_pb2.Hardware, field: str) -> Ha
     checks.texts(f"{field}.notes", message.notes, MAX_TEXT_LENGTH)
     return HardwareEntry(
         hardware=hardware,
-        kind=message.kind,
         release_year=message.release_year if message.HasField("release_year") else None,
         link_kind=message.link.kind,
         price_as_of=_read_price_day(checks, f"{field}.price_as_of", message),

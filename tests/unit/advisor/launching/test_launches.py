@@ -291,6 +291,25 @@ def test_a_switch_has_its_flags_its_release_and_where_they_were_read() -> None:
     assert switch.missing == ""
 
 
+def test_what_is_undone_is_told_by_the_flags_that_go_and_by_none_that_is_needed() -> None:
+    told = switches("stop-speculation")
+    assert told["vllm"].steps == ("Leave out --spec-method, --spec-model and --spec-tokens.",)
+    assert told["tensorrt-llm"].steps == ("Leave speculative_config out of the file of settings.",)
+    assert told["llama.cpp"].flags == told["vllm"].flags == ()
+    kept = switches("stop-offload", ONE.served(offload=Offload(kv_share=0.5)))["llama.cpp"]
+    assert kept.steps == ("Leave out --n-gpu-layers.",)
+    part = switches("stop-offload", ONE.served(offload=Offload(weight_share=0.5)))["llama.cpp"]
+    assert part.steps == ("Leave out --no-kv-offload.",)
+    assert part.flags == ("--n-gpu-layers 16",)
+
+
+def test_a_launch_has_nothing_of_what_a_plan_undoes() -> None:
+    for technique in ("stop-speculation", "stop-offload"):
+        assert {e: launch.command for e, launch in launches(ONE, technique).items()} == {
+            e: launch.command for e, launch in launches(ONE).items()
+        }
+
+
 def test_a_technique_without_a_switch_says_why() -> None:
     switch = switches("fp8-compute")["llama.cpp"]
     assert (switch.flags, switch.steps) == ((), ())
