@@ -197,7 +197,8 @@ def formats(question: Question, usable: set[str]) -> Iterator[tuple[frozenset[st
             dtype, group = WEIGHTS[weights]
             inputs = dtype if weights.endswith("-compute") else today.compute_dtype
             inputs = eight_bit if weights == "w4a8-compute" else inputs
-            found = found.storing(dtype, group, inputs)
+            kept = weights == f"{today.weight_dtype}-compute"
+            found = replace(found, activation_dtype=inputs) if kept else found.storing(dtype, group, inputs)
         if cache:
             found = replace(found, kv_dtype=CACHES[cache])
         yield chosen, found
