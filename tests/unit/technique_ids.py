@@ -4,6 +4,7 @@ TECHNIQUE_IDS = frozenset(
     {
         "attention-data-parallel",
         "chunked-prefill",
+        "data-parallel",
         "expert-parallel",
         "fewer-devices",
         "flash-attention",

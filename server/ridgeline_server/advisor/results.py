@@ -68,6 +68,7 @@ class ReasonCode(StrEnum):
     LOAD_FIXED = "load_fixed"
     DEVICES_FIXED = "devices_fixed"
     ENGINE_LACKS_IT = "engine_lacks_it"
+    REPLICAS_DIVIDE_LOAD = "replicas_divide_load"
 
 
 class Effort(StrEnum):

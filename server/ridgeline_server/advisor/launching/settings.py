@@ -13,6 +13,8 @@ from ridgeline_server.domain.tensors import ModuleClass
 
 LOAD = "increase-batch"
 """The setting that every launch has: how many requests run at once."""
+REPLICAS = "data-parallel"
+"""The technique that a launch tells by how many servers it starts, on any number of hosts, and by no flag."""
 LISTEN = "listen"
 """The setting of a server that is to be reached from outside of its container."""
 CONVERT = "convert"
