@@ -703,10 +703,16 @@ def test_figures_that_techniques_assume_are_checked_like_any_other(client: ridge
             "llama-2-7b",
             "rtx-a6000",
             input_len=0,
-            assumed={"prefix_hit_rate": 1.5, "kv_keep_ratio": 0, "heads_acceptance_rate": -1},
+            assumed={
+                "prefix_hit_rate": 1.5,
+                "kv_keep_ratio": 0,
+                "heads_acceptance_rate": -1,
+                "mtp_acceptance_rate": 2,
+            },
         )
     assert [v.field for v in raised.value.violations] == [
         "assumed.heads_acceptance_rate",
+        "assumed.mtp_acceptance_rate",
         "assumed.prefix_hit_rate",
         "assumed.kv_keep_ratio",
         "workload.input_len",

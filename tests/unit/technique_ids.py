@@ -22,6 +22,7 @@ TECHNIQUE_IDS = frozenset(
         "sparsity-2-4",
         "speculation-draft-model",
         "speculation-heads",
+        "speculation-mtp",
         "speculation-ngram",
         "tensor-parallel",
         "weight-offload",

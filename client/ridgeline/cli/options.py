@@ -328,8 +328,8 @@ def assumptions(function: F) -> F:
             multiple=True,
             metavar="FIGURE=VALUE",
             help="A figure of your traffic that a technique's gain rests on; repeatable. Figures: "
-            "prefix_hit_rate, draft_model_acceptance_rate, heads_acceptance_rate, ngram_acceptance_rate, "
-            "kv_keep_ratio.",
+            "prefix_hit_rate, draft_model_acceptance_rate, heads_acceptance_rate, mtp_acceptance_rate, "
+            "ngram_acceptance_rate, kv_keep_ratio.",
         ),
         click.option(
             "--draft-model",

@@ -11,6 +11,7 @@ KEEP_RATIO = Range(0.01, 1.0, "0.01 to 1")
 FIGURES = {
     "draft_model_acceptance_rate": RATE,
     "heads_acceptance_rate": RATE,
+    "mtp_acceptance_rate": RATE,
     "ngram_acceptance_rate": RATE,
     "prefix_hit_rate": RATE,
     "kv_keep_ratio": KEEP_RATIO,
