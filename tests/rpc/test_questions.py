@@ -71,6 +71,7 @@ EVERYTHING: dict[str, Any] = {
     "node_bandwidth_bytes_per_s": 1e11,
     "engine": "vllm@0.19.0",
     "memory_utilization": 0.85,
+    "eager": True,
 }
 MANY_DEVICES: list[dict[str, Any]] = [
     {"model": "deepseek-v3", "hardware": "h200-sxm", "input_len": 500, "concurrency": 16, **EVERYTHING},

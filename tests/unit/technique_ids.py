@@ -4,6 +4,7 @@ TECHNIQUE_IDS = frozenset(
     {
         "attention-data-parallel",
         "chunked-prefill",
+        "cuda-graphs",
         "data-parallel",
         "expert-parallel",
         "fewer-devices",

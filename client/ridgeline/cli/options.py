@@ -196,6 +196,13 @@ def _engine_and_steps(*, many_files: bool) -> Callable[[F], F]:
             help="Share of a device that the engine may use [default: the engine's own].",
         ),
         _serving(
+            "--eager",
+            is_flag=True,
+            default=None,
+            help="The host launches each kernel of a decode step (vLLM's --enforce-eager) instead of "
+            "replaying captured graphs.",
+        ),
+        _serving(
             "--attention",
             type=_choice(("fused", "unfused")),
             help="fused: scores stay on the chip (FlashAttention); unfused: they go through memory "

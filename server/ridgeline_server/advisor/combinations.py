@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, product
-from math import prod
+from math import inf, prod
 
 from ridgeline_server.advisor.technique import Facts, Proposal, Technique
 from ridgeline_server.roofline.serving import Candidate
@@ -66,11 +66,13 @@ def _choices(slot: Sequence[Technique], taken: Combination = ()) -> Iterator[Com
 
 class Candidates:
     """The candidates that combinations make of today's, each technique proposing on what those before it
-    left; None where one cannot be applied.
+    left; None where one cannot be applied, or takes more devices than `most`. None that comes after one which
+    takes more devices takes fewer again: these conflict.
     """
 
-    def __init__(self, today: Facts) -> None:
+    def __init__(self, today: Facts, most: int | None = None) -> None:
         self._found: dict[tuple[str, ...], Facts | None] = {(): today}
+        self._most = inf if most is None else max(most, today.deployment.parallel.devices)
 
     def of(self, combination: Combination) -> Candidate | None:
         """The candidate of a combination."""
@@ -83,7 +85,11 @@ class Candidates:
             before = self._facts(combination[:-1])
             proposal = None if before is None else combination[-1].propose(before)
             after = None
-            if before is not None and isinstance(proposal, Proposal):
+            if (
+                before is not None
+                and isinstance(proposal, Proposal)
+                and proposal.deployment.parallel.devices <= self._most
+            ):
                 candidate = before.candidate(proposal.workload, proposal.deployment)
                 after = Facts(before.model, candidate.scenario, candidate.workload, before.assumed)
             self._found[key] = after

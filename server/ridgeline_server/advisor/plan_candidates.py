@@ -94,7 +94,7 @@ def cost_combinations(
     """Every combination within the budget on today's devices at today's load, then front-runners on other
     devices, then those of both at other loads.
     """
-    candidates = Candidates(asked.facts)
+    candidates = Candidates(asked.facts, asked.freedom.max_devices)
 
     def simulated(combinations: Iterable[Combination]) -> list[Costed]:
         found = [

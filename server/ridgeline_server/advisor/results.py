@@ -69,6 +69,7 @@ class ReasonCode(StrEnum):
     DEVICES_FIXED = "devices_fixed"
     ENGINE_LACKS_IT = "engine_lacks_it"
     REPLICAS_DIVIDE_LOAD = "replicas_divide_load"
+    LAUNCHES_SAVED = "launches_saved"
 
 
 class Effort(StrEnum):

@@ -80,7 +80,8 @@ class Serving:
     share of a prompt whose keys and values are cached already, `kv_keep_ratio` the share of a sequence's keys
     that decode still holds and reads, `skipped_layer_share` that of layers that tokens skip.
     `expert_popularity_spread` is the coefficient of variation of the experts' popularity, 0 where the router
-    is balanced.
+    is balanced. `eager`: the host launches each kernel of a decode step, where engines replay a captured
+    graph otherwise.
     """
 
     attention: AttentionKernel = AttentionKernel.FUSED
@@ -96,6 +97,7 @@ class Serving:
     node_bandwidth_bytes_per_s: float = NODE_BANDWIDTH_BYTES_PER_S
     engine: EngineMatch | None = None
     memory_utilization: float | None = None
+    eager: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class Deployment(Serving):
             speculation=None,
             engine=None,
             memory_utilization=None,
+            eager=False,
         )
 
     @cached_property

@@ -28,7 +28,7 @@ UNTOLD = {"XiaomiMiMo/MiMo-V2-Flash", "baidu/ERNIE-4.5-21B-A3B-PT"}
 
 
 def causes_of(model_id: str) -> set[str]:
-    """Why a checkpoint has more elements than the layers of its model have weights; packed ones tell nothing."""
+    """Why a checkpoint has other elements than its model has weights; packed ones tell nothing of layers."""
     return set(PUBLISHED[model_id]["causes"])
 
 

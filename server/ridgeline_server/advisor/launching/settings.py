@@ -83,6 +83,8 @@ def _steps(model: Model, deployment: Deployment) -> Iterator[str]:
         yield "kv-eviction"
     if deployment.attention is AttentionKernel.UNFUSED:
         yield "unfused-attention"
+    if deployment.eager:
+        yield "eager-execution"
     if deployment.speculation is not None:
         draft = deployment.speculation.draft
         yield OWN_HEADS if draft is Draft.HEADS and model.prediction_layers else SPECULATION[draft]
