@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import geometric_mean
 
 import pytest
 from hypothesis import assume, given
@@ -16,7 +17,7 @@ from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.results import Bound
 from ridgeline_server.store.engines import builtin_engines
 from tests.unit.deployments import served, with_deployment
-from tests.unit.questions import EXPECTED, GIB, IDEAL, LLAMA_3_8B, SGLANG, ask, model, placement
+from tests.unit.questions import EXPECTED, GIB, IDEAL, LLAMA_3_8B, SGLANG, Question, ask, model, placement
 
 GPT2 = ask("openai-community/gpt2", "h200-sxm", Workload(1, 128, 32), EXPECTED, **SGLANG)
 
@@ -32,6 +33,31 @@ GPT2 = ask("openai-community/gpt2", "h200-sxm", Workload(1, 128, 32), EXPECTED, 
 )
 def test_a_step_launches_each_kernel_once(model_id: str, kernels: int) -> None:
     assert kernels_of_step(operator_table(model(model_id), placement(Stage.DECODE))) == kernels
+
+
+SEEN = (
+    ("openai-community/gpt2", 1e3 / 205.1 - 0.8, 41),
+    ("openai-community/gpt2", 1e3 / 207.7 - 0.8, 40),
+    (LLAMA_3_8B, 8.23, 28),
+    (LLAMA_3_8B, 9.28, 32),
+    ("Qwen/Qwen3-0.6B", 5.44, 19),
+    ("Qwen/Qwen2.5-7B", 22.5, 88),
+)
+"""Published milliseconds of steps without graphs, and what they leave for each kernel, microseconds."""
+
+
+@pytest.mark.parametrize(("model_id", "step_ms", "quoted_us"), SEEN)
+def test_a_published_step_leaves_each_kernel_what_is_quoted(
+    model_id: str, step_ms: float, quoted_us: float
+) -> None:
+    kernels = kernels_of_step(operator_table(model(model_id), placement(Stage.DECODE)))
+    assert step_ms * 1e3 / kernels == pytest.approx(quoted_us, abs=0.6)
+
+
+def test_the_usual_time_of_a_launch_is_the_mean_of_those_and_its_range_their_ends() -> None:
+    quoted = [us * 1e-6 for _, _, us in SEEN]
+    assert geometric_mean(quoted[:5]) == pytest.approx(HOST_LAUNCH_S.value, abs=0.5e-6)
+    assert (min(quoted), max(quoted)) == pytest.approx((HOST_LAUNCH_S.low, HOST_LAUNCH_S.high))
 
 
 @pytest.mark.parametrize(("engine", "tokens_per_s"), [("sglang", 205.1), ("vllm", 207.7)])
@@ -76,9 +102,9 @@ def test_a_device_divided_by_many_is_launched_by_each_host() -> None:
 
 
 @given(served())
-def test_launching_one_by_one_is_never_faster(question: object) -> None:
-    assume(captures_graphs(question.hardware))  # type: ignore[attr-defined]
-    eager, replayed = (with_deployment(question, eager=each).analysis() for each in (True, False))  # type: ignore[arg-type]
+def test_launching_one_by_one_is_never_faster(question: Question) -> None:
+    assume(captures_graphs(question.hardware))
+    eager, replayed = (with_deployment(question, eager=each).analysis() for each in (True, False))
     assert eager.metrics.tpot_ms.value >= replayed.metrics.tpot_ms.value * (1 - 1e-9)
     assert eager.memory.total_bytes <= replayed.memory.total_bytes
 
