@@ -79,6 +79,8 @@ class DeploymentOptions(TypedDict, total=False):
     """The serving engine, as `NAME` or `NAME@VERSION`: `vllm@0.19.0`."""
     memory_utilization: float | None
     """Share of a device's memory that the engine may use."""
+    eager: bool | None
+    """Whether the host launches each kernel of a decode step, instead of replaying captured graphs."""
 
 
 class QuestionOptions(DeploymentOptions, total=False):
@@ -224,6 +226,7 @@ def _deployment(options: DeploymentOptions, checks: Checks) -> common_pb2.Deploy
         attention=_attention(stated.get("attention"), checks),
         module_formats=_module_formats(stated.get("module_formats", {}), checks),
         sparse_weights=checks.flag("deployment.sparse_weights", stated.get("sparse_weights") or False),
+        eager=checks.flag("deployment.eager", stated.get("eager") or False),
     )
     for name, field in _WHOLE.items():
         if name in stated:

@@ -22,6 +22,7 @@ CLASSES = ("mechanism", "kernel_maturity", "engine_change")
 """Classes of pairs in which a technique changed between the sides; the other classes leave too much open."""
 
 TECHNIQUES = {
+    "captured graphs": "cuda-graphs",
     "chunked-prefill": "chunked-prefill",
     "flash-attention": "flash-attention",
     "kv-fp8": "kv-cache-fp8",
@@ -33,6 +34,7 @@ TECHNIQUES = {
     "prefix-caching": "prefix-caching",
     "speculative-decoding": "speculation-draft-model",
     "speculative-decoding by heads": "speculation-heads",
+    "speculative-decoding by mtp": "speculation-mtp",
     "tensor-parallel": "tensor-parallel",
     "w8a8-fp8": "fp8-compute",
     "w8a8-int8": "int8-compute",
@@ -63,8 +65,11 @@ def published_speedups() -> dict[str, list[dict[str, Any]]]:
 
 
 def _name(case: Mapping[str, str]) -> str:
-    """The table's name of a technique; it tells EAGLE's heads from a draft model only among the features."""
-    return case["technique"] + " by heads" * ("speculation=eagle" in case["after_features"])
+    """The table's name of a technique; it tells EAGLE's heads and a module of the model's own from a draft
+    model only among the features.
+    """
+    drafted = {"speculation=eagle": " by heads", "speculation=mtp": " by mtp"}
+    return case["technique"] + "".join(by for kind, by in drafted.items() if kind in case["after_features"])
 
 
 def _row(case: Mapping[str, str], names: ShippedNames) -> dict[str, Any]:

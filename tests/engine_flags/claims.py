@@ -57,7 +57,7 @@ def write_checked(found: frozenset[Claim]) -> None:
 
 
 def _value(document: Mapping[str, Any], source: str, value: str) -> Iterator[tuple[str, Claim]]:
-    is_free = "{" in value or value in ("", "true", "false") or value.replace(".", "").isdigit()
+    is_free = "{" in value or value in ("", "true", "false", "null") or value.replace(".", "").isdigit()
     if not is_free:
         yield source, _claim(document, source, "value", value)
 

@@ -219,6 +219,7 @@ def sensible_questions(request_type: type[Message]) -> st.SearchStrategy[Message
             | st.builds(
                 recommendation_service_pb2.AssumedFigures,
                 heads_acceptance_rate=st.none() | ENUM([0.0, 0.5, 1.0]),
+                mtp_acceptance_rate=st.none() | ENUM([0.0, 0.5, 1.0]),
                 ngram_acceptance_rate=st.none() | ENUM([0.0, 0.5, 1.0]),
                 prefix_hit_rate=st.none() | ENUM([0.0, 0.5, 1.0]),
                 kv_keep_ratio=st.none() | ENUM([0.01, 0.5, 1.0]),

@@ -139,6 +139,7 @@ def rich(request: pytest.FixtureRequest, seeded_database_url: str) -> Analysis:
         node_bandwidth_bytes_per_s=1e11,
         engine=builtin_engines().find("vLLM", "0.19.0"),
         memory_utilization=0.9,
+        eager=True,
     )
     return analyze(
         model,

@@ -126,7 +126,7 @@ def test_a_draft_model_is_looked_up(analysed: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("command", "complaints"),
     [
-        ("vllm serve m --enforce-eager --dbo", ["has --enforce-eager", "has --dbo"]),
+        ("vllm serve m --swap-space 4 --dbo", ["has --swap-space", "has --dbo"]),
         ("vllm serve m -tp 1.5", ["states parallel.tp that is 1.5; give a whole number"]),
         ("vllm serve m " + "x" * 4000, ["4,000"]),
         ("serve it", ["starts with none of the known commands"]),

@@ -72,6 +72,7 @@ EVERYTHING: dict[str, Any] = {
     "node_bandwidth_bytes_per_s": 1e11,
     "engine": "vllm@0.19.0",
     "memory_utilization": 0.85,
+    "eager": True,
 }
 MANY_DEVICES: list[dict[str, Any]] = [
     {"model": "deepseek-v3", "hardware": "h200-sxm", "input_len": 500, "concurrency": 16, **EVERYTHING},
@@ -711,12 +712,14 @@ def test_figures_that_techniques_assume_are_checked_like_any_other(client: ridge
                 "prefix_hit_rate": 1.5,
                 "kv_keep_ratio": 0,
                 "heads_acceptance_rate": -1,
+                "mtp_acceptance_rate": 2,
                 "skipped_layer_share": 1,
                 "kv_window": 0,
             },
         )
     assert [v.field for v in raised.value.violations] == [
         "assumed.heads_acceptance_rate",
+        "assumed.mtp_acceptance_rate",
         "assumed.prefix_hit_rate",
         "assumed.kv_keep_ratio",
         "assumed.skipped_layer_share",

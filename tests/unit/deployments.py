@@ -125,6 +125,7 @@ def ways_to_serve(draw: st.DrawFn, asked: Model) -> Stated:
     stated["parallel"] = draw(st.sampled_from(degrees_of(asked)))
     stated["speculation"] = draw(speculations(asked))
     stated["sparse_weights"] = draw(st.booleans())
+    stated["eager"] = draw(st.booleans())
     return stated
 
 
@@ -137,14 +138,17 @@ def served(draw: st.DrawFn) -> Question:
 
 
 def asked_of(*question: Any) -> Question:
-    """The question, with dense weights where the device or the format knows no sparse ones."""
+    """The question, with dense weights where the device or the format knows no sparse ones, and without a
+    word on graphs where no engine captures them.
+    """
     asked, hardware, load, basis, stated = question
     try:
         return ask(asked, hardware, load, basis, **stated)
     except InvalidFieldsError as refused:
-        if any(v.field != "deployment.sparse_weights" for v in refused.violations):
+        fields = {violation.field.removeprefix("deployment.") for violation in refused.violations}
+        if fields - {"sparse_weights", "eager"}:
             raise
-        return ask(asked, hardware, load, basis, **{**stated, "sparse_weights": False})
+        return ask(asked, hardware, load, basis, **{**stated, **dict.fromkeys(fields, False)})
 
 
 def with_deployment(question: Question, **changes: Any) -> Question:

@@ -37,7 +37,7 @@ TECHNIQUES = {technique.id for technique in all_techniques()} | {
 }  # fmt: skip
 STATED = {
     "compute-dtype", "attention-data-parallel", "expert-parallel", "partial-expert-parallel",
-    "memory-utilization", "unfused-attention", LOAD, LISTEN,
+    "memory-utilization", "unfused-attention", "eager-execution", LOAD, LISTEN,
 }  # fmt: skip
 
 every_engine = pytest.mark.parametrize("engine", [pytest.param(d, id=d["id"]) for d in ENGINES.values()])

@@ -17,9 +17,10 @@ _NUMBERS = (
     "host_bandwidth_bytes_per_s", "skip_layers", "expert_spread", "node_bandwidth_bytes_per_s",
     "memory_utilization",
 )  # fmt: skip
+_FLAGS = ("sparse_weights", "eager")
 KEYS = (
     "weights", "weight_group_size", "lm_head", "activations", "kv", "module_formats", "tp", "pp", "ep",
-    "attention_dp", "dp", "node_bandwidth_bytes_per_s", "engine", "memory_utilization", "attention",
+    "attention_dp", "dp", "node_bandwidth_bytes_per_s", "engine", "memory_utilization", "eager", "attention",
     "chunk_tokens", "prefix_hit_rate", "kv_keep_ratio", "kv_window", "draft", "draft_tokens",
     "draft_weights", "acceptance_rate", "offload_weights", "offload_kv", "host_bandwidth_bytes_per_s",
     "sparse_weights", "skip_layers", "expert_spread",
@@ -82,11 +83,11 @@ def arguments(content: Mapping[str, object], where: str) -> dict[str, Any]:
             problems.append(f"{key} is {value!r}; give a whole number")
         elif name in _NUMBERS and (not isinstance(value, int | float) or isinstance(value, bool)):
             problems.append(f"{key} is {value!r}; give a number")
-        elif name == "sparse_weights" and not isinstance(value, bool):
+        elif name in _FLAGS and not isinstance(value, bool):
             problems.append(f"{key} is {value!r}; give true or false")
         elif name == "module_formats":
             found[name] = _module_formats(value, problems)
-        elif name in (*_WHOLE, *_NUMBERS, "sparse_weights"):
+        elif name in (*_WHOLE, *_NUMBERS, *_FLAGS):
             found[name] = value
         elif not isinstance(value, str):
             problems.append(f'{key} is {value!r}; give a name such as "int8"')
@@ -105,7 +106,7 @@ def from_text(pairs: Mapping[str, str], where: str) -> dict[str, Any]:
 def _typed(key: str, text: str) -> object:
     """A value in the type of its key; a text that is none of that type stays one, to be refused."""
     name = _OPTION_KEYS.get(key, key)
-    if name == "sparse_weights":
+    if name in _FLAGS:
         return {"true": True, "false": False}.get(text.lower(), text)
     if name == "module_formats":
         return [text]

@@ -196,6 +196,13 @@ def _engine_and_steps(*, many_files: bool) -> Callable[[F], F]:
             help="Share of a device that the engine may use [default: the engine's own].",
         ),
         _serving(
+            "--eager",
+            is_flag=True,
+            default=None,
+            help="The host launches each kernel of a decode step (vLLM's --enforce-eager) instead of "
+            "replaying captured graphs.",
+        ),
+        _serving(
             "--attention",
             type=_choice(("fused", "unfused")),
             help="fused: scores stay on the chip (FlashAttention); unfused: they go through memory "
@@ -335,8 +342,8 @@ def assumptions(function: F) -> F:
             multiple=True,
             metavar="FIGURE=VALUE",
             help="A figure of your traffic that a technique's gain rests on; repeatable. Figures: "
-            "prefix_hit_rate, draft_model_acceptance_rate, heads_acceptance_rate, ngram_acceptance_rate, "
-            "kv_keep_ratio, skipped_layer_share, kv_window.",
+            "prefix_hit_rate, draft_model_acceptance_rate, heads_acceptance_rate, mtp_acceptance_rate, "
+            "ngram_acceptance_rate, kv_keep_ratio, skipped_layer_share, kv_window.",
         ),
         click.option(
             "--draft-model",

@@ -61,6 +61,7 @@ _SPELLINGS = {
     "deployment.engine": "--engine",
     "deployment.engine_version": "--engine",
     "deployment.memory_utilization": "--memory-utilization",
+    "deployment.eager": "--eager",
     "deployment.chunk_tokens": "--chunk-tokens",
     "deployment.prefix_hit_rate": "--prefix-hit-rate",
     "deployment.kv_keep_ratio": "--kv-keep-ratio",

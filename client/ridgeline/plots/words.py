@@ -150,6 +150,8 @@ def techniques(deployment: common_pb2.Deployment) -> list[str]:
         said.append(f"{units.share(deployment.skipped_layer_share)} of the layers skipped")
     if deployment.expert_popularity_spread > 0:
         said.append(f"expert popularity spread {units.digits(deployment.expert_popularity_spread)}")
+    if deployment.eager:
+        said.append("kernels launched one by one")
     if deployment.engine:
         said.append(" ".join(filter(None, [deployment.engine, deployment.engine_version])))
     if deployment.HasField("memory_utilization") and deployment.memory_utilization < 1:

@@ -16,6 +16,7 @@ class Assumed:
     draft_model: Model | None = None
     draft_model_acceptance_rate: float | None = None
     heads_acceptance_rate: float | None = None
+    mtp_acceptance_rate: float | None = None
     ngram_acceptance_rate: float | None = None
     prefix_hit_rate: float | None = None
     kv_keep_ratio: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, product
-from math import prod
+from math import inf, prod
 
 from ridgeline_server.advisor.technique import Facts, Proposal, Technique
 from ridgeline_server.roofline.serving import Candidate
@@ -67,11 +67,13 @@ def _choices(slot: Sequence[Technique], taken: Combination = ()) -> Iterator[Com
 
 class Candidates:
     """The candidates that combinations make of today's, each technique proposing on what those before it
-    left; None where one cannot be applied.
+    left; None where one cannot be applied, or takes more devices than `most`. None that comes after one which
+    takes more devices takes fewer again: these conflict.
     """
 
-    def __init__(self, today: Facts) -> None:
+    def __init__(self, today: Facts, most: int | None = None) -> None:
         self._found: dict[tuple[str, ...], Facts | None] = {(): today}
+        self._most = inf if most is None else max(most, today.deployment.parallel.devices)
 
     def of(self, combination: Combination) -> Candidate | None:
         """The candidate of a combination."""
@@ -87,6 +89,7 @@ class Candidates:
             if before is not None and isinstance(proposal, Proposal):
                 candidate = before.proposed(proposal)
                 scenario, workload = candidate.scenario, candidate.workload
-                after = replace(before, scenario=scenario, workload=workload, place=None)
+                if scenario.deployment.parallel.devices <= self._most:
+                    after = replace(before, scenario=scenario, workload=workload, place=None)
             self._found[key] = after
         return self._found[key]

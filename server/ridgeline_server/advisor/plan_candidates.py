@@ -89,7 +89,7 @@ def cost_combinations(
     """Every combination within the budget on today's devices at today's load, then front-runners on devices
     of another kind, on more or fewer of them, and at other loads.
     """
-    candidates = Candidates(asked.facts)
+    candidates = Candidates(asked.facts, asked.freedom.max_devices)
 
     def simulated(combinations: Iterable[Combination]) -> list[Costed]:
         found = [

@@ -78,6 +78,8 @@ class ReasonCode(StrEnum):
     DEVICE_HAS_ROOM = "device_has_room"
     FEWER_CHUNKS = "fewer_chunks"
     WEIGHT_BYTES_GROW = "weight_bytes_grow"
+    REPLICAS_DIVIDE_LOAD = "replicas_divide_load"
+    LAUNCHES_SAVED = "launches_saved"
 
 
 class Effort(StrEnum):

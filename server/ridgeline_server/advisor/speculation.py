@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ridgeline_server.advisor.asking import side_by_side
@@ -34,6 +35,8 @@ RATE_OF = {
     Draft.NGRAM: "ngram_acceptance_rate",
 }
 """The figure that is assumed for each kind of draft."""
+MTP_RATE = "mtp_acceptance_rate"
+"""The figure that is assumed of the heads that a model is published with."""
 
 
 def refused(facts: Facts) -> NotApplicable | None:
@@ -52,6 +55,16 @@ def refused(facts: Facts) -> NotApplicable | None:
     return None
 
 
+def layers_of(model: Model) -> str:
+    """The layers for multi-token prediction that a model is published with, in words."""
+    return f"{counted(model.prediction_layers, 'layer')} for multi-token prediction"
+
+
+def rate_of(model: Model, draft: Draft) -> str:
+    """The figure that is assumed where something drafts for a model."""
+    return MTP_RATE if draft is Draft.HEADS and model.prediction_layers else RATE_OF[draft]
+
+
 def propose_at_rate(
     facts: Facts, draft: Draft, stated: float | None, model: Model | None = None
 ) -> Proposal | NotApplicable:
@@ -63,9 +76,11 @@ def propose_at_rate(
     return replace(found, assumed=RATE_OF[draft])
 
 
-def propose_drafting(facts: Facts, speculation: Speculation) -> Proposal | NotApplicable:
-    """Drafting with the number of tokens that makes TPOT shortest."""
-    variants = [replace(speculation, tokens=tokens) for tokens in LENGTHS]
+def propose_drafting(
+    facts: Facts, speculation: Speculation, lengths: Sequence[int] = LENGTHS
+) -> Proposal | NotApplicable:
+    """Drafting with the number of tokens, of some `lengths`, that makes TPOT shortest."""
+    variants = [replace(speculation, tokens=tokens) for tokens in lengths]
     deployments = [replace(facts.deployment, speculation=variant) for variant in variants]
     violations = list(check_techniques(deployments[0], facts.model, facts.scenario.hardware))
     if violations:
@@ -91,7 +106,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     )
     pays = yield from break_even(facts, lambda value: accepting(deployment, value), metric)
     reason = f"at {sequences(facts, facts.decode)}, {drafting}: {change(outcome.deciding)}"
-    name = RATE_OF[speculation.draft]
+    name = rate_of(facts.model, speculation.draft)
     default = PUBLISHED_RATES.get(speculation.draft, PublishedRate(rate, ""))
     found = knob(name, getattr(facts.assumed, name), *default, pays)
     needed = needed_rate(speculation.tokens, pays)

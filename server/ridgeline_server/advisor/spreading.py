@@ -36,15 +36,20 @@ def spread(facts: Facts, parallel: Parallelism) -> Deployment | list[FieldViolat
 
 
 def propose_wider(facts: Facts, choices: Sequence[Parallelism]) -> Proposal | NotApplicable:
-    """The first of the choices, from few devices to many, that the model can be divided by; where it does not
-    fit today, the first that makes it fit.
-    """
+    """As `propose_more` does, with devices that a link has to join."""
     hardware = facts.scenario.hardware
     if hardware.is_whole_machine:
         return NotApplicable(
             ReasonCode.NOTHING_TO_WORK_ON,
             f"{hardware.name} is a machine of its own, and no link between such machines is known.",
         )
+    return propose_more(facts, choices)
+
+
+def propose_more(facts: Facts, choices: Sequence[Parallelism]) -> Proposal | NotApplicable:
+    """The first of the choices, from few devices to many, that the model can be divided by; where it does not
+    fit today, the first that makes it fit.
+    """
     possible: list[Deployment] = []
     reasons: list[FieldViolation] = []
     for parallel in choices:

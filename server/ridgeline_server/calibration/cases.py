@@ -152,6 +152,7 @@ FEATURES: Mapping[str, Reader] = MappingProxyType(
         ),
         "kv_location": _choice("kv_location", {"device": {}, "host": {"offload": Offload(kv_share=1.0)}}),
         "sparsity": _choice("sparsity", {"2:4": {"sparse_weights": True}}),
+        "launching": _choice("launching", {"graph": {}, "eager": {"eager": True}}),
         **dict.fromkeys(
             (
                 *("engine", "model", "dataset", "weight_kernel", "prefix_caching", "prefix_tokens", "split"),

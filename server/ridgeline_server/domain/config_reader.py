@@ -83,7 +83,8 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
     tensors = outer_tensors(reading, tied)
     _say_headless(language.config, assumptions)
     streams = fields.needed_integer(family.residual_keys, 1, 64) if family.residual_keys else 1
-    extra = fields.first_integer(EXTRA_LAYERS, 0, MAX_LAYERS)
+    told = fields.first_integer(EXTRA_LAYERS, 0, MAX_LAYERS)
+    extra = told[1] if told and family.prediction_layers is None else 0
     assumptions.extend(
         f"{key} is absent: {value}, transformers' default for {model_type}"
         for key, value in fields.defaulted.items()
@@ -110,8 +111,9 @@ def read_config(config: Mapping[str, object], model_id: str = "") -> Model:
         not_modelled=(
             *language.other_parts,
             *family.not_modelled,
-            *([f"{extra[1]} multi-token-prediction layer(s)"] if extra and extra[1] else []),
+            *([f"{extra} multi-token-prediction layer(s)"] if extra else []),
         ),
+        prediction_layers=extra or family.prediction_layers or 0,
     )
 
 

@@ -87,7 +87,8 @@ class Serving:
     that decode still holds and reads, `kv_window` the most of them (None: all), `skipped_layer_share` that
     of layers that tokens skip.
     `expert_popularity_spread` is the coefficient of variation of the experts' popularity, 0 where the router
-    is balanced.
+    is balanced. `eager`: the host launches each kernel of a decode step, where engines replay a captured
+    graph otherwise.
     """
 
     attention: AttentionKernel = AttentionKernel.FUSED
@@ -104,6 +105,7 @@ class Serving:
     node_bandwidth_bytes_per_s: float = NODE_BANDWIDTH_BYTES_PER_S
     engine: EngineMatch | None = None
     memory_utilization: float | None = None
+    eager: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ class Deployment(Serving):
             speculation=None,
             engine=None,
             memory_utilization=None,
+            eager=False,
         )
 
     @cached_property

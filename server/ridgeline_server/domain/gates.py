@@ -185,6 +185,12 @@ def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -
     yield from _shares(deployment)
     if deployment.sparse_weights:
         yield from _sparse(deployment, model, hardware)
+    if deployment.eager and not captures_graphs(hardware):
+        yield FieldViolation(
+            "deployment.eager",
+            f"is set, but no engine is known to capture graphs of kernels on {hardware.name}, so that "
+            "nothing changes; leave it unset",
+        )
     speculation = deployment.speculation
     if speculation is None:
         return
@@ -206,6 +212,17 @@ def check_techniques(deployment: Deployment, model: Model, hardware: Hardware) -
         )
     if speculation.model is not None:
         yield from _draft_divided(speculation.model, deployment.parallel)
+
+
+GRAPH_VENDORS = ("nvidia", "amd")
+"""Makers of GPUs for which engines capture graphs of kernels."""
+
+
+def captures_graphs(hardware: Hardware) -> bool:
+    """Whether engines capture graphs of kernels on a device: not on these makers' CPUs, nor on NVIDIA's GPUs
+    before Volta, none of which multiplies in fp16 but for the P100.
+    """
+    return hardware.vendor.lower() in GRAPH_VENDORS and Dtype.FP16 in hardware.peak_flops_per_s
 
 
 PADDED_VOCABULARY = 1.05

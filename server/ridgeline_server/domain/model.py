@@ -68,7 +68,8 @@ class Model:
     `dtype` is the wide format of the checkpoint, `formats` how it stores the matrices of each module class
     that the model has. `weight_dtype`, `weight_group_size` and `activation_dtype` are those of most of the
     layers' matrix weights. `residual_streams` hidden states run side by side through the layers (Gemma 3n's
-    AltUp, DeepSeek-V4's hyper-connections).
+    AltUp, DeepSeek-V4's hyper-connections). Beside its `layer_sequence` the checkpoint holds so many
+    `prediction_layers` for multi-token prediction, which plain decoding does not run.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Model:
     residual_streams: int = 1
     assumptions: tuple[str, ...] = ()
     not_modelled: tuple[str, ...] = ()
+    prediction_layers: int = 0
     display_name: str = field(default="", compare=False)
 
     def __hash__(self) -> int:

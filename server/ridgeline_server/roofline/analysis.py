@@ -54,9 +54,8 @@ def analyze(
     found = describe(model, simulated, 0, basis)
     if not with_flips:
         return found
-    stages = tuple(
-        replace(stage, flips=find_flips(model, scenario, workload, stage.stage)) for stage in found.stages
-    )
+    (simulation,) = simulated.simulations
+    stages = tuple(replace(stage, flips=find_flips(model, simulation, stage.stage)) for stage in found.stages)
     return replace(found, stages=stages)
 
 

@@ -358,8 +358,7 @@ def _constants_of(
         tiles[:, None], coefficients[Quantity.TILES], coefficients[Quantity.ITEMS]
     )
     serial *= timed_apart[:, None]
-    slow = np.sqrt(rates.bandwidth_bytes_per_s * PASS_BANDWIDTH_BYTES_PER_S)
-    pass_s = factor * PASSED_BYTES / np.where(experts, slow, rates.bandwidth_bytes_per_s)
+    pass_s = factor * PASSED_BYTES / pass_rates(table, np.array([rates.bandwidth_bytes_per_s]))
     passed = by_class["passes"][:, row, None] * coefficients[Quantity.PASSED]
     passed += by_class["inner_passes"][:, row, None] * coefficients[Quantity.PASSED_INNER]
     ones = np.ones((1, len(variants)))
@@ -370,7 +369,7 @@ def _constants_of(
         np.minimum(memory / factor, 1.0)[None],
         by_class["exponent"][:, row][None],
         (serial * per_clock)[None],
-        (passed * pass_s[:, None])[None],
+        (passed * pass_s)[None],
         ones * (step.launch_time_us.value * 1e-6),
         ones * (step.constant(FurtherConstant.SEQUENCE_TIME_US).value * 1e-6),
         ones * step.constant(FurtherConstant.COMMUNICATION_FACTOR).value,
@@ -406,6 +405,15 @@ def _with_widening(
             by_class[name][:, index] = np.maximum(by_class[name][:, index], beside[name][:, 0])
         by_class["memory"][:, index] = np.minimum(by_class["memory"][:, index], beside["memory"][:, 0])
     return by_class
+
+
+def pass_rates(table: OperatorTable, bandwidth_bytes_per_s: Array) -> Array:
+    """Bytes per second of what operators pass on memories of F bandwidths, shape (R, F): those of experts
+    grow with the square root.
+    """
+    slow = np.sqrt(bandwidth_bytes_per_s * PASS_BANDWIDTH_BYTES_PER_S)
+    rates: Array = np.where(table.is_work(Work.EXPERTS)[:, None], slow, bandwidth_bytes_per_s)
+    return rates
 
 
 def _widens(formats: Formats, index: int) -> bool:

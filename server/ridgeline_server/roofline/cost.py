@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS
-from ridgeline_server.roofline.constants import Constants, constants_of
+from ridgeline_server.roofline.constants import Constants, constants_of, pass_rates
 from ridgeline_server.roofline.exchanges import EXCHANGES, fabric
 from ridgeline_server.roofline.fold import Folded, fold, module_bits
+from ridgeline_server.roofline.host import launching_s
 from ridgeline_server.roofline.kernels import kernel_seconds
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.rows import Quantity
@@ -50,7 +51,8 @@ class Cost:
     for V variants of the constants; `expected_s` is None without constants. Of a collective the ideal time is
     that of its message, and FLOPs and bytes are 0. Times of whole steps: `ideal_step_s` (S, K),
     `expected_step_s` (S, V, K) with `overhead_s`, what the step costs beside its operators; the ideal one
-    without constants.
+    without constants. The host takes `launching_s` (S, 1, 1) to launch a step whose kernels it launches by
+    themselves; None where it launches none so.
     """
 
     table: OperatorTable
@@ -63,6 +65,7 @@ class Cost:
     compute_s: Array
     memory_s: Array
     host_s: Array | float
+    launching_s: Array | None
     ideal_s: Array
     expected_s: Array | None
     overhead_s: Array | None
@@ -137,8 +140,9 @@ def cost_steps(
     )
     if table.collectives:
         _exchange(table, folded, scenarios, variables, constants, ideal, expected)
-    overhead = _overhead(constants, steps)
-    ideal_step, expected_step = _step_times(folded, overhead, ideal, expected)
+    launching = None if constants is None else launching_s(table, scenarios, stage, folded.runs)
+    ideal_step = _over_rows(folded.runs, ideal)
+    overhead, expected_step = _expected_steps(folded, constants, steps, launching, expected)
     return Cost(
         table=table,
         folded=folded,
@@ -150,11 +154,12 @@ def cost_steps(
         compute_s=compute,
         memory_s=memory,
         host_s=host,
+        launching_s=launching,
         ideal_s=ideal,
         expected_s=expected,
         overhead_s=overhead,
         ideal_step_s=ideal_step,
-        expected_step_s=expected_step,
+        expected_step_s=ideal_step[:, None] if expected_step is None else expected_step,
     )
 
 
@@ -176,44 +181,49 @@ def with_other_rates(cost: Cost, bandwidth: Array, flops: Array) -> Cost:
     if cost.constants is not None:
         several, constants = _several(cost.variables)[:, None], cost.constants
         serial, passed = ((each @ several)[..., :1] for each in (constants.serial_s, constants.passed_s))
-        beside = serial + passed / bandwidth
+        beside = serial + passed / (pass_rates(cost.table, bandwidth) / pass_rates(cost.table, np.ones(1)))
         expected = _with_beside(constants, beside, compute, memory, cost.host_s, _is_one_row(cost.steps))
     for row, _, _ in cost.table.collectives:
         ideal[:, row] = cost.ideal_s[:, row]
         if expected is not None and cost.expected_s is not None:
             expected[:, :, row] = cost.expected_s[:, :, row]
-    ideal_step, expected_step = _step_times(cost.folded, cost.overhead_s, ideal, expected)
+    ideal_step = _over_rows(cost.folded.runs, ideal)
+    overhead, expected_step = _expected_steps(
+        cost.folded, cost.constants, cost.steps, cost.launching_s, expected
+    )
     return replace(
         cost,
         compute_s=compute,
         memory_s=memory,
         ideal_s=ideal,
         expected_s=expected,
+        overhead_s=overhead,
         ideal_step_s=ideal_step,
-        expected_step_s=expected_step,
+        expected_step_s=ideal_step[:, None] if expected_step is None else expected_step,
     )
 
 
-def _overhead(constants: Constants | None, steps: Steps) -> Array | None:
-    """Seconds that steps cost beside their operators, shape (S, V, K); None without constants."""
-    if constants is None:
-        return None
-    return (
+def _expected_steps(
+    folded: Folded,
+    constants: Constants | None,
+    steps: Steps,
+    launching: Array | None,
+    expected: Array | None,
+) -> tuple[Array | None, Array | None]:
+    """Seconds that steps cost beside their operators and expected seconds of whole steps, each of shape (S,
+    V, K); None without constants. Beside its operators a step costs what the engine takes, and what the
+    device waits for a host that launches kernels more slowly than they run.
+    """
+    if constants is None or expected is None:
+        return None, None
+    beside = (
         constants.step_s[..., None]
         + constants.sequence_s[..., None] * (steps.batch * steps.positions)[:, None]
     )
-
-
-def _step_times(
-    folded: Folded, overhead: Array | None, ideal: Array, expected: Array | None
-) -> tuple[Array, Array]:
-    """Ideal and expected seconds of whole steps: (S, K) and (S, V, K), the ideal ones where nothing is
-    expected.
-    """
-    ideal_step = _over_rows(folded.runs, ideal)
-    if overhead is None or expected is None:
-        return ideal_step, ideal_step[:, None]
-    return ideal_step, _over_rows(folded.runs[:, None], expected) + overhead
+    device = _over_rows(folded.runs[:, None], expected)
+    if launching is not None:
+        beside = beside + np.maximum(launching - device, 0.0)
+    return beside, device + beside
 
 
 def _over_rows(runs: Array, seconds: Array) -> Array:

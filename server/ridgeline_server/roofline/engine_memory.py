@@ -28,6 +28,7 @@ class MemoryFactors(NamedTuple):
     cuda_graphs: Estimate | None = None
 
 
+NO_GRAPHS = Estimate(0.0, 0.0, 0.0)
 AS_KNOWN = MemoryFactors()
 """Nothing was measured: the sizes are the release's own."""
 
@@ -58,6 +59,7 @@ def engine_memory(
     pp: int = 1,
     stage_devices: int | None = None,
     utilisation: float | None = None,
+    captures_graphs: bool = True,
     factors: MemoryFactors = AS_KNOWN,
 ) -> EngineMemory:
     """Memory of the GPU that holds `weights_bytes` of a model served on tp x pp GPUs, or on stages of
@@ -67,7 +69,7 @@ def engine_memory(
     is utilisation x device bytes less weights, peak of the profile run and memory outside of torch, and
     since 0.21.0 less the CUDA graphs (vllm-project/vllm@35d5cda:vllm/v1/worker/gpu_worker.py,
     determine_available_memory, and pull request 38284), or the release's share of that. Its interval
-    takes the parts to be off independently of each other.
+    takes the parts to be off independently of each other. An engine told not to capture graphs has none.
     `factors` multiply the release's sizes, and their ends stand in for its own.
     """
     budget = (release.memory_utilisation if utilisation is None else utilisation) * device_bytes
@@ -75,7 +77,7 @@ def engine_memory(
         activation_bytes(model, release, limits, compute_dtype=compute_dtype, tp=tp), factors.activations
     )
     non_torch = _multiplied(release.non_torch_bytes(stage_devices or tp, pp), factors.non_torch)
-    graphs = _multiplied(release.cuda_graph_bytes, factors.cuda_graphs)
+    graphs = _multiplied(release.cuda_graph_bytes, factors.cuda_graphs) if captures_graphs else NO_GRAPHS
     parts = (activation, non_torch, graphs) if release.counts_cuda_graphs else (activation, non_torch)
     left = budget - weights_bytes - sum(part.value for part in parts)
     share = release.kv_share_of_rest

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.model import Model
-from ridgeline_server.domain.workload import MAX_BATCH, Load, Workload
+from ridgeline_server.domain.workload import MAX_BATCH, Load
 from ridgeline_server.roofline.cost import BoundCode, Cost, cost_steps, with_other_rates
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.results import BOUND_OF, Flip, Lever
 from ridgeline_server.roofline.scenario import Scenario
+from ridgeline_server.roofline.serving import Simulation
 from ridgeline_server.roofline.steps import attended, decode, prefill
 
 Array = NDArray[np.float64]
@@ -44,12 +45,15 @@ def dominant_bounds(cost: Cost) -> Codes:
     return found
 
 
-def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stage) -> tuple[Flip, ...]:
-    """The nearest flip by each lever, the rest as it is: the prefill of a load (of one prompt in a closed
-    loop), or its shown decode step. A lever that flips nothing within its range is left out.
+def find_flips(model: Model, simulation: Simulation, stage: Stage) -> tuple[Flip, ...]:
+    """The nearest flip by each lever, the rest as it is: the prefill of a load (of one prompt in a loop), or
+    its shown decode step, in which no more requests of a loop run than memory holds. A lever that flips
+    nothing within its range is left out.
     """
+    scenario, workload = simulation.candidate.scenario, simulation.candidate.workload
     closed = workload.load is not Load.STATIC_BATCH
-    batch, length = float(workload.batch), float(workload.shown_decode_keys)
+    batch, length = simulation.flight.running[0], float(workload.shown_decode_keys)
+    most_running = simulation.memory.max_batch if closed else MAX_BATCH
     if stage is Stage.PREFILL:
         length = float(workload.input_len)
     step = np.array([batch]), np.array([length])
@@ -77,7 +81,7 @@ def find_flips(model: Model, scenario: Scenario, workload: Workload, stage: Stag
     peak = max(set(peaks.tolist()), key=lambda rate: float(work[peaks == rate].sum()))
     bandwidth = scenario.hardware.bandwidth_bytes_per_s
     searches = (
-        (Lever.BATCH, at_batches, batch, 1.0, float(MAX_BATCH), 1.0),
+        (Lever.BATCH, at_batches, batch, 1.0, float(most_running), 1.0),
         (Lever.KEYS, at_keys, length, 1.0, float(LONGEST), 1.0),
         (Lever.BANDWIDTH, at_bandwidths, 1.0, 1 / FARTHEST, FARTHEST, bandwidth),
         (Lever.FLOPS, at_flops, 1.0, 1 / FARTHEST, FARTHEST, peak),

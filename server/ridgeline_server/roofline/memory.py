@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, FurtherConstant
+from ridgeline_server.domain.gates import captures_graphs
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Workload
@@ -54,10 +55,6 @@ NON_TORCH_BYTES = Estimate(0.27 * GIB, 0.13 * GIB, 0.6 * GIB)
 """Driver context and libraries on one device, from the same logs; 0.13 GiB in earlier releases."""
 NON_TORCH_BYTES_BESIDE_OTHERS = Estimate(2.08 * GIB, 0.55 * GIB, 2.2 * GIB)
 """The same with communication buffers for two devices or more (2.17 GiB at four)."""
-
-
-GRAPH_VENDORS = ("nvidia", "amd")
-"""Makers of devices for which engines capture graphs of kernels."""
 
 
 def non_torch_bytes(parallel: Parallelism) -> Estimate:
@@ -265,7 +262,7 @@ def _reserved(model: Model, scenario: Scenario, weights: float) -> _Reserved:
     hardware, deployment = scenario.hardware, scenario.deployment
     parallel, match = deployment.parallel, deployment.engine
     if match is None:
-        graphs = CUDA_GRAPH_BYTES if hardware.vendor.lower() in GRAPH_VENDORS else 0.0
+        graphs = CUDA_GRAPH_BYTES if captures_graphs(hardware) and not deployment.eager else 0.0
         non_torch = non_torch_bytes(parallel)
         overhead = Estimate(*(part + graphs for part in (non_torch.value, non_torch.low, non_torch.high)))
         usable = hardware.allocatable_bytes * (deployment.memory_utilization or 1.0)
@@ -285,6 +282,7 @@ def _reserved(model: Model, scenario: Scenario, weights: float) -> _Reserved:
         pp=parallel.pp,
         stage_devices=parallel.stage_devices,
         utilisation=deployment.memory_utilization,
+        captures_graphs=not deployment.eager,
         factors=AS_KNOWN if measured is None else _factors(measured.profile),
     )
     overhead = found.non_torch_bytes

@@ -33,5 +33,7 @@ def _of_deployment(model: Model, deployment: Deployment) -> Iterator[str]:
         yield "memory that shared prefixes save"
     if deployment.offload.weight_share or deployment.offload.kv_share:
         yield "the size of the host's memory"
+    if deployment.eager:
+        yield "how fast this host launches kernels, for which a usual time is taken"
     if speculation is not None and speculation.draft is Draft.MODEL:
         yield "the draft model's own prefill"

@@ -14,6 +14,7 @@ WINDOW = Range(1, MAX_LEN, f"1 to {MAX_LEN:,} keys")
 FIGURES = {
     "draft_model_acceptance_rate": RATE,
     "heads_acceptance_rate": RATE,
+    "mtp_acceptance_rate": RATE,
     "ngram_acceptance_rate": RATE,
     "prefix_hit_rate": RATE,
     "kv_keep_ratio": KEEP_RATIO,

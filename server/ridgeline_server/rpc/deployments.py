@@ -50,6 +50,7 @@ def read_deployment(message: common_pb2.Deployment, checks: Checks) -> Deploymen
         else NODE_BANDWIDTH_BYTES_PER_S,
         engine=_engine(message, checks),
         memory_utilization=message.memory_utilization if message.HasField("memory_utilization") else None,
+        eager=message.eager,
     )
 
 

@@ -32,7 +32,7 @@ MAX_STATUS_BYTES = 4000
 """A status travels in HTTP/2 trailers, of which gRPC peers accept 8 KiB, in base64 and beside its own
 message."""
 
-MAX_TEXT_LENGTH = 600
+MAX_TEXT_LENGTH = 900
 """Characters of a message or of a violation."""
 
 _WORD = re.compile(r"[a-z]+[,:;]?(?=\s|$)")

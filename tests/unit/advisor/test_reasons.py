@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
+from ridgeline_server.advisor.effects import speedup
 from ridgeline_server.advisor.results import Effect, ReasonCode, Recommendation, Verdict
 from ridgeline_server.advisor.wording import LABELS
 from ridgeline_server.domain.deployment import CostBasis
@@ -54,14 +55,12 @@ def test_changes_in_a_sentence_are_the_effects(question: Question) -> None:
     for found, reason in sentences(question):
         changes = list(CHANGE.finditer(reason))
         assert len(changes) == reason.count(" goes from ") - reason.count("that fits goes from")
-        for label, before, before_unit, after, after_unit, speedup, low, high in (
-            c.groups() for c in changes
-        ):
+        for label, before, before_unit, after, after_unit, gain, low, high in (c.groups() for c in changes):
             each = effect(found.effects, METRICS[label])
             # Two decimals of a millisecond or three digits, whichever is finer, and microseconds below.
             assert figure(before, before_unit) == pytest.approx(each.before, rel=0.006, abs=0.0051)
             assert figure(after, after_unit) == pytest.approx(each.after, rel=0.006, abs=0.0051)
-            assert figure(speedup) == pytest.approx(each.speedup, abs=0.0051)
+            assert figure(gain) == pytest.approx(each.speedup, abs=0.0051)
             ends = (figure(low), figure(high)) if low else (each.speedup, each.speedup)
             assert ends == pytest.approx((each.low, each.high), abs=0.0051)
 
@@ -155,7 +154,8 @@ def deciding(found: Recommendation, question: Question) -> Effect:
     after = replace(question, deployment=found.deployment).analysis()
     name = found.metric
     old, new = getattr(before.metrics, name).value, getattr(after.metrics, name).value
-    return Effect(name, old, new, old / new, old / new, old / new, old / new)
+    gain = speedup(name, old, new)
+    return Effect(name, old, new, gain, gain, gain, gain)
 
 
 @given(questions())

@@ -77,7 +77,7 @@ EVERY_OPTION = (
     "--draft", "llama-3.2-1b", "--draft-tokens", "3", "--acceptance-rate", "0.7",
     "--offload-weights", "0.1", "--offload-kv", "0.2", "--host-bandwidth", "5e10",
     "--sparse-weights", "--skip-layers", "0.3", "--expert-spread", "1.5", "--node-bandwidth", "1e11",
-    "--engine", "vllm@0.19.0", "--memory-utilization", "0.85",
+    "--engine", "vllm@0.19.0", "--memory-utilization", "0.85", "--eager",
 )  # fmt: skip
 SAID_BY_IT = {
     "module_formats": {"experts": "mxfp4", "shared_expert": "fp8:g128:fp8"},
@@ -102,6 +102,7 @@ SAID_BY_IT = {
     "node_bandwidth_bytes_per_s": 1e11,
     "engine": "vllm@0.19.0",
     "memory_utilization": 0.85,
+    "eager": True,
 }
 
 
@@ -186,6 +187,7 @@ def test_an_answers_deployment_can_be_fed_back(run: Run, fake: FakeClient, tmp_p
         engine="vllm",
         engine_version="0.19.0",
         memory_utilization=0.85,
+        eager=True,
     )
     file = tmp_path / "answer.json"
     file.write_text(jsonform.to_json(common_pb2.Deployment()))

@@ -189,6 +189,7 @@ def test_every_option_of_a_deployment_reaches_its_field(client: Client, recorder
         node_bandwidth_bytes_per_s=1e11,
         engine="vllm@0.19.0",
         memory_utilization=0.85,
+        eager=True,
     )
     ((_, request),) = recorder.sent
     assert request.workload == common_pb2.Workload(concurrency=16, input_len=1, output_len=128)
@@ -222,6 +223,7 @@ def test_every_option_of_a_deployment_reaches_its_field(client: Client, recorder
         engine="vllm",
         engine_version="0.19.0",
         memory_utilization=0.85,
+        eager=True,
     )
 
 
@@ -233,7 +235,7 @@ def test_no_field_of_a_deployment_is_left_without_an_option(client: Client, reco
         "attention": "fused"
     }
     stated |= {"module_formats": {"mlp": "fp8:g1:fp8"}, "draft": "small", "engine": "vllm@1"}
-    stated["sparse_weights"] = True
+    stated["sparse_weights"] = stated["eager"] = True
     client.analyze("m", "h", input_len=1, **stated)
     ((_, request),) = recorder.sent
 

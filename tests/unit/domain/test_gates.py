@@ -206,6 +206,20 @@ class TestSparseWeights:
             accepts(LLAMA_3_8B, sparse_weights=True, weight_dtype=dtype)
 
 
+class TestEagerExecution:
+    @pytest.mark.parametrize("device_id", ["h100-sxm", "mi300x", "t4"])
+    def test_gpus_replay_graphs_unless_told_not_to(self, device_id: str) -> None:
+        accepts(LLAMA_3_8B, device_id, eager=True)
+
+    @pytest.mark.parametrize(
+        "device_id", ["epyc-9654", "grace-superchip", "p40", "tpu-v5e", "apple-m2-ultra"]
+    )
+    def test_elsewhere_there_is_no_graph_to_do_without(self, device_id: str) -> None:
+        found = refusal(LLAMA_3_8B, device_id, eager=True)
+        assert found.field == "deployment.eager"
+        assert "leave it unset" in found.description
+
+
 class TestFormats:
     @pytest.mark.parametrize(
         ("model_id", "stated", "field", "said"),

@@ -12,20 +12,18 @@ from hypothesis import strategies as st
 
 from ridgeline_server.domain.deployment import CostBasis, Offload
 from ridgeline_server.domain.workload import Workload
-from ridgeline_server.roofline.flips import PRECISION, find_flips
+from ridgeline_server.roofline.flips import PRECISION
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import Bound, Flip, Lever, StageAnalysis
-from ridgeline_server.roofline.scenario import Scenario
 from tests.unit.deployments import served
-from tests.unit.questions import EXPECTED, IDEAL, LLAMA_2_13B, LLAMA_3_8B, PROFILES, Question, ask, bases
+from tests.unit.questions import EXPECTED, IDEAL, LLAMA_2_13B, LLAMA_3_8B, Question, ask, bases
 
 stages = st.sampled_from(Stage)
 
 
 def flips(question: Question, stage: Stage) -> dict[Lever, Flip]:
-    profiles = PROFILES if question.basis is EXPECTED else None
-    scenario = Scenario(question.hardware, question.deployment, profiles)
-    return {flip.lever: flip for flip in find_flips(question.model, scenario, question.workload, stage)}
+    found = question.analysis(with_flips=True)
+    return {flip.lever: flip for flip in found.stages[stage is Stage.DECODE].flips}
 
 
 def told(question: Question, stage: Stage) -> StageAnalysis:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ridgeline_server.advisor.launching.manifests import manifest_text
 from ridgeline_server.advisor.launching.places import NAMES, places_of
-from ridgeline_server.advisor.launching.settings import CONVERT, LISTEN, settings_of, unsettled
+from ridgeline_server.advisor.launching.settings import CONVERT, LISTEN, REPLICAS, settings_of, unsettled
 from ridgeline_server.advisor.launching.switches import (
     EngineSwitches,
     Places,
@@ -150,6 +150,8 @@ def _launch(engine: EngineSwitches, model: Model, hardware: Hardware, plan: Plan
     told = _Told()
     needed = settings_of(model, deployment, reads_gguf=engine.reads_gguf)
     for name in dict.fromkeys((*needed, *plan.techniques)):
+        if name == REPLICAS:
+            continue
         if name in engine.settings:
             told.add(name, engine.settings[name].on(hardware), places)
         else:

@@ -42,6 +42,7 @@ def places_of(model: Model, workload: Workload, deployment: Deployment) -> Place
     return {
         "tp": str(parallel.tp),
         "pp": str(parallel.pp),
+        "dp": str(parallel.dp),
         "ep": str(parallel.ep),
         "attention_dp": str(parallel.attention_dp),
         "stage_devices": str(parallel.stage_devices),

@@ -13,6 +13,8 @@ from ridgeline_server.domain.tensors import ModuleClass
 
 LOAD = "increase-batch"
 """The setting that every launch has: how many requests run at once."""
+REPLICAS = "data-parallel"
+"""The technique that a launch tells by how many servers it starts, on any number of hosts, and by no flag."""
 LISTEN = "listen"
 """The setting of a server that is to be reached from outside of its container."""
 CONVERT = "convert"
@@ -42,6 +44,8 @@ SPECULATION: Mapping[Draft, str] = MappingProxyType(
         Draft.MODEL: "speculation-draft-model",
     }
 )
+OWN_HEADS = "speculation-mtp"
+"""Drafting by the heads that a model is published with."""
 
 
 def settings_of(model: Model, deployment: Deployment, *, reads_gguf: bool) -> Iterator[str]:
@@ -57,7 +61,7 @@ def settings_of(model: Model, deployment: Deployment, *, reads_gguf: bool) -> It
         yield KV_CACHE[deployment.kv_dtype]
     yield from _devices(deployment)
     yield LOAD
-    yield from _steps(deployment)
+    yield from _steps(model, deployment)
 
 
 def _devices(deployment: Deployment) -> Iterator[str]:
@@ -78,7 +82,7 @@ def _devices(deployment: Deployment) -> Iterator[str]:
         yield "kv-offload"
 
 
-def _steps(deployment: Deployment) -> Iterator[str]:
+def _steps(model: Model, deployment: Deployment) -> Iterator[str]:
     if deployment.chunk_tokens is not None:
         yield "chunked-prefill"
     if deployment.prefix_hit_rate > 0:
@@ -89,8 +93,11 @@ def _steps(deployment: Deployment) -> Iterator[str]:
         yield "kv-window"
     if deployment.attention is AttentionKernel.UNFUSED:
         yield "unfused-attention"
+    if deployment.eager:
+        yield "eager-execution"
     if deployment.speculation is not None:
-        yield SPECULATION[deployment.speculation.draft]
+        draft = deployment.speculation.draft
+        yield OWN_HEADS if draft is Draft.HEADS and model.prediction_layers else SPECULATION[draft]
 
 
 def _weights(model: Model, deployment: Deployment, *, reads_gguf: bool) -> str:

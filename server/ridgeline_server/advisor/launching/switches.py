@@ -160,9 +160,12 @@ def config_text(config: Mapping[str, str]) -> str:
     return yaml_text(root) if root else ""
 
 
+_WORDS: Mapping[str, Value] = {"true": True, "false": False, "null": None}
+
+
 def _scalar(text: str) -> Value:
-    if text in ("true", "false"):
-        return text == "true"
+    if text in _WORDS:
+        return _WORDS[text]
     return int(text) if re.fullmatch(r"[0-9]+", text) else text
 
 

@@ -1,4 +1,4 @@
-"""Writes plain values as YAML: mappings, lists, numbers, truth values and texts."""
+"""Writes plain values as YAML: mappings, lists, numbers, truth values, nothing and texts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-Value: TypeAlias = "str | int | float | bool | dict[str, Value] | list[Value]"
+Value: TypeAlias = "str | int | float | bool | dict[str, Value] | list[Value] | None"
 
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _TAKEN = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})

@@ -45,7 +45,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None: verification keeps the distribution of the model's own outputs.",
     requirements=("a draft model with the model's own tokenizer", "memory for its weights and its cache"),
-    conflicts=("speculation-heads", "speculation-ngram", "stop-speculation"),
+    conflicts=("speculation-heads", "speculation-mtp", "speculation-ngram", "stop-speculation"),
     assumptions=(
         (
             "Draft model: each drafted token has the same chance to be kept; its prefill of the prompt is "

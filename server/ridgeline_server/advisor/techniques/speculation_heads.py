@@ -1,4 +1,4 @@
-"""Speculation by heads: an extra layer of the model's own (EAGLE, multi-token prediction) drafts tokens.
+"""Speculation by heads: an extra layer that is trained for the model, such as EAGLE's, drafts tokens.
 
 What it does: a decoder layer on top of the model's last hidden states drafts a few tokens one by one, and one
 step of the model verifies them. The output's distribution is the model's own.
@@ -12,16 +12,25 @@ training is the user's, unless heads are published: therefore it is at most cons
 
 from __future__ import annotations
 
-from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.speculation import explain, propose_at_rate, refused
+from ridgeline_server.advisor.results import Effort, ReasonCode
+from ridgeline_server.advisor.speculation import explain, layers_of, propose_at_rate, refused
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
 from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline.operators.layer import Stage
 
 
 def propose(facts: Facts) -> Proposal | NotApplicable:
-    """Drafting by a layer of the model's kind."""
-    return refused(facts) or propose_at_rate(facts, Draft.HEADS, facts.assumed.heads_acceptance_rate)
+    """Drafting by a layer of the model's kind, unless the model is published with one."""
+    no = refused(facts)
+    if no:
+        return no
+    if facts.model.prediction_layers:
+        return NotApplicable(
+            ReasonCode.NOTHING_TO_WORK_ON,
+            f"{facts.model.name} is published with {layers_of(facts.model)}: nothing is to be trained, and "
+            "speculation-mtp drafts by them.",
+        )
+    return propose_at_rate(facts, Draft.HEADS, facts.assumed.heads_acceptance_rate)
 
 
 TECHNIQUE = Technique(
@@ -31,8 +40,8 @@ TECHNIQUE = Technique(
     metric="tpot_ms",
     effort=Effort.RETRAIN,
     accuracy="None: verification keeps the distribution of the model's own outputs.",
-    requirements=("heads trained for this model: published ones (EAGLE), or its own multi-token prediction",),
-    conflicts=("speculation-draft-model", "speculation-ngram", "stop-speculation"),
+    requirements=("heads trained for this model, such as published ones of EAGLE",),
+    conflicts=("speculation-draft-model", "speculation-mtp", "speculation-ngram", "stop-speculation"),
     assumptions=(
         (
             "Heads: one more layer of the model's last kind and lm_head for each drafted token, each with "

@@ -17,7 +17,7 @@ from dataclasses import replace
 from ridgeline_server.advisor.flips import first_gaining, larger_batches, smaller_batches
 from ridgeline_server.advisor.knobs import STATED, break_even
 from ridgeline_server.advisor.results import Effort, Knob, ReasonCode, Verdict
-from ridgeline_server.advisor.speculation import LENGTHS, RATE_OF, accepting, cost_of_drafting
+from ridgeline_server.advisor.speculation import LENGTHS, accepting, cost_of_drafting, rate_of
 from ridgeline_server.advisor.technique import (
     GAIN,
     Asking,
@@ -57,7 +57,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     reason = f"at {sequences(facts, after.decode)}, {drafting}: without drafts {change(outcome.deciding)}."
     pays = yield from break_even(after, lambda rate: accepting(today, rate), metric)
     source = speculation.acceptance_rate_source or STATED
-    found = Knob(RATE_OF[speculation.draft], speculation.acceptance_rate, source, pays)
+    found = Knob(rate_of(facts.model, speculation.draft), speculation.acceptance_rate, source, pays)
     needed = _needed(speculation.tokens, pays)
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         smaller = yield from first_gaining(after, today, smaller_batches(facts.workload), metric)
@@ -109,7 +109,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None: verified tokens have the distribution of the model's own.",
     requirements=("a deployment that drafts tokens",),
-    conflicts=("speculation-draft-model", "speculation-heads", "speculation-ngram"),
+    conflicts=("speculation-draft-model", "speculation-heads", "speculation-mtp", "speculation-ngram"),
     assumptions=("Drafts: each of them has the same chance to be kept.",),
     propose=propose,
     explain=explain,

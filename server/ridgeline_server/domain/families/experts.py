@@ -107,6 +107,8 @@ MINIMAX_M2 = Family(
             "layernorm_mlp_beta",
         }
     ),
+    # The published checkpoints have exactly the elements of the layers without those for prediction.
+    prediction_layers=0,
 )
 ERNIE_MOE = Family(
     kv_heads=KvHeads.KEY,

@@ -334,6 +334,7 @@ LINEAR_ATTENTION: Mapping[str, Family] = MappingProxyType(
             mlps_by=QWEN_SPARSE,
             defaults=QWEN_DEFAULTS,
             not_modelled=("a layer for multi-token prediction, which the config does not tell of",),
+            prediction_layers=1,
         ),
         "qwen3_5": QWEN3_5,
         "qwen3_5_text": QWEN3_5,

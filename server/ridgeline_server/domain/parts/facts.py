@@ -228,6 +228,10 @@ class Family:
     """Keys that look structural, and which the model's own code does not use for anything that is counted."""
     not_modelled: tuple[str, ...] = ()
     """What checkpoints of this family hold besides, and is left out."""
+    prediction_layers: int | None = None
+    """Layers for multi-token prediction that its checkpoints hold, where the config does not tell of them, or
+    tells of layers that they do not hold.
+    """
 
     def with_facts(self, facts: Mapping[str, Any]) -> Family:
         """The family with some facts replaced."""

@@ -167,6 +167,7 @@ def _deployment(deployment: Deployment) -> Fields:
         "engine": "" if engine is None else engine.asked_engine,
         "engine_version": "" if engine is None else engine.asked_version,
         "memory_utilization": deployment.memory_share,
+        "eager": deployment.eager,
     }
 
 

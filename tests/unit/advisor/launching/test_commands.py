@@ -31,13 +31,28 @@ def fault(text: str) -> str:
     return only
 
 
+# What is stated without a value ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "vllm serve org/model --enforce-eager",
+        "vllm serve org/model --enforce-eager --max-num-seqs 4",
+        "python -m sglang.launch_server --model-path m --disable-cuda-graph",
+        "sglang serve --model-path m --disable-decode-cuda-graph --disable-cuda-graph",
+    ],
+)
+def test_kernels_that_are_launched_one_by_one(command: str) -> None:
+    assert fields(command) == {"eager": True}
+
+
 # What is refused -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
-        ("vllm serve org/model --enforce-eager", "has --enforce-eager, of which it is not known"),
         ("vllm serve org/model -O3", "has -O3, of which it is not known"),
         ("vllm serve org/model --kv-cache-dtype int3", "known are auto, bfloat16, float16, fp8"),
         ("vllm serve org/model --tensor-parallel-size two", "has --tensor-parallel-size two; give a number"),
@@ -65,7 +80,7 @@ def test_what_may_change_performance_and_is_not_known_is_refused_by_its_name(
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
-    assert len(read_command("vllm serve m --enforce-eager --dbo --kv-cache-dtype int3").faults) == 3
+    assert len(read_command("vllm serve m --enable-eplb --dbo --kv-cache-dtype int3").faults) == 3
 
 
 # What is read ----------------------------------------------------------------------------------------

@@ -76,6 +76,14 @@ def test_several_devices_are_stated() -> None:
     assert "--tp_size 4 --pp_size 2" in told["tensorrt-llm"].command
 
 
+def test_kernels_that_are_launched_one_by_one_are_stated_where_there_is_a_switch() -> None:
+    told = served(eager=True)
+    assert "--enforce-eager" in told["vllm"].command
+    assert "--disable-decode-cuda-graph" in told["sglang"].command
+    assert yaml.safe_load(told["tensorrt-llm"].config_file) == {"cuda_graph_config": None}
+    assert told["llama.cpp"].not_expressed[0].startswith("eager-execution: No flag of llama.cpp")
+
+
 def test_groups_that_share_experts_are_counted_as_each_engine_counts_them() -> None:
     """The degrees of vLLM multiply, those of SGLang and TensorRT-LLM divide the stage."""
     told = launches(ask(DEEPSEEK_LITE, "h100-sxm", LOAD, parallel=Parallelism(tp=2, attention_dp=4, ep=8)))
