@@ -349,7 +349,13 @@ def _constants_of(
         FurtherConstant.PREFILL_FACTOR if stage is Stage.PREFILL else FurtherConstant.DECODE_FACTOR
     ).value
     widened = np.array([_widens(formats, index) for index in range(len(CLASSES))])[row]
-    compute = np.where(widened, compute / step.constant(FurtherConstant.UNPACKING_FACTOR).value, compute)
+    if widened.any():
+        most = [
+            _most_efficiency(profiles, setting, formats, index, each.profile)
+            for index, each in enumerate(used[:-1])
+        ]
+        unpacking = step.constant(FurtherConstant.UNPACKING_FACTOR).value
+        compute = np.where(widened, np.minimum(compute, np.array(most)[row]) / unpacking, compute)
     coefficients, per_clock = table.coefficients, 1e-6 * factor / rates.clock
     # Items of prefill kernels are tiles of queries, those of decode kernels what a sequence has.
     tiles = table.is_work(Work.ATTENTION) & (stage is Stage.PREFILL)
@@ -421,6 +427,23 @@ def _widens(formats: Formats, index: int) -> bool:
     work = CLASSES[index]
     dtype, stored = formats.pairs[index]
     return dtype is not stored and (work is Work.EXPERTS or not isinstance(work, Work))
+
+
+def _most_efficiency(
+    profiles: ProfileSet, setting: Setting, formats: Formats, index: int, profile: EfficiencyProfile
+) -> float:
+    """The most of the peak that the products of a class attain: those that widen their weights, by kernels
+    that multiply like any other, no more than those that need not. Timings of the machine itself stand as
+    they are.
+    """
+    if not _widens(formats, index):
+        return 1.0
+    of_work = OperatorClass.MOE if CLASSES[index] is Work.EXPERTS else OperatorClass.GEMM
+    dtype, _ = formats.pairs[index]
+    plain = _find(profiles, setting, of_work, dtype, dtype).profile
+    if profile.is_calibrated:
+        return 1.0
+    return plain.compute_efficiency.value
 
 
 _CAPTURED = {

@@ -68,9 +68,9 @@ class TestPays:
         assert effect(found.effects, "total_memory_bytes").speedup == pytest.approx(1, abs=0.01)
 
     def test_a_gain_that_the_page_quotes_is_the_one_that_is_recommended(self) -> None:
-        assert "1.83x sooner at batch 1" in documentation_of(TECHNIQUE).paragraphs["When it pays"]
+        assert "1.70x sooner at batch 1" in documentation_of(TECHNIQUE).paragraphs["When it pays"]
         found = judged(GPT_OSS, "b200-sxm", Workload(1, 2048, 128))
-        assert effect(found.effects, "ttft_ms").speedup == pytest.approx(1.83, abs=0.0051)
+        assert effect(found.effects, "ttft_ms").speedup == pytest.approx(1.70, abs=0.0051)
 
     def test_nothing_published_leaves_it_to_be_considered(self) -> None:
         found = judged(GPT_OSS, "b200-sxm", Workload(1, 2048, 128))

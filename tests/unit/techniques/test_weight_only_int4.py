@@ -59,7 +59,7 @@ class TestDoesNotPay:
         found = judged(LLAMA_2_7B, "h100-sxm", Workload(batch, 512, 128))
         assert found.verdict is Verdict.NO_GAIN
         assert found.reason_code is ReasonCode.BYTES_NOT_DOMINANT
-        assert found.flips_when == "It gains over 3% at batch 256 and below."
+        assert found.flips_when == "It gains over 3% at batch 128 and below."
 
     def test_a_batch_beyond_the_ridge_without_a_cache_to_speak_of(self) -> None:
         found = judged(LLAMA_2_7B, "h100-sxm", Workload(2048, 10, 10), ideal=True)

@@ -6,7 +6,7 @@ that are stored otherwise, attention, and what lies between the GEMMs stay 16-bi
 
 When it pays: Where prefill waits for the arithmetic of such matrices on a device with an FP4 unit (NVIDIA
 from Blackwell on, AMD from MI350 on): on a B200 gpt-oss-120b with 2,048 input tokens has its first token
-1.83x sooner at batch 1. Kernels that widen MXFP4 to 16 bits attain a smaller share of half of the rate.
+1.70x sooner at batch 1.
 
 When it does not: On a device without the unit, which widens the weights to 16 bits, such as an H100. In
 decode, which waits for the bytes of the weights: they stay. Where the engine does so already: some choose the

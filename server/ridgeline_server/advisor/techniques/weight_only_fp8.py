@@ -6,9 +6,9 @@ kernel widens them in registers and multiplies in 16 bits, so that no FP8 unit i
 When it pays: Where a decode step waits for weight bytes on a device without an FP8 unit, or where the inputs
 of the GEMMs must stay 16-bit. It moves as many bytes as INT8 weights: on an A100's datasheet roofline the
 weight GEMMs of Llama-3.1-8B turn compute-bound at batch 82 instead of 163. With 512 input tokens on an H100
-it gains 1.41x at batch 1 and 1.21x at 64.
+it gains 1.41x at batch 1 and 1.20x at 64.
 
-When it does not: Beyond that batch (1.06x at batch 256 on the H100); where the KV cache outweighs the
+When it does not: Beyond that batch (1.04x at batch 256 on the H100); where the KV cache outweighs the
 weights; in prefill. A device with an FP8 unit has the same bytes and faster arithmetic from fp8-compute.
 """
 

@@ -9,7 +9,7 @@ datasheet roofline of an H100 the weight GEMMs of Llama-3.1-8B turn compute-boun
 and the gain shrinks up to there. With 512 input tokens it gains 1.71x at batch 1, 1.57x at 16 and 1.32x at
 64; on an RTX A6000, whose bandwidth is lower, 2.76x at batch 1.
 
-When it does not: Beyond that batch, since the arithmetic stays 16-bit (1.08x at batch 256); where the KV
+When it does not: Beyond that batch, since the arithmetic stays 16-bit (1.07x at batch 256); where the KV
 cache outweighs the weights; in prefill, which is bound by arithmetic; and for a small model on a fast device,
 whose steps are launches: gpt2 on an H100 loses 2%.
 """

@@ -6,9 +6,9 @@ widens them in registers and multiplies in 16 bits; lm_head, embedding and norms
 When it pays: Where a decode step waits for weight bytes and 4 bits would cost too much accuracy. No
 calibration data are needed. On the datasheet roofline of an H100 the weight GEMMs of Llama-3.1-8B turn
 compute-bound at batch 167 instead of 333. With 512 input tokens it gains 1.41x at batch 1, 1.34x at 16 and
-1.21x at 64.
+1.20x at 64.
 
-When it does not: Beyond that batch (1.06x at batch 256); where the KV cache outweighs the weights; in
+When it does not: Beyond that batch (1.04x at batch 256); where the KV cache outweighs the weights; in
 prefill. A device with an INT8 unit has the same bytes and faster arithmetic from int8-compute.
 """
 
