@@ -100,9 +100,11 @@ def _show_answer(response: RecommendResponse, taken: str, console: Console) -> N
         parts.paragraph(console, f"Or {_plan(plan, metric, titles)} {apart}".rstrip(), styles.QUIET)
     if response.HasField("closest"):
         parts.paragraph(console, response.closest.summary)
-    barred = [f"{titles.get(each.technique, each.technique)}, {each.reason}" for each in response.left_out]
-    if barred:
-        parts.paragraph(console, f"In no plan: {' '.join(barred)}", styles.QUIET)
+    barred: dict[str, list[str]] = {}
+    for each in response.left_out:
+        barred.setdefault(each.reason, []).append(titles.get(each.technique, each.technique))
+    for reason, names in barred.items():
+        parts.paragraph(console, f"In no plan: {', '.join(names)}. {_sentence('', reason)}", styles.QUIET)
 
 
 def _waterfall(plan: Plan, metric: str, titles: dict[str, str]) -> Table:

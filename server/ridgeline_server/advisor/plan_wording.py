@@ -15,6 +15,8 @@ from ridgeline_server.roofline.wording import gib, ms, share
 
 NOTICED = 0.01
 """A difference of this share is told."""
+NOTICED_POINTS = 0.05
+"""So many points of accuracy are told."""
 MANY_TIMES = 2
 """From so many times as much on a figure is told in times, not in percent."""
 
@@ -88,9 +90,9 @@ def difference(best: Plan, plan: Plan, metric: str) -> str:
         for name in dict.fromkeys((metric, "ttft_ms", "tpot_ms", MEMORY_METRIC))
         if (text := _apart(name, effect_on(best.effects, name).after, effect_on(plan.effects, name).after))
     ]
-    loss = plan.accuracy_loss - best.accuracy_loss
-    if loss:
-        figures.append(f"accuracy loss {share(abs(loss))} {'more' if loss > 0 else 'less'}")
+    points = 100 * (plan.accuracy_loss - best.accuracy_loss)
+    if abs(points) >= NOTICED_POINTS:
+        figures.append(f"{abs(points):.1f} points {'more' if points > 0 else 'less'} of accuracy lost")
     same_techniques = "with the same techniques in other degrees"
     return f"{' and '.join(parts) or same_techniques}: {', '.join(figures) or 'the same figures'}."
 

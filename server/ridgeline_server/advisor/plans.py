@@ -74,13 +74,11 @@ def _barred(
         if lack:
             yield LeftOut(technique.id, ReasonCode.ENGINE_LACKS_IT, lack)
         elif technique.changes_load and not freedom.load:
-            yield LeftOut(technique.id, ReasonCode.LOAD_FIXED, "it changes the load, which is to stay.")
+            yield LeftOut(technique.id, ReasonCode.LOAD_FIXED, "the load is to stay.")
         elif technique.changes_devices and not freedom.devices:
-            yield LeftOut(
-                technique.id, ReasonCode.DEVICES_FIXED, "it changes the number of devices, which is to stay."
-            )
+            yield LeftOut(technique.id, ReasonCode.DEVICES_FIXED, "the number of devices is to stay.")
         elif technique.changes_hardware and freedom.hardware is None:
-            yield LeftOut(technique.id, ReasonCode.HARDWARE_FIXED, "it changes the device, which is to stay.")
+            yield LeftOut(technique.id, ReasonCode.HARDWARE_FIXED, "the device is to stay.")
         elif technique.changes_model:
             yield LeftOut(
                 technique.id,

@@ -292,8 +292,9 @@ def test_latency_against_throughput_is_a_table_where_there_is_a_choice(run: Run,
 
 
 def test_what_plans_leave_out_and_what_comes_closest_are_told(run: Run, fake: FakeClient) -> None:
-    fake.advice.left_out.add(technique="fp8-compute", reason="it is over the budget.")
+    for technique in ("fp8-compute", "nvfp4-compute"):
+        fake.advice.left_out.add(technique=technique, reason="it is over the budget.")
     fake.advice.closest.summary = "Nothing meets all limits; this comes closest."
     text = " ".join(run("recommend", *QUESTION).stdout.split())
-    assert "it is over the budget." in text
+    assert "In no plan: fp8-compute, nvfp4-compute. It is over the budget." in text
     assert "Nothing meets all limits; this comes closest." in text
