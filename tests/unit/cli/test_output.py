@@ -296,5 +296,5 @@ def test_what_plans_leave_out_and_what_comes_closest_are_told(run: Run, fake: Fa
         fake.advice.left_out.add(technique=technique, reason="it is over the budget.")
     fake.advice.closest.summary = "Nothing meets all limits; this comes closest."
     text = " ".join(run("recommend", *QUESTION).stdout.split())
-    assert "In no plan: fp8-compute, nvfp4-compute. It is over the budget." in text
+    assert "In no plan: FP8 compute, nvfp4-compute. It is over the budget." in text
     assert "Nothing meets all limits; this comes closest." in text
