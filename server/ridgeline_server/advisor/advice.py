@@ -10,6 +10,7 @@ from ridgeline_server.advisor.assumed import NOTHING_STATED, Assumed
 from ridgeline_server.advisor.effects import compare, effect_on
 from ridgeline_server.advisor.evidence import accuracy_evidence, accuracy_losses, evidence_for, model_class
 from ridgeline_server.advisor.launching.launches import launches_of, switches_of
+from ridgeline_server.advisor.launching.switches import lacking
 from ridgeline_server.advisor.nearby import nearest_published
 from ridgeline_server.advisor.plan_candidates import Asked
 from ridgeline_server.advisor.plans import search_plans
@@ -40,7 +41,7 @@ from ridgeline_server.advisor.technique import (
     Unstated,
     facts_of,
 )
-from ridgeline_server.advisor.verdict import OBJECTIVE, judge, limited
+from ridgeline_server.advisor.verdict import OBJECTIVE, judge, limited, serves
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.efficiency import OF_ENGINES, ProfileSet
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
@@ -48,7 +49,6 @@ from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.analysis import describe
-from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.results import Analysis
 from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
@@ -91,7 +91,7 @@ def recommend(
     }
     today, places = _simulated(facts, variants)
     judging = [
-        _judging(technique, facts, proposal, today, places.get(technique.id), goal, freedom)
+        _judging(technique, facts, proposal, today, places.get(technique.id))
         for technique, proposal in zip(techniques, proposals, strict=True)
     ]
     recommendations = answered(facts, side_by_side(*judging))
@@ -127,12 +127,12 @@ def check_goal(goal: Goal, hardware: Hardware) -> None:
         )
 
 
-def judge_one(technique: Technique, facts: Facts, goal: Goal) -> Recommendation:
+def judge_one(technique: Technique, facts: Facts) -> Recommendation:
     """One technique, judged as among all of them."""
     proposal = technique.propose(facts)
     today, places = _simulated(facts, {technique.id: proposal} if isinstance(proposal, Proposal) else {})
     place = places.get(technique.id)
-    return answered(facts, _judging(technique, facts, proposal, today, place, goal, facts.freedom))
+    return answered(facts, _judging(technique, facts, proposal, today, place))
 
 
 def _simulated(facts: Facts, proposals: Mapping[str, Proposal]) -> tuple[Simulation, dict[str, Place]]:
@@ -163,8 +163,6 @@ def _judging(
     proposal: Proposal | NotApplicable | Unstated,
     before: Simulation,
     place: Place | None,
-    goal: Goal,
-    freedom: Freedom,
 ) -> Asking[Recommendation]:
     """The judgement of a technique; `place` is where what it proposes was simulated."""
     if isinstance(proposal, Unstated):
@@ -174,41 +172,31 @@ def _judging(
         return _refused(technique, facts, proposal)
     after = place.simulation
     effects = compare(before, after, facts.basis)
-    metric = proposal.metric or technique.metric
-    if metric == "tpot_ms" and facts.workload.output_len == 1:
-        # A request of one token has no decode step that could get faster; its TTFT decides.
-        metric = "ttft_ms"
-    elif metric == "tpot_ms" and before.flight.requests_waiting:
-        # Where more requests then run at once, each of their tokens takes longer and all of them end sooner.
-        metric = "e2e_latency_ms"
-    verdict = limited(judge(before, after, effects, metric, goal), proposal)
-    if technique.effort is Effort.RETRAIN and verdict is Verdict.APPLY:
-        verdict = Verdict.CONSIDER
+    hardware = proposal.hardware or facts.scenario.hardware
+    metric = _deciding_metric(proposal.metric or technique.metric, before)
+    judged = judge(before, after, effects, metric, facts.goal)
+    trains, lacked = technique.effort is Effort.RETRAIN, lacking(facts.engine, technique.id, hardware)
+    accuracy = _accuracy(technique, facts.model)
+    known = technique.lossless or facts.freedom.unknown_accuracy or accuracy.largest_relative_loss is not None
+    verdict = limited(judged, proposal, trains, bool(lacked), not known)
     found = facts_of(proposal.model or facts.model, *place)
     outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, found)
     explanation = technique.explain(facts, outcome)
     if not isinstance(explanation, Explanation):
         explanation = yield from explanation
-    accuracy = _accuracy(technique, facts.model)
-    unknown = (
-        verdict is Verdict.APPLY
-        and not technique.lossless
-        and accuracy.largest_relative_loss is None
-        and not freedom.unknown_accuracy
-    )
     return Recommendation(
         technique=technique.id,
         title=technique.title,
-        verdict=Verdict.CONSIDER if unknown else verdict,
+        verdict=verdict,
         stage=technique.stage,
         reason_code=explanation.reason_code,
         reason="".join(
             (
                 explanation.reason,
-                _room(verdict, after.memory),
+                _room(verdict, before, after),
                 _unsure(verdict, outcome.deciding),
-                _lacked(verdict, proposal),
-                _unknown(accuracy) if unknown else "",
+                f" {lacked}" if lacked and verdict.pays else "",
+                _unknown(accuracy) if not known and judged is Verdict.APPLY and not trains else "",
             )
         ),
         flips_when=explanation.flips_when,
@@ -226,7 +214,7 @@ def _judging(
         switches=switches_of(
             technique.id,
             proposal.model or facts.model,
-            proposal.hardware or facts.scenario.hardware,
+            hardware,
             proposal.workload,
             proposal.deployment,
         ),
@@ -234,6 +222,17 @@ def _judging(
         changes_load=technique.changes_load,
         changes_devices=technique.changes_devices,
     )
+
+
+def _deciding_metric(metric: str, before: Simulation) -> str:
+    """The metric that decides where today's load leaves the technique's own out of account."""
+    if metric == "tpot_ms" and before.candidate.workload.output_len == 1:
+        # A request of one token has no decode step that could get faster; its TTFT decides.
+        return "ttft_ms"
+    if metric == "tpot_ms" and before.flight.requests_waiting:
+        # Where more requests then run at once, each of their tokens takes longer and all of them end sooner.
+        return "e2e_latency_ms"
+    return metric
 
 
 def _requirements(technique: Technique, proposal: Proposal) -> tuple[str, ...]:
@@ -245,10 +244,11 @@ def _requirements(technique: Technique, proposal: Proposal) -> tuple[str, ...]:
     return (f"{kind} {other.id or other.name}", *technique.requirements)
 
 
-def _room(verdict: Verdict, memory: Memory) -> str:
+def _room(verdict: Verdict, before: Simulation, after: Simulation) -> str:
     """That a change which would pay does not fit."""
-    if memory.fits or verdict not in (Verdict.APPLY, Verdict.CONSIDER):
+    if not verdict.pays or serves(after, like=before):
         return ""
+    memory = after.memory
     return f" It does not fit: {gib(memory.total_bytes)} of {gib(memory.usable_bytes)}."
 
 
@@ -257,13 +257,6 @@ def _unsure(verdict: Verdict, deciding: Effect) -> str:
     if verdict is not Verdict.CONSIDER or not deciding.low <= GAIN < deciding.speedup:
         return ""
     return f" Measured changes scatter: it may be as little as {deciding.low:.2f}x."
-
-
-def _lacked(verdict: Verdict, proposal: Proposal) -> str:
-    """That no engine is known in which a change that would pay can be made."""
-    if not proposal.lacked or verdict not in (Verdict.APPLY, Verdict.CONSIDER):
-        return ""
-    return f" {proposal.lacked}"
 
 
 def _unknown(accuracy: AccuracyRisk) -> str:

@@ -37,7 +37,7 @@ def explain(
     scenario = Scenario(hardware, deployment, profiles if basis is CostBasis.EXPECTED else None)
     today = simulate(model, [Candidate(scenario, workload)])
     facts = facts_of(model, today, 0, assumed, goal)
-    judged = judge_one(technique, facts, goal)
+    judged = judge_one(technique, facts)
     after = None
     if judged.deployment is not None:
         changed = simulate(model, [facts.candidate(judged.workload, judged.deployment)])

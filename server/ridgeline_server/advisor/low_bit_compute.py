@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ridgeline_server.advisor.effects import effect_on
-from ridgeline_server.advisor.launching.switches import lack_everywhere, lack_of, lack_on_device
+from ridgeline_server.advisor.launching.switches import lack_on_device
 from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
 from ridgeline_server.advisor.weight_only import bits, incompatible_with_sparsity, quantized_checkpoint
@@ -28,11 +28,10 @@ def propose_format(facts: Facts, technique_id: str, dtype: Dtype) -> Proposal | 
     refused = already_multiplied(facts, dtype, dtype) or engine_lacks(facts, technique_id)
     if refused:
         return refused
-    lacked = no_engine(facts, technique_id)
     if deployment.weight_dtype is dtype:
-        return Proposal(facts.workload, replace(deployment, activation_dtype=dtype), lacked=lacked)
+        return Proposal(facts.workload, replace(deployment, activation_dtype=dtype))
     refused = quantized_checkpoint(facts) or incompatible_with_sparsity(facts, dtype)
-    return refused or Proposal(facts.workload, deployment.storing(dtype, 0, dtype), lacked=lacked)
+    return refused or Proposal(facts.workload, deployment.storing(dtype, 0, dtype))
 
 
 def already_multiplied(facts: Facts, weight: Dtype, inputs: Dtype) -> NotApplicable | None:
@@ -48,8 +47,8 @@ def already_multiplied(facts: Facts, weight: Dtype, inputs: Dtype) -> NotApplica
 
 def engine_lacks(facts: Facts, technique_id: str) -> NotApplicable | None:
     """Why the stated engine, which has a technique's kernels elsewhere, has none on this device."""
-    engine, hardware = facts.deployment.engine, facts.scenario.hardware
-    lack = "" if engine is None else lack_on_device(engine.asked_engine, technique_id, hardware)
+    hardware = facts.scenario.hardware
+    lack = lack_on_device(facts.engine, technique_id, hardware)
     if not lack:
         return None
     return NotApplicable(
@@ -57,16 +56,6 @@ def engine_lacks(facts: Facts, technique_id: str) -> NotApplicable | None:
         f"{hardware.name}: {lack}",
         f"It applies with an engine that has such kernels for {hardware.name}.",
     )
-
-
-def no_engine(facts: Facts, technique_id: str) -> str:
-    """Why the stated engine has no switch for a technique, or that none that was looked up has one on this
-    device, where the request states none.
-    """
-    engine, hardware = facts.deployment.engine, facts.scenario.hardware
-    if engine is None:
-        return lack_everywhere(technique_id, hardware)
-    return lack_of(engine.asked_engine, technique_id, hardware)
 
 
 def _no_unit(facts: Facts, dtype: Dtype) -> NotApplicable:

@@ -12,8 +12,9 @@ from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost
 from ridgeline_server.advisor.plan_wording import closest_in_words
 from ridgeline_server.advisor.results import Closest, FrontPoint, Relaxation
 from ridgeline_server.advisor.technique import GAIN
+from ridgeline_server.advisor.verdict import serves
 from ridgeline_server.advisor.wording import load_in_words
-from ridgeline_server.domain.workload import Load, Slo
+from ridgeline_server.roofline.metrics import missed_limits
 from ridgeline_server.roofline.serving import Candidate
 
 FRONT_POINTS = 12
@@ -29,7 +30,7 @@ class Choice:
         self._asked = asked
         self._costed = costed
         self.limits_can_hold = any(
-            each.simulation.memory.fits
+            self._serves(each)
             and not over_devices(asked, each)
             and not missed_limits(each.values, asked.facts.workload.slo)
             for each in costed
@@ -40,20 +41,19 @@ class Choice:
         asked = self._asked
         if over_devices(asked, each):
             return False
+        if not self._serves(each):
+            return False
         slo = asked.facts.workload.slo
-        missed = missed_limits(each.values, slo)
-        missed_today = missed_limits(asked.values, slo) if asked.today.memory.fits else missed
-        may_miss = set() if self.limits_can_hold else {name for name, _ in missed_today}
-        return each.simulation.memory.fits and all(name in may_miss for name, _ in missed)
+        missed = missed_limits(each.values, slo).keys()
+        if self.limits_can_hold:
+            return not missed
+        return not self._serves_today or missed <= missed_limits(asked.values, slo).keys()
 
     def kept(self, losses: Mapping[str, float | None]) -> list[Costed]:
         """The plans, best first. Of those that are as good as the best the one leads that loses least
         accuracy, except where memory is the goal, which is known exactly.
         """
         feasible = {each.combination: each for each in self._costed if self.feasible(each)}
-        if self._waits_today:
-            # Requests that wait for memory are served too, so that a plan has to serve them sooner.
-            feasible[()] = next(each for each in self._costed if not each.combination)
         kept = [each for each in feasible.values() if each.combination and self._needs_all(each, feasible)]
         kept.sort(key=lambda each: -self._gain(self._asked.values, each))
         if self._asked.metric == MEMORY_METRIC:
@@ -64,12 +64,12 @@ class Choice:
         )
         return kept if lead is None else [lead, *(each for each in kept if each is not lead)]
 
+    def _serves(self, each: Costed) -> bool:
+        return serves(each.simulation, like=self._asked.today)
+
     @property
-    def _waits_today(self) -> bool:
-        """Whether today's deployment serves its load within the limits, though not all of it at once."""
-        workload, memory = self._asked.facts.workload, self._asked.today.memory
-        waits = workload.load is Load.CLOSED_LOOP and not memory.fits and memory.max_batch >= 1
-        return waits and not missed_limits(self._asked.values, workload.slo)
+    def _serves_today(self) -> bool:
+        return serves(self._asked.today, like=self._asked.today)
 
     def _needs_all(self, each: Costed, feasible: Mapping[Combination, Costed]) -> bool:
         """Whether each technique of a combination counts. A rest that cannot be applied by itself, such as a
@@ -87,12 +87,6 @@ def over_devices(asked: Asked, each: Costed) -> bool:
     """Whether a combination uses more devices than it may; only as many as today's can be over."""
     most = asked.freedom.max_devices
     return most is not None and each.devices > most
-
-
-def missed_limits(values: Mapping[str, float], slo: Slo) -> list[tuple[str, float]]:
-    """The limits that figures miss, by metric."""
-    limits = (("ttft_ms", slo.ttft_ms), ("tpot_ms", slo.tpot_ms))
-    return [(name, limit) for name, limit in limits if limit is not None and values[name] > limit]
 
 
 def pareto_front(feasible: Iterable[Costed]) -> tuple[FrontPoint, ...]:
@@ -122,28 +116,31 @@ def pareto_front(feasible: Iterable[Costed]) -> tuple[FrontPoint, ...]:
 
 
 def closest_to_limits(asked: Asked, costed: Sequence[Costed]) -> Closest:
-    """The combination that fits and misses the limits least, by the limit that it misses most; where none
-    fits, the one that lacks least memory.
+    """The combination that serves the load and misses the limits least, by the limit that it misses most;
+    where none does, the one that lacks least memory.
     """
     slo = asked.facts.workload.slo
+
+    def served(each: Costed) -> bool:
+        return serves(each.simulation, like=asked.today)
 
     def relaxations(each: Costed) -> tuple[Relaxation, ...]:
         memory, most = each.simulation.memory, asked.freedom.max_devices
         if most is not None and over_devices(asked, each):
             return (Relaxation("max_devices", most, each.devices, each.devices / most),)
-        if not memory.fits:
+        if not served(each):
             needed, usable = memory.total_bytes, memory.usable_bytes
             return (Relaxation("usable_memory_bytes", usable, needed, needed / usable),)
         return tuple(
             Relaxation(name, limit, each.values[name], each.values[name] / limit)
-            for name, limit in missed_limits(each.values, slo)
+            for name, limit in missed_limits(each.values, slo).items()
         )
 
     best = min(
         costed,
         key=lambda each: (
             over_devices(asked, each),
-            not each.simulation.memory.fits,
+            not served(each),
             max(relaxation.factor for relaxation in relaxations(each)),
             len(each.combination),
         ),

@@ -9,14 +9,15 @@ from itertools import chain, dropwhile, pairwise
 from ridgeline_server.advisor.combinations import Candidates, Combination, ids_of
 from ridgeline_server.advisor.effects import MEMORY_METRIC, compare, speedup
 from ridgeline_server.advisor.evidence import accuracy_loss
-from ridgeline_server.advisor.launching.switches import lack_of
+from ridgeline_server.advisor.launching.switches import lacking
 from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost_between, cost_combinations, values_of
-from ridgeline_server.advisor.plan_choice import Choice, closest_to_limits, missed_limits, pareto_front
+from ridgeline_server.advisor.plan_choice import Choice, closest_to_limits, pareto_front
 from ridgeline_server.advisor.plan_wording import StepGain, difference, interactions, moved
 from ridgeline_server.advisor.results import Effect, LeftOut, Plan, PlanSearch, PlanStep, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Technique
 from ridgeline_server.advisor.wording import counted, load_in_words
 from ridgeline_server.domain.workload import Slo
+from ridgeline_server.roofline.metrics import missed_limits
 from ridgeline_server.roofline.serving import Candidate, Simulation
 from ridgeline_server.roofline.wording import share
 
@@ -66,12 +67,17 @@ def _barred(
     asked: Asked, techniques: Iterable[Technique], losses: Mapping[str, float | None]
 ) -> Iterator[LeftOut]:
     """Techniques that the request keeps out of plans, whether they can be applied today or after others."""
-    freedom, stated = asked.freedom, asked.facts.deployment.engine
-    engine = "" if stated is None else stated.asked_engine
+    freedom, facts = asked.freedom, asked.facts
     for technique in techniques:
         loss, proposal = losses[technique.id], asked.proposals.get(technique.id)
-        lack = lack_of(engine, technique.id, asked.facts.scenario.hardware)
-        if lack:
+        lack = lacking(facts.engine, technique.id, facts.scenario.hardware)
+        if proposal is not None and proposal.assumed:
+            yield LeftOut(
+                technique.id,
+                ReasonCode.FIGURE_NOT_STATED,
+                f"it rests on {proposal.assumed}, which the request does not state.",
+            )
+        elif lack:
             yield LeftOut(technique.id, ReasonCode.ENGINE_LACKS_IT, lack)
         elif technique.changes_load and not freedom.load:
             yield LeftOut(technique.id, ReasonCode.LOAD_FIXED, "the load is to stay.")
@@ -85,14 +91,6 @@ def _barred(
                 ReasonCode.MODEL_FIXED,
                 "plans keep the model; ask about the other one by its name for plans on it.",
             )
-        elif proposal is not None and proposal.assumed:
-            yield LeftOut(
-                technique.id,
-                ReasonCode.FIGURE_NOT_STATED,
-                f"it rests on {proposal.assumed}, which the request does not state.",
-            )
-        elif proposal is not None and proposal.lacked:
-            yield LeftOut(technique.id, ReasonCode.ENGINE_LACKS_IT, proposal.lacked)
         elif loss is None and not freedom.unknown_accuracy:
             yield LeftOut(
                 technique.id,

@@ -37,6 +37,11 @@ class Verdict(StrEnum):
     HARMFUL = "harmful"
     NOT_APPLICABLE = "not_applicable"
 
+    @property
+    def pays(self) -> bool:
+        """Whether there is a gain, sure or not."""
+        return self in (Verdict.APPLY, Verdict.CONSIDER)
+
 
 class ReasonCode(StrEnum):
     """Why a verdict was given; the contract explains each."""

@@ -92,7 +92,7 @@ def propose_redivided(facts: Facts, parallel: Parallelism) -> Proposal | NotAppl
 def explain_redivided(facts: Facts, outcome: Outcome, cause: str, flips_when: str) -> Explanation:
     """What devices exchange before and after the same devices divide their work in another way."""
     after = outcome.after
-    if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
+    if outcome.memory.fits and not facts.memory.fits:
         return makes_it_fit(facts, outcome, cause)
     changes = f"{change(outcome.deciding)}; {change(effect_on(outcome.effects, 'ttft_ms'))}"
     today = f"{_taken(facts.step)} of {called(facts.step)} today"
@@ -105,7 +105,7 @@ def explain_redivided(facts: Facts, outcome: Outcome, cause: str, flips_when: st
 def explain_wider(facts: Facts, outcome: Outcome, cause: str, flips_when: str) -> Explanation:
     """What devices share against what they exchange, in all and for each device."""
     after = outcome.after
-    if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
+    if outcome.memory.fits and not facts.memory.fits:
         fits = makes_it_fit(facts, outcome, cause)
         return replace(fits, reason=f"{fits.reason} There {waiting(after)}.")
     changes = f"{change(outcome.deciding)}; {change(effect_on(outcome.effects, PER_DEVICE))}"

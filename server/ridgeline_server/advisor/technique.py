@@ -89,6 +89,12 @@ class Facts:
         """Today's deployment."""
         return self.scenario.deployment
 
+    @property
+    def engine(self) -> str:
+        """The engine as the request names it; empty where it names none."""
+        stated = self.deployment.engine
+        return "" if stated is None else stated.asked_engine
+
     def simulate(self, candidates: Sequence[Candidate]) -> tuple[Simulation, ...]:
         """Simulates other loads or deployments at the constants' best values."""
         return simulate(self.model, candidates, (Variant.BEST,)).simulations
@@ -165,9 +171,9 @@ class Proposal:
     """The variant that a technique wants simulated; `note` is what the proposal itself found out, for the
     reason. `at_most` is the best verdict that it can get. With `untold_gain` it improves what no metric
     tells, so that what does no harm is worth considering. `assumed` names the figure that it rests on where
-    the request does not state it, `lacked` says that no engine that was looked up has it: no plan is built on
-    either. `hardware` and `model` are the device and the model that take the place of today's, None: it
-    stays. `metric` decides in place of the technique's own where that depends on the goal.
+    the request does not state it: no plan is built on that. `hardware` and `model` are the device and the
+    model that take the place of today's, None: it stays. `metric` decides in place of the technique's own
+    where that depends on the goal.
     """
 
     workload: Workload
@@ -177,15 +183,9 @@ class Proposal:
     at_most: Verdict = Verdict.APPLY
     untold_gain: bool = False
     assumed: str = ""
-    lacked: str = ""
     hardware: Hardware | None = None
     model: Model | None = None
     metric: str = ""
-
-    @property
-    def best_verdict(self) -> Verdict:
-        """The best verdict that it can get."""
-        return Verdict.CONSIDER if self.lacked and self.at_most is Verdict.APPLY else self.at_most
 
 
 @dataclass(frozen=True)

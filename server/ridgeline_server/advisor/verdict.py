@@ -6,7 +6,8 @@ from ridgeline_server.advisor.changes import Interval
 from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on
 from ridgeline_server.advisor.results import Effect, Goal, Verdict
 from ridgeline_server.advisor.technique import GAIN, Proposal
-from ridgeline_server.roofline.metrics import meets_slo
+from ridgeline_server.domain.workload import Load
+from ridgeline_server.roofline.metrics import missed_by
 from ridgeline_server.roofline.serving import Simulation
 
 OBJECTIVE = {
@@ -47,16 +48,23 @@ def judge(
     objectives = (OBJECTIVE[goal], PER_DEVICE) if goal is Goal.THROUGHPUT else (OBJECTIVE[goal],)
     harms_goal = any(effect_on(effects, objective).speedup < 1 / GAIN for objective in objectives)
     ideal = before.candidate.scenario.profiles is None
-    breaks_limit = (before.memory.fits and not after.memory.fits) or (
-        meets_slo(before, ideal=ideal) and not meets_slo(after, ideal=ideal)
-    )
-    return Verdict.CONSIDER if harms_goal or breaks_limit or not after.memory.fits else Verdict.APPLY
+    broken = missed_by(after, ideal=ideal).keys() - missed_by(before, ideal=ideal).keys()
+    fits = serves(after, like=before)
+    return Verdict.APPLY if fits and not harms_goal and not broken else Verdict.CONSIDER
 
 
-def limited(verdict: Verdict, proposal: Proposal) -> Verdict:
-    """The verdict within what a proposal lets it be."""
+def serves(simulation: Simulation, *, like: Simulation) -> bool:
+    """Whether all requests are served: at once, or one after the other where those of today wait too."""
+    if simulation.memory.fits:
+        return True
+    loop = simulation.candidate.workload.load is not Load.STATIC_BATCH
+    return loop and not like.memory.fits and simulation.memory.max_batch >= 1
+
+
+def limited(verdict: Verdict, proposal: Proposal, *doubts: bool) -> Verdict:
+    """The verdict within what its proposal lets it be, and no better than considered where there is doubt."""
     if verdict is Verdict.NO_GAIN and proposal.untold_gain:
         return Verdict.CONSIDER
-    if verdict is Verdict.APPLY:
-        return proposal.best_verdict
-    return verdict
+    if verdict is not Verdict.APPLY:
+        return verdict
+    return Verdict.CONSIDER if any(doubts) and proposal.at_most is Verdict.APPLY else proposal.at_most

@@ -90,7 +90,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     step, effect = facts.step, outcome.deciding
     deployment = outcome.proposal.deployment
     fewer = f"{bits(deployment):.3g} instead of {bits(facts.deployment):.3g} bits each"
-    if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
+    if outcome.memory.fits and not facts.memory.fits:
         return makes_it_fit(facts, outcome, f"weights of {fewer}")
     after = outcome.after
     alone, flips_when = yield from side_by_side(_cut_alone(facts, deployment), gains_until(facts, outcome))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ridgeline_server.domain.deployment import CostBasis
-from ridgeline_server.domain.workload import Workload
+from ridgeline_server.domain.workload import Slo, Workload
 from ridgeline_server.roofline.requests import Request
 from ridgeline_server.roofline.results import Metric, Metrics
 from ridgeline_server.roofline.serving import Simulation
@@ -78,13 +78,21 @@ def power_share(attained: float) -> float:
     return IDLE_POWER_SHARE + (1 - IDLE_POWER_SHARE) * attained
 
 
+def missed_limits(values: Mapping[str, float], slo: Slo) -> dict[str, float]:
+    """The limits in milliseconds that figures miss, by metric."""
+    limits = {"ttft_ms": slo.ttft_ms, "tpot_ms": slo.tpot_ms}
+    return {name: limit for name, limit in limits.items() if limit is not None and values[name] > limit}
+
+
+def missed_by(simulation: Simulation, *, ideal: bool) -> dict[str, float]:
+    """The limits of its load that a simulation's mean TTFT and TPOT miss, by metric."""
+    values = {name: ends[0] for name, ends in metric_values(simulation, ideal=ideal).items()}
+    return missed_limits(values, simulation.candidate.workload.slo)
+
+
 def meets_slo(simulation: Simulation, *, ideal: bool) -> bool:
     """Whether the mean TTFT and TPOT stay within the load's limits; true when it has none."""
-    values, slo = metric_values(simulation, ideal=ideal), simulation.candidate.workload.slo
-    return not (
-        (slo.ttft_ms is not None and values["ttft_ms"][0] > slo.ttft_ms)
-        or (slo.tpot_ms is not None and values["tpot_ms"][0] > slo.tpot_ms)
-    )
+    return not missed_by(simulation, ideal=ideal)
 
 
 def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:

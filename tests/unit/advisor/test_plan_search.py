@@ -16,13 +16,14 @@ from ridgeline_server.advisor.results import Advice, Freedom, Goal, ReasonCode, 
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
-from ridgeline_server.domain.workload import Slo, Workload
+from ridgeline_server.domain.workload import Load, Slo, Workload
 from ridgeline_server.store.engines import builtin_engines
 from tests.unit.questions import (
     ANY_ACCURACY,
     EXPECTED,
     GIB,
     LLAMA_2_7B,
+    LLAMA_3_1_8B,
     LLAMA_3_8B,
     Question,
     ask,
@@ -64,8 +65,9 @@ class TestWhatIsStated:
         advice = long.advice()
         assert left_out(advice)["kv-eviction"] is ReasonCode.FIGURE_NOT_STATED
         assert not any("kv-eviction" in plan.techniques for plan in advice.plans)
-        stated = long.advice(kv_keep_ratio=0.2)
-        assert "kv-eviction" in stated.plans[0].techniques
+        assert left_out(long.advice(kv_keep_ratio=0.2))["kv-eviction"] is ReasonCode.ENGINE_LACKS_IT
+        elsewhere = long.served(engine=builtin_engines().find("an-engine-of-our-own"))
+        assert "kv-eviction" in elsewhere.advice(kv_keep_ratio=0.2).plans[0].techniques
 
     def test_no_plan_rests_on_an_acceptance_rate_that_is_assumed(self) -> None:
         draft = model("meta-llama/Llama-3.2-1B-Instruct")
@@ -110,7 +112,8 @@ class TestWhatIsStated:
     ) -> None:
         advice = ask(LLAMA_3_8B, device_id, Workload(64, 2048, 128), EXPECTED).advice()
         found = left_out(advice)
-        assert {name for name, why in found.items() if why is ReasonCode.ENGINE_LACKS_IT} == lacking
+        lacked = {name for name, why in found.items() if why is ReasonCode.ENGINE_LACKS_IT}
+        assert {name for name in lacked if name.startswith(("kv-cache", "w4a8", "int8"))} == lacking
         for name in lacking:
             judged = advice.recommendations[[r.technique for r in advice.recommendations].index(name)]
             assert judged.verdict is not Verdict.APPLY
@@ -290,6 +293,17 @@ class TestLimits:
             ("max_devices", 1, 2)
         ]
         assert "it takes 2 devices of at most 1" in advice.closest.summary
+
+    def test_where_requests_wait_for_memory_today_they_may_wait_in_plans_too(self) -> None:
+        """Of 32 requests of 16,000 tokens no more than a few run at once, whatever is done on one L4."""
+        asked = ask(LLAMA_3_1_8B, "l4", Workload(32, 16_000, 128, load=Load.CLOSED_LOOP), EXPECTED)
+        today = asked.analysis()
+        assert not today.memory.fits
+        plans = asked.advice(Goal.THROUGHPUT).plans
+        assert plans
+        for plan in plans:
+            assert plan.memory.max_batch >= today.memory.max_batch
+            assert effect(plan.effects, "output_tokens_per_s").speedup > 1.03
 
     def test_a_limit_that_today_keeps_is_never_dropped(self) -> None:
         """TPOT could be met only by nothing here; TTFT is met today, and 4-bit weights lengthen it."""

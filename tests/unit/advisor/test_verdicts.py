@@ -50,7 +50,8 @@ def answers_are_known(found: Recommendation) -> bool:
 
 def best_verdict(found: Recommendation) -> Verdict:
     """The best that a technique can get whatever it gains."""
-    capped = found.technique in WORTH_CONSIDERING or found.effort is Effort.RETRAIN
+    nowhere = bool(found.switches) and all(switch.missing for switch in found.switches)
+    capped = found.technique in WORTH_CONSIDERING or found.effort is Effort.RETRAIN or nowhere
     return Verdict.CONSIDER if capped or not answers_are_known(found) else Verdict.APPLY
 
 
@@ -279,3 +280,24 @@ def test_no_plan_quantises_a_quantised_checkpoints_weights() -> None:
     question = ask("Qwen/Qwen3-32B-FP8", "h100-sxm", Workload(1, 2048, 128), EXPECTED)
     for plan in question.advice(Goal.THROUGHPUT, allow_load_change=True).plans:
         assert plan.deployment.weight_dtype is Dtype.FP8
+
+
+def test_a_limit_that_breaks_counts_whatever_other_limit_was_missed_already() -> None:
+    """Narrow weights lengthen this prefill beyond its limit; that no TPOT is short enough excuses nothing."""
+    engine = builtin_engines().find("llama.cpp")
+    asked = ask(LLAMA_3_8B, "xeon-8480p", Workload(1, 4000, 128), EXPECTED, engine=engine)
+    narrow = asked.served(engine=engine, weight_dtype=Dtype.INT4, weight_group_size=128)
+    before, after = (each.analysis().metrics.ttft_ms.value for each in (asked, narrow))
+    assert before < after
+    for tpot_ms in (None, 1.0):
+        limits = Slo(ttft_ms=(before + after) / 2, tpot_ms=tpot_ms)
+        assert asked.at(slo=limits).recommendation("weight-only-int4").verdict is Verdict.CONSIDER
+
+
+def test_what_the_stated_engine_cannot_do_is_considered_at_most() -> None:
+    asked = ask(LLAMA_3_8B, "xeon-8480p", Workload(1, 1000, 128), EXPECTED)
+    assert asked.recommendation("weight-only-fp8").verdict is Verdict.APPLY
+    served = asked.served(engine=builtin_engines().find("llama.cpp"))
+    found = served.recommendation("weight-only-fp8")
+    assert found.verdict is Verdict.CONSIDER
+    assert "llama-quantize has no FP8 type" in found.reason

@@ -8,6 +8,7 @@ import pytest
 
 from ridgeline_server.advisor.results import ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.workload import Workload
+from ridgeline_server.store.engines import builtin_engines
 from tests.unit.questions import EXPECTED, LLAMA_2_7B, Question, ask, effect
 
 TECHNIQUE = "kv-eviction"
@@ -43,8 +44,12 @@ class TestDoesNotPay:
 
 class TestPays:
     def test_many_sequences(self) -> None:
+        """It would be applied in an engine that has it; of those that were looked up none has."""
         found = judged(MANY, kv_keep_ratio=0.5)
-        assert found.verdict is Verdict.APPLY
+        assert found.verdict is Verdict.CONSIDER
+        assert "No engine that was looked up" in found.reason
+        elsewhere = MANY.served(engine=builtin_engines().find("an-engine-of-our-own"))
+        assert judged(elsewhere, kv_keep_ratio=0.5).verdict is Verdict.APPLY
         assert found.reason_code is ReasonCode.KV_BYTES_CUT
         assert found.memory is not None
         kept = found.memory.kv_cache_bytes / MANY.analysis().memory.kv_cache_bytes
@@ -63,7 +68,7 @@ class TestPays:
 
     def test_a_cache_that_does_not_fit(self) -> None:
         found = judged(MANY.at(batch=200), kv_keep_ratio=0.2)
-        assert found.verdict is Verdict.APPLY
+        assert found.verdict is Verdict.CONSIDER
         assert found.reason_code is ReasonCode.MAKES_IT_FIT
 
     def test_the_input_that_is_promised_to_gain_does(self) -> None:

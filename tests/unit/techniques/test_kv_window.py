@@ -8,6 +8,7 @@ import pytest
 
 from ridgeline_server.advisor.results import Freedom, ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.workload import Workload
+from ridgeline_server.store.engines import builtin_engines
 from tests.unit.questions import ANY_ACCURACY, EXPECTED, LLAMA_2_7B, Question, ask, effect
 
 TECHNIQUE = "kv-window"
@@ -49,7 +50,8 @@ class TestDoesNotPay:
         advice = LONG.advice(freedom=ANY_ACCURACY)
         left_out = {each.technique: each.reason_code for each in advice.left_out}
         assert left_out[TECHNIQUE] is ReasonCode.FIGURE_NOT_STATED
-        stated = LONG.advice(freedom=Freedom(), kv_window=1024)
+        served = LONG.served(engine=builtin_engines().find("an-engine-of-our-own"))
+        stated = served.advice(freedom=Freedom(), kv_window=1024)
         left_out = {each.technique: each.reason_code for each in stated.left_out}
         assert left_out[TECHNIQUE] is ReasonCode.ACCURACY_UNKNOWN
 
@@ -90,7 +92,8 @@ class TestPays:
         assert found.reason_code is ReasonCode.MAKES_IT_FIT
 
     def test_a_stated_window_enters_plans_where_its_accuracy_may_be_unknown(self) -> None:
-        advice = LONG.advice(freedom=ANY_ACCURACY, kv_window=512)
+        served = LONG.served(engine=builtin_engines().find("an-engine-of-our-own"))
+        advice = served.advice(freedom=ANY_ACCURACY, kv_window=512)
         assert any(TECHNIQUE in plan.techniques for plan in advice.plans)
         assert not any({TECHNIQUE, "kv-eviction"} <= set(plan.techniques) for plan in advice.plans)
 

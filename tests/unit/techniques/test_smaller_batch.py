@@ -1,4 +1,4 @@
-"""A smaller batch: the largest load at which the SLO holds."""
+"""A smaller batch: the largest load that fits and at which the SLO holds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TestDoesNotPay:
         ("slo", "said"),
         [
             pytest.param(Slo(), "no SLO is stated", id="no SLO"),
-            pytest.param(Slo(ttft_ms=60_000), "holds at today's load", id="an SLO that holds"),
+            pytest.param(Slo(ttft_ms=60_000), "served and keeps the SLO", id="an SLO that holds"),
         ],
     )
     def test_where_no_limit_is_missed(self, slo: Slo, said: str) -> None:
@@ -96,6 +96,21 @@ class TestPays:
         found = judged(BUSY.at(slo=Slo(tpot_ms=0.99 * tpot_ms)))
         assert found.verdict is Verdict.CONSIDER
         assert 120 < batch_of(found) < 128
+
+    def test_a_batch_that_does_not_fit_has_one_that_does(self) -> None:
+        asked = ask(LLAMA_3_1_8B, "l4", Workload(256, 2000, 256), EXPECTED)
+        found = judged(asked)
+        assert found.verdict is Verdict.APPLY
+        assert found.reason_code is ReasonCode.MAKES_IT_FIT
+        assert batch_of(found) == asked.analysis().memory.max_batch
+        best = asked.advice(Goal.THROUGHPUT, allow_load_change=True).plans[0]
+        assert TECHNIQUE in best.techniques
+        assert best.memory.fits
+
+    def test_a_model_of_which_not_one_request_fits_needs_something_else(self) -> None:
+        found = judged(ask(LLAMA_3_1_8B, "rtx-3060-12gb", Workload(8, 2000, 256), EXPECTED))
+        assert found.verdict is Verdict.NOT_APPLICABLE
+        assert found.reason_code is ReasonCode.MEMORY_LIMIT
 
     def test_plans_take_it_only_where_the_load_is_free(self) -> None:
         plans = [plan.techniques for plan in BUSY.advice().plans]

@@ -135,6 +135,13 @@ def lack_everywhere(technique_id: str, hardware: Hardware) -> str:
     return f"No engine that was looked up ({names}) has it on {hardware.name}."
 
 
+def lacking(engine: str, technique_id: str, hardware: Hardware) -> str:
+    """Why a technique cannot be switched on on a device: in the stated engine, or, where none is stated, in
+    any that was looked up. Empty where it can, or nobody checked.
+    """
+    return lack_of(engine, technique_id, hardware) if engine else lack_everywhere(technique_id, hardware)
+
+
 def runs_on(engine: str, vendor: str) -> bool:
     """Whether an engine, by its name, runs on a vendor's devices as far as anything is known of it."""
     return all(each.runs_on(vendor) for each in engine_switches() if each.id == engine.lower())

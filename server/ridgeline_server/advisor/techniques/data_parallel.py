@@ -60,7 +60,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     """What replicas give in all and each, against what as many devices give that divide each matrix."""
     deployment = outcome.proposal.deployment
     before, after = facts.deployment.parallel.dp, deployment.parallel.dp
-    if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
+    if outcome.memory.fits and not facts.memory.fits:
         return makes_it_fit(facts, outcome, f"{after:,} replicas instead of {before:,}")
     step = outcome.after.step
     held = f"{after:,} replicas instead of {before:,} share nothing, and each device has "

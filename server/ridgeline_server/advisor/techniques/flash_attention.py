@@ -37,7 +37,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
 
 def explain(facts: Facts, outcome: Outcome) -> Explanation:
     """What the three kernels take of each stage today."""
-    if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
+    if outcome.memory.fits and not facts.memory.fits:
         return makes_it_fit(facts, outcome, "scores that are not kept")
     stages = " and ".join(
         f"{share(_spent(stage))} of {called(stage)}" for stage in (facts.prefill, facts.decode)

@@ -16,23 +16,11 @@ at most.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ridgeline_server.advisor.kv_compression import explain, propose_format
-from ridgeline_server.advisor.low_bit_compute import no_engine
 from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
+from ridgeline_server.advisor.technique import Technique
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.roofline.operators.layer import Stage
-
-
-def propose(facts: Facts) -> Proposal | NotApplicable:
-    """Keys and values in 2 bits."""
-    proposal = propose_format(Dtype.INT2)(facts)
-    if isinstance(proposal, NotApplicable):
-        return proposal
-    return replace(proposal, lacked=no_engine(facts, "kv-cache-int2"))
-
 
 TECHNIQUE = Technique(
     id="kv-cache-int2",
@@ -51,6 +39,6 @@ TECHNIQUE = Technique(
             "up to 128 of which KIVI keeps in 16 bits, are counted like all others."
         ),
     ),
-    propose=propose,
+    propose=propose_format(Dtype.INT2),
     explain=explain,
 )

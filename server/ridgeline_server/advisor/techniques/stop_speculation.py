@@ -51,7 +51,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     today, after = facts.deployment, outcome.after
     speculation, metric = today.speculation, outcome.deciding.metric
     assert speculation is not None  # nothing is proposed without
-    if outcome.verdict is Verdict.APPLY and not facts.memory.fits:
+    if outcome.memory.fits and not facts.memory.fits:
         return makes_it_fit(facts, outcome, "decode steps without a draft")
     drafting = yield from cost_of_drafting(after, facts)
     reason = f"at {sequences(facts, after.decode)}, {drafting}: without drafts {change(outcome.deciding)}."

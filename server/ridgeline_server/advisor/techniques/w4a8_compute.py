@@ -18,7 +18,7 @@ has such kernels.
 
 from __future__ import annotations
 
-from ridgeline_server.advisor.low_bit_compute import already_multiplied, engine_lacks, explain, no_engine
+from ridgeline_server.advisor.low_bit_compute import already_multiplied, engine_lacks, explain
 from ridgeline_server.advisor.results import Effort, ReasonCode
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
 from ridgeline_server.advisor.weight_only import incompatible_with_sparsity, quantized_checkpoint
@@ -54,7 +54,6 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
         or Proposal(
             facts.workload,
             facts.deployment.storing(Dtype.INT4, GROUP, inputs),
-            lacked=no_engine(facts, "w4a8-compute"),
         )
     )
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ridgeline_server.advisor.low_bit_compute import already_multiplied, engine_lacks, explain, no_engine
+from ridgeline_server.advisor.low_bit_compute import already_multiplied, engine_lacks, explain
 from ridgeline_server.advisor.results import Effort, ReasonCode
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
 from ridgeline_server.domain.dtypes import Dtype
@@ -47,7 +47,6 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
         or Proposal(
             facts.workload,
             replace(deployment, activation_dtype=Dtype.FP8),
-            lacked=no_engine(facts, "w4a8-mxfp4-compute"),
         )
     )
 
