@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -434,16 +435,13 @@ def _most_efficiency(
 ) -> float:
     """The most of the peak that the products of a class attain: those that widen their weights, by kernels
     that multiply like any other, no more than those that need not. Timings of the machine itself stand as
-    they are.
+    they are; a processor's may be of narrow products on integer units, over the peak of wide ones.
     """
-    if not _widens(formats, index):
-        return 1.0
+    if not _widens(formats, index) or profile.is_calibrated:
+        return inf
     of_work = OperatorClass.MOE if CLASSES[index] is Work.EXPERTS else OperatorClass.GEMM
     dtype, _ = formats.pairs[index]
-    plain = _find(profiles, setting, of_work, dtype, dtype).profile
-    if profile.is_calibrated:
-        return 1.0
-    return plain.compute_efficiency.value
+    return _find(profiles, setting, of_work, dtype, dtype).profile.compute_efficiency.value
 
 
 _CAPTURED = {
