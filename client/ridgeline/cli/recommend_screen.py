@@ -59,6 +59,10 @@ EFFORTS = {
     advice.EFFORT_REQUANTIZE: "convert the weights, no data needed",
     advice.EFFORT_CALIBRATE: "convert the weights with calibration data",
     advice.EFFORT_RETRAIN: "train the model again",
+    advice.EFFORT_MORE_DEVICES: "more devices, and a flag of the engine",
+    advice.EFFORT_OTHER_DEVICE: "devices of another kind",
+    advice.EFFORT_OTHER_MODEL: "another model",
+    advice.EFFORT_TRAIN_HEADS: "train heads for the model, unless they are published",
 }
 VERDICT_COLUMNS = 10
 COMPACT_COLUMNS = 16

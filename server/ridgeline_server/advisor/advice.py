@@ -19,7 +19,6 @@ from ridgeline_server.advisor.results import (
     AccuracyRisk,
     Advice,
     Effect,
-    Effort,
     Freedom,
     Goal,
     PlanSearch,
@@ -100,7 +99,7 @@ def recommend(
     simulated = {name: place.simulation for name, place in places.items()}
     search = search_plans(
         Asked(facts, goal, freedom, today, variants, simulated),
-        [by_id[r.technique] for r in recommendations if r.effort is not Effort.RETRAIN],
+        [by_id[r.technique] for r in recommendations if not r.effort.is_training],
     )
     plans = [replace(plan, launches=launches_of(model, hardware, plan)) for plan in search.plans]
     return Advice(
@@ -182,7 +181,7 @@ def _judging(
         # Where more requests then run at once, each of their tokens takes longer and all of them end sooner.
         metric = "e2e_latency_ms"
     verdict = limited(judge(before, after, effects, metric, goal), proposal)
-    if technique.effort is Effort.RETRAIN and verdict is Verdict.APPLY:
+    if technique.effort.is_training and verdict is Verdict.APPLY:
         verdict = Verdict.CONSIDER
     found = facts_of(proposal.model or facts.model, *place)
     outcome = Outcome(proposal, verdict, effect_on(effects, metric), effects, found)

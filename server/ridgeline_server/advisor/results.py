@@ -89,6 +89,15 @@ class Effort(StrEnum):
     REQUANTIZE = "requantize"
     CALIBRATE = "calibrate"
     RETRAIN = "retrain"
+    MORE_DEVICES = "more_devices"
+    OTHER_DEVICE = "other_device"
+    OTHER_MODEL = "other_model"
+    TRAIN_HEADS = "train_heads"
+
+    @property
+    def is_training(self) -> bool:
+        """Whether something is trained, the model or what drafts for it."""
+        return self in (Effort.RETRAIN, Effort.TRAIN_HEADS)
 
 
 class Effect(NamedTuple):

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import Advice, Effect, Effort, Goal, Plan, ReasonCode
+from ridgeline_server.advisor.results import Advice, Effect, Goal, Plan, ReasonCode
 from ridgeline_server.domain.deployment import AttentionKernel, Deployment
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.workload import Slo, Workload
@@ -215,7 +215,7 @@ def everything(
 ) -> dict[frozenset[str], Analysis]:
     """Every combination of techniques that can be applied in some engine, each analysed by itself."""
     lacked = {each.technique for each in advice.left_out if each.reason_code is ReasonCode.ENGINE_LACKS_IT}
-    usable = {r.technique for r in advice.recommendations if r.effects and r.effort is not Effort.RETRAIN}
+    usable = {r.technique for r in advice.recommendations if r.effects and not r.effort.is_training}
     usable -= ELSEWHERE | lacked
     found = {}
     for chosen, deployment in deployments(question, usable):

@@ -105,6 +105,17 @@ def test_each_verdict_is_told_with_its_number_and_reason(run: Run, fake: FakeCli
     assert "NOT APPLICABLE FP8 compute: the device has no FP8 unit. At batch 64 it turns." in text
 
 
+def test_each_effort_has_its_words(run: Run, fake: FakeClient) -> None:
+    told = set()
+    for effort in advice.Effort.values():
+        fake.advice.recommendations[0].effort = effort
+        text = " ".join(run("recommend", *QUESTION).stdout.split())
+        told.add(text.partition("Weights are 92% of the bytes.")[2].partition("Accuracy:")[0].strip())
+    assert len(told - {""}) == len(advice.Effort.values()) - 1
+    assert "Effort: more devices, and a flag of the engine." in told
+    assert "Effort: devices of another kind." in told
+
+
 def test_what_is_published_is_told_with_its_source(run: Run, fake: FakeClient) -> None:
     text = " ".join(run("recommend", *QUESTION).stdout.split())
     assert (
