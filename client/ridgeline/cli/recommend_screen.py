@@ -96,12 +96,12 @@ def _show_answer(response: RecommendResponse, taken: str, console: Console) -> N
     titles = _titles(response)
     metric = GOAL_METRICS.get(response.goal, "")
     if response.plans and len(response.plans[0].steps) > 1:
-        console.print(_waterfall(response.plans[0], metric, titles))
+        console.print(_waterfall(response.plans[0], metric))
         for text in response.plans[0].interactions:
             parts.paragraph(console, text, styles.QUIET)
     for plan in response.plans[1:]:
         apart = _sentence("", plan.difference)
-        parts.paragraph(console, f"Or {_plan(plan, metric, titles)} {apart}".rstrip(), styles.QUIET)
+        parts.paragraph(console, f"Or {_plan(plan, metric)} {apart}".rstrip(), styles.QUIET)
     if response.HasField("closest"):
         parts.paragraph(console, response.closest.summary)
     barred: dict[str, list[str]] = {}
@@ -111,7 +111,7 @@ def _show_answer(response: RecommendResponse, taken: str, console: Console) -> N
         parts.paragraph(console, f"In no plan: {', '.join(names)}. {_sentence('', reason)}", styles.QUIET)
 
 
-def _waterfall(plan: Plan, metric: str, titles: dict[str, str]) -> Table:
+def _waterfall(plan: Plan, metric: str) -> Table:
     """The steps of a plan in the order of application, with the metric after each and what it adds."""
     name, write = METRICS.get(metric, (metric, units.digits))
     table = parts.plain_table()
@@ -124,8 +124,7 @@ def _waterfall(plan: Plan, metric: str, titles: dict[str, str]) -> Table:
         table.add_row("", "today", write(effects[0].before), "")
     for number, (step, effect) in enumerate(zip(plan.steps, effects, strict=True), 1):
         if effect is not None:
-            title = titles.get(step.technique, step.technique)
-            table.add_row(f"{number}.", title, write(effect.after), units.times(effect.speedup))
+            table.add_row(f"{number}.", step.title, write(effect.after), units.times(effect.speedup))
     return table
 
 
@@ -182,13 +181,15 @@ def _best(response: RecommendResponse) -> str:
     if not response.plans:
         known = "that plans may have" if response.left_out else "that Ridgeline knows"
         return refusal or f"Nothing {known} improves its {goal}."
-    plan = _plan(response.plans[0], GOAL_METRICS.get(response.goal, ""), _titles(response))
+    plan = _plan(response.plans[0], GOAL_METRICS.get(response.goal, ""))
     return f"{refusal} Best plan for {goal}: {plan}".lstrip()
 
 
-def _plan(plan: Plan, metric: str, titles: dict[str, str]) -> str:
-    """A plan's techniques, its gain on the goal's metric, whether it fits and meets the SLO."""
-    techniques = words.enumeration([titles.get(technique, technique) for technique in plan.techniques])
+def _plan(plan: Plan, metric: str) -> str:
+    """A plan's techniques and their degrees, its gain on the goal's metric, whether it fits and meets the
+    SLO.
+    """
+    techniques = words.enumeration([step.title for step in plan.steps])
     memory = plan.memory
     used = f"{units.gib_digits(memory.total_bytes)} of {units.gib(memory.usable_bytes)}"
     said = [f"it fits ({used})" if memory.fits else f"it does not fit ({used})"]
@@ -207,7 +208,11 @@ def _show_launch(response: RecommendResponse, console: Console) -> None:
     if launch is None:
         return
     console.print()
-    console.print(Text(f"How to start the best plan ({launch.engine} {launch.release})", styles.HEADING))
+    device = response.plans[0].hardware_id
+    where = f" on {device}" if device else ""
+    console.print(
+        Text(f"How to start the best plan{where} ({launch.engine} {launch.release})", styles.HEADING)
+    )
     for line in launching.command_lines(launch.command, console.width - 2):
         # A command is copied: what is wider than the screen is left to the terminal.
         console.print(Text(f"  {line}"), soft_wrap=True)

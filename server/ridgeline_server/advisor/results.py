@@ -264,10 +264,11 @@ class Recommendation:
 
 
 class PlanStep(NamedTuple):
-    """A technique of a plan and what it adds to those before it."""
+    """A technique of a plan and what it adds to those before it; `title` has the degree that it is given."""
 
     technique: str
     effects: tuple[Effect, ...]
+    title: str
 
 
 @dataclass(frozen=True)

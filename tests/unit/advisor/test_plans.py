@@ -18,6 +18,7 @@ from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.workload import Slo, Workload
 from ridgeline_server.roofline.results import Analysis
 from tests.unit.questions import (
+    ANY_ACCURACY,
     EXPECTED,
     GIB,
     KV8,
@@ -115,6 +116,13 @@ def test_the_steps_of_a_plan_multiply_to_its_effect(
             steps = [effect(step.effects, name) for step in plan.steps]
             assert prod(step.speedup for step in steps) == pytest.approx(effect(plan.effects, name).speedup)
             assert [s.before for s in steps[1:]] == [s.after for s in steps[:-1]]
+
+
+@given(questions(), goals)
+def test_titles_tell_plans_apart(question: Question, goal: Goal) -> None:
+    freedom = replace(ANY_ACCURACY, load=True, devices=True)
+    plans = question.advice(goal, freedom=freedom).plans
+    assert len({tuple(step.title for step in plan.steps) for plan in plans}) == len(plans)
 
 
 @given(questions(), slos, goals, st.booleans())

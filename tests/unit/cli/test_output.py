@@ -105,6 +105,15 @@ def test_each_verdict_is_told_with_its_number_and_reason(run: Run, fake: FakeCli
     assert "NOT APPLICABLE FP8 compute: the device has no FP8 unit. At batch 64 it turns." in text
 
 
+def test_the_device_of_the_best_plan_is_told_where_it_is_another(run: Run, fake: FakeClient) -> None:
+    fake.advice.plans[0].hardware_id = "h100-sxm"
+    fake.advice.plans[0].steps[1].title = "another device (NVIDIA H100 SXM5 80GB)"
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "4-bit weights and another device (NVIDIA H100 SXM5 80GB): whole request" in text
+    assert "2. another device (NVIDIA H100 SXM5 80GB)" in text
+    assert "How to start the best plan on h100-sxm (vllm 0.33.0)" in text
+
+
 def test_each_effort_has_its_words(run: Run, fake: FakeClient) -> None:
     told = set()
     for effort in advice.Effort.values():
