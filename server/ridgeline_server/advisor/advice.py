@@ -170,7 +170,7 @@ def _judging(
         proposal = yield from proposal.needed(facts)
     if place is None or isinstance(proposal, NotApplicable):
         assert isinstance(proposal, NotApplicable)  # proposals have a place
-        return _refused(technique, facts, proposal)
+        return _not_applicable(technique, facts, proposal)
     after = place.simulation
     effects = compare(before, after, facts.basis)
     metric = proposal.metric or technique.metric
@@ -273,7 +273,7 @@ def _unknown(accuracy: AccuracyRisk) -> str:
     )
 
 
-def _refused(technique: Technique, facts: Facts, refusal: NotApplicable) -> Recommendation:
+def _not_applicable(technique: Technique, facts: Facts, refusal: NotApplicable) -> Recommendation:
     return Recommendation(
         technique=technique.id,
         title=technique.title,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on, speedup
 from ridgeline_server.advisor.results import Plan, Relaxation
 from ridgeline_server.advisor.technique import Technique
-from ridgeline_server.advisor.wording import counted, listed
+from ridgeline_server.advisor.wording import LABELS, counted, listed
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.roofline.metrics import RATE_METRICS
 from ridgeline_server.roofline.serving import Candidate
@@ -22,15 +22,6 @@ MANY_TIMES = 2
 """From so many times as much on a figure is told in times, not in percent."""
 DEGREES = {"tp": "tp", "attention_dp": "attention dp", "ep": "ep", "pp": "pp", "dp": "dp"}
 """Degrees of parallelism and their words."""
-
-LABELS = {
-    "ttft_ms": "TTFT",
-    "tpot_ms": "TPOT",
-    "e2e_latency_ms": "latency",
-    "output_tokens_per_s": "throughput",
-    "cost_usd_per_million_output_tokens": "cost",
-    MEMORY_METRIC: "memory",
-}
 
 
 class StepGain(NamedTuple):

@@ -61,9 +61,9 @@ def propose(facts: Facts) -> Proposal | NotApplicable | Unstated:
         return Unstated(_fixed)
     # Of today's device the question may have changed figures: what the catalog says of it is no other one.
     others = [each for each in allowed if each != today and (each.id != today.id or not each.id)]
-    possible = [hardware for hardware in others if not any(_refusals(facts, hardware))]
+    possible = [hardware for hardware in others if not any(_obstacles(facts, hardware))]
     if not possible:
-        reasons = [reason for hardware in others for reason in _refusals(facts, hardware)]
+        reasons = [reason for hardware in others for reason in _obstacles(facts, hardware)]
         return NotApplicable(
             ReasonCode.NOTHING_TO_WORK_ON,
             f"of the {len(others):,} other devices that may be taken none can serve it: {reasons[0]}."
@@ -99,7 +99,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable | Unstated:
     )
 
 
-def _refusals(facts: Facts, hardware: Hardware) -> Iterator[str]:
+def _obstacles(facts: Facts, hardware: Hardware) -> Iterator[str]:
     """Why a device cannot serve today's deployment, in clauses."""
     deployment, engine = facts.deployment, facts.deployment.engine
     if engine is not None and not runs_on(engine.asked_engine, hardware.vendor):

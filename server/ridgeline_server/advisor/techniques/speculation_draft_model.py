@@ -15,7 +15,7 @@ draft that is too large or too often wrong; for outputs of a token or two.
 from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effort, ReasonCode
-from ridgeline_server.advisor.speculation import explain, propose_at_rate, refused
+from ridgeline_server.advisor.speculation import explain, nothing_to_draft, propose_at_rate
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
 from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline.operators.layer import Stage
@@ -23,7 +23,7 @@ from ridgeline_server.roofline.operators.layer import Stage
 
 def propose(facts: Facts) -> Proposal | NotApplicable:
     """Drafting by the model that the request or the catalog knows."""
-    no = refused(facts)
+    no = nothing_to_draft(facts)
     if no:
         return no
     draft = facts.assumed.draft_model

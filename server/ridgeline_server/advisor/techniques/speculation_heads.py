@@ -13,7 +13,7 @@ training is the user's, unless heads are published: therefore it is at most cons
 from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effort, ReasonCode
-from ridgeline_server.advisor.speculation import explain, layers_of, propose_at_rate, refused
+from ridgeline_server.advisor.speculation import explain, layers_of, nothing_to_draft, propose_at_rate
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
 from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline.operators.layer import Stage
@@ -21,7 +21,7 @@ from ridgeline_server.roofline.operators.layer import Stage
 
 def propose(facts: Facts) -> Proposal | NotApplicable:
     """Drafting by a layer of the model's kind, unless the model is published with one."""
-    no = refused(facts)
+    no = nothing_to_draft(facts)
     if no:
         return no
     if facts.model.prediction_layers:

@@ -15,7 +15,7 @@ needs, so that a step reads more weights.
 from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effort, ReasonCode
-from ridgeline_server.advisor.speculation import LENGTHS, explain, propose_drafting, refused
+from ridgeline_server.advisor.speculation import LENGTHS, explain, nothing_to_draft, propose_drafting
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
 from ridgeline_server.domain.speculation import PUBLISHED_RATES, Draft, Speculation
 from ridgeline_server.roofline.operators.layer import Stage
@@ -28,7 +28,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     """Drafting by the model's own module: one token at the published rate, or as many as pay at a stated
     one.
     """
-    no = refused(facts)
+    no = nothing_to_draft(facts)
     if no:
         return no
     if not facts.model.prediction_layers:

@@ -22,8 +22,8 @@ from ridgeline_server.advisor.speculation import (
     accepting,
     explain,
     needed_rate,
+    nothing_to_draft,
     propose_drafting,
-    refused,
 )
 from ridgeline_server.advisor.technique import Asking, Facts, NotApplicable, Proposal, Technique, Unstated
 from ridgeline_server.advisor.wording import sequences
@@ -36,7 +36,7 @@ TOKENS = 3
 
 def propose(facts: Facts) -> Proposal | NotApplicable | Unstated:
     """Drafting by lookup at the stated rate; without one, what it must be."""
-    no = refused(facts)
+    no = nothing_to_draft(facts)
     if no:
         return no
     rate = facts.assumed.ngram_acceptance_rate
