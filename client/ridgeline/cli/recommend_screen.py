@@ -403,7 +403,7 @@ def _sentence(start: str, text: str) -> str:
     """The text as a sentence that begins with `start`, or nothing."""
     if not text:
         return ""
-    whole = start + text if start else text[:1].upper() + text[1:]
+    whole = start + text if start else parts.capitalised(text)
     return _ended(whole)
 
 

@@ -119,7 +119,7 @@ def check_goal(goal: Goal, hardware: Hardware) -> None:
             [
                 FieldViolation(
                     "goal",
-                    f"is COST, but {hardware.name} has no price; set hardware.overrides.price_usd_per_hour, "
+                    f"is COST, but {hardware.name} has no price; give hardware.overrides.price_usd_per_hour, "
                     "or ask for THROUGHPUT, which ranks the same on one device",
                 )
             ]

@@ -71,6 +71,11 @@ def test_notices_come_first_of_all(run: Run, fake: FakeClient, command: str) -> 
     )
 
 
+def test_a_notice_keeps_the_identifier_that_it_begins_with(run: Run, fake: FakeClient) -> None:
+    fake.analysis = analysis(notices=[(common_pb2.NOTICE_CODE_MODEL_ASSUMPTION, "torch_dtype is absent.")])
+    assert run("analyze", *QUESTION).stdout.startswith("! torch_dtype is absent.\n")
+
+
 def test_advice_answers_first_then_tells_why_then_what_it_assumed(run: Run, fake: FakeClient) -> None:
     text = run("recommend", *QUESTION).stdout
     parts = [
