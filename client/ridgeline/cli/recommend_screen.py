@@ -151,18 +151,39 @@ def _show_front(response: RecommendResponse, console: Console) -> None:
 
 
 def _today(baseline: AnalyzeResponse) -> str:
-    """What limits today's deployment, in one sentence."""
+    """What limits today's deployment, in one sentence: where requests come and go, prompts of others hold up
+    each of them, which its own TTFT does not tell.
+    """
     request_ms = _value(baseline.metrics.e2e_latency_ms)
     prefill_share = baseline.metrics.prefill_time_share
     prefill_leads = prefill_share > 0.5
     wanted = types_pb2.STAGE_PREFILL if prefill_leads else types_pb2.STAGE_DECODE
     stage = next(stage for stage in baseline.stages if stage.stage == wanted)
     share = prefill_share if prefill_leads else 1 - prefill_share
+    of_others = _share_of_others_prompts(baseline)
+    beside = after = ""
+    if of_others and prefill_leads:
+        own = units.percent(prefill_share - of_others)
+        beside = f", {units.percent(of_others)} for prompts of other requests and {own} for its own,"
+    elif of_others:
+        after = f"; prompts of other requests take {units.percent(of_others)}"
     return (
         f"Today {words.stage(wanted)} takes {units.percent(share)} "
-        f"of a request's {units.milliseconds(request_ms)} and is {words.bound_adjective(stage.bound)}: "
-        f"{_spent(stage)}."
+        f"of a request's {units.milliseconds(request_ms)}{beside} and is "
+        f"{words.bound_adjective(stage.bound)}: {_spent(stage)}{after}."
     )
+
+
+def _share_of_others_prompts(baseline: AnalyzeResponse) -> float:
+    """The share of a request's time that prompts of other requests on its devices take; 0 for a static batch,
+    whose prompts are prefilled together.
+    """
+    if words.load_kind(baseline.workload) == "batch":
+        return 0.0
+    metrics, degrees = baseline.metrics, baseline.deployment.parallel
+    groups = max(degrees.dp, 1) * max(degrees.attention_dp, 1)
+    together = max((metrics.requests_in_flight - metrics.requests_waiting) / groups, 1.0)
+    return metrics.prefill_time_share * (1 - 1 / together)
 
 
 def _spent(stage: StageAnalysis) -> str:

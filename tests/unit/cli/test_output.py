@@ -89,6 +89,25 @@ def test_advice_answers_first_then_tells_why_then_what_it_assumed(run: Run, fake
     assert places == sorted(places)
 
 
+def test_prompts_of_other_requests_are_told_apart_where_they_hold_one_up(run: Run, fake: FakeClient) -> None:
+    """16 requests in flight on 2 replicas: of 8 prompts that a request waits for one is its own."""
+    baseline = many_devices()
+    baseline.metrics.requests_in_flight, baseline.metrics.requests_waiting = 16, 0
+    baseline.metrics.prefill_time_share = 0.64
+    fake.advice = recommendation(baseline=baseline)
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert ", 56% for prompts of other requests and 8% for its own, and is" in text
+    baseline.metrics.prefill_time_share = 0.4
+    fake.advice = recommendation(baseline=baseline)
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "Today decode takes 60% of a request's" in text
+    assert "; prompts of other requests take 35%." in text
+
+
+def test_a_static_batch_has_no_prompts_of_others_to_wait_for(run: Run, fake: FakeClient) -> None:
+    assert "prompts of other" not in " ".join(run("recommend", *QUESTION).stdout.split())
+
+
 def test_the_best_plan_is_told_with_gain_interval_and_fit(run: Run, fake: FakeClient) -> None:
     text = " ".join(run("recommend", *QUESTION).stdout.split())
     assert (

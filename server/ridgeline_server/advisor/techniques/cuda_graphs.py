@@ -26,8 +26,9 @@ from ridgeline_server.advisor.technique import (
     Proposal,
     Technique,
 )
-from ridgeline_server.advisor.wording import change
+from ridgeline_server.advisor.wording import change, counted
 from ridgeline_server.domain.gates import captures_graphs
+from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline.host import HOST_LAUNCH_S, kernels_of_step
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
@@ -76,6 +77,9 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
         reason += f", and the device waits for it in {share(waiting)} of a decode step of {ms(today.time_ms)}"
     else:
         reason += f", and the device never waits for it in a decode step of {ms(today.time_ms)}"
+    speculation = facts.deployment.speculation
+    if speculation is not None and speculation.draft is not Draft.NGRAM:
+        reason += f"; the launches of what drafts {counted(speculation.tokens, 'token')} come on top"
     reason += f": {change(outcome.deciding)}."
     gains = outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER)
     code = ReasonCode.LAUNCHES_SAVED if gains else ReasonCode.BOUND_NOT_ADDRESSED
