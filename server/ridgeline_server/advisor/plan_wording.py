@@ -143,7 +143,7 @@ def _apart(metric: str, best: float, other: float) -> str:
 def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation], load: str) -> str:
     """How near one can get to limits that nothing meets, and what to relax by how much."""
     what = listed(techniques) if techniques else "today's deployment"
-    reached = " and ".join(_relaxed(relaxation) for relaxation in relaxations)
+    reached = "; ".join(_relaxed(relaxation) for relaxation in relaxations)
     smaller = f" At {load} it meets them." if load else ""
     comes = "come" if len(techniques) > 1 else "comes"
     return f"Nothing meets all limits; {what} {comes} closest: {reached}.{smaller}"
@@ -155,7 +155,4 @@ def _relaxed(relaxation: Relaxation) -> str:
         return f"it takes {reached:,.0f} devices of at most {value:,.0f}"
     if limit not in LABELS:
         return f"it needs {gib(reached)} of {gib(value)}, so {factor:.2f} times the memory would hold it"
-    return (
-        f"{LABELS[limit]} is {ms(reached)} against {ms(value)}, so a limit {factor:.2f} times as long would "
-        "be met"
-    )
+    return f"{LABELS[limit]} is {ms(reached)} of at most {ms(value)}, {factor:.2f} times the limit"

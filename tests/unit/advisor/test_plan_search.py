@@ -316,6 +316,8 @@ class TestLimits:
         (tpot,) = closest.relaxations
         assert (tpot.limit, tpot.value) == ("tpot_ms", 5.0)
         assert tpot.reached == pytest.approx(5.0 * tpot.factor)
+        told = f"TPOT is {tpot.reached:.2f} ms of at most 5.00 ms, {tpot.factor:.2f} times the limit."
+        assert closest.summary.endswith(told) or f"{told} At batch" in closest.summary
         looser = asked.at(slo=Slo(tpot_ms=tpot.reached)).advice()
         assert looser.closest is None
         assert looser.plans[0].techniques == closest.techniques

@@ -40,6 +40,7 @@ def test_its_module_says_what_it_does_when_it_pays_and_when_not(module: str) -> 
     assert tuple(documentation.paragraphs) == HEADINGS
     for paragraph in documentation.paragraphs.values():
         assert paragraph.endswith(".")
+        assert paragraph[0] == paragraph[0].upper()
         assert len(paragraph.split()) >= 15
 
 

@@ -1,12 +1,12 @@
 """Captured graphs (CUDA or HIP graphs): a decode step is recorded once and replayed.
 
-What it does: the engine records the kernels of a decode step at start-up, for several batches, and replays
+What it does: The engine records the kernels of a decode step at start-up, for several batches, and replays
 the record: one launch by the host in place of hundreds.
 
-When it pays: where the engine was told to launch each kernel by itself (eager execution) and the device is
+When it pays: Where the engine was told to launch each kernel by itself (eager execution) and the device is
 done sooner than the host: small models, few sequences, weights in few bits, many devices, fast memory.
 
-When it does not: where graphs are replayed today, as engines do by themselves; at batches whose kernels run
+When it does not: Where graphs are replayed today, as engines do by themselves; at batches whose kernels run
 longer than their launches take; for prefill, which is launched kernel by kernel either way; where the memory
 that the records take is needed for the cache.
 """

@@ -1,12 +1,12 @@
 """Speculation by heads: an extra layer that is trained for the model, such as EAGLE's, drafts tokens.
 
-What it does: a decoder layer on top of the model's last hidden states drafts a few tokens one by one, and one
+What it does: A decoder layer on top of the model's last hidden states drafts a few tokens one by one, and one
 step of the model verifies them. The output's distribution is the model's own.
 
-When it pays: decode waits for weight bytes or keys; a layer drafts faster than a model of its own and is
+When it pays: Decode waits for weight bytes or keys; a layer drafts faster than a model of its own and is
 right more often.
 
-When it does not: where verifying turns a step compute-bound, and for a model without trained heads. The
+When it does not: Where verifying turns a step compute-bound, and for a model without trained heads. The
 training is the user's, unless heads are published: therefore it is at most considered, and enters no plan.
 """
 

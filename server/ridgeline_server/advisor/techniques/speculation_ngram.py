@@ -1,13 +1,13 @@
 """Speculation by lookup: tokens that followed the same words earlier in the text are verified in one step.
 
-What it does: the last few tokens are looked up in the prompt and the output so far, and what followed them
+What it does: The last few tokens are looked up in the prompt and the output so far, and what followed them
 there is verified in one step. Nothing is computed for the draft, and the output's distribution is the model's
 own.
 
-When it pays: the output repeats the prompt (summaries, code edits, retrieval), and decode waits for weight
+When it pays: The output repeats the prompt (summaries, code edits, retrieval), and decode waits for weight
 bytes.
 
-When it does not: for free text, where lookups are seldom right, and where verifying turns a step compute-
+When it does not: For free text, where lookups are seldom right, and where verifying turns a step compute-
 bound.
 """
 
