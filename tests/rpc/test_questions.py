@@ -796,6 +796,17 @@ class TestWhatMayTakeThePlace:
         found = self.judged(client, "another-device", allow_hardware_change=True)
         assert found.requirements[0].removeprefix("device ") in ids - {"rtx-a6000"}
 
+    def test_a_device_that_is_merely_announced_takes_a_name(self, client: ridgeline.Client) -> None:
+        """It is faster than any that is sold."""
+        free = self.judged(client, "another-device", allow_hardware_change=True)
+        named = self.judged(
+            client, "another-device", allow_hardware_change=True, other_hardware=["mi455x", "h100-sxm"]
+        )
+        assert named.requirements[0] == "device mi455x"
+        assert not client.get_hardware(
+            free.requirements[0].removeprefix("device ")
+        ).hardware.display_name.endswith("(announced)")
+
     def test_models_by_name_and_of_the_line(self, clients: dict[str, ridgeline.Client], way: str) -> None:
         of_line = self.judged(clients[way], "smaller-model", allow_model_change=True)
         assert of_line.requirements[0] == "model meta-llama/Llama-2-7b-hf"
@@ -818,6 +829,11 @@ class TestWhatMayTakeThePlace:
         )
         plan = next(plan for plan in answer.plans if "another-device" in plan.techniques)
         assert "(h100-sxm)" in plan.interactions[0]
+        assert plan.hardware_id == "h100-sxm"
+        assert "another device (NVIDIA H100 SXM5 80GB)" in [step.title for step in plan.steps]
+        stays = client.recommend("llama-2-13b", "rtx-a6000", input_len=512, batch=4).plans
+        assert stays
+        assert not any(plan.hardware_id for plan in stays)
         assert all("accelerator: h100-sxm" in launch.manifest for launch in plan.launches)
 
     def test_what_is_not_allowed_is_not_named(self, client: ridgeline.Client) -> None:

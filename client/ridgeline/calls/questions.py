@@ -71,8 +71,8 @@ class QuestionCalls(Calls):
         `max_accuracy_loss` of benchmark scores, a share (default 0.01); `allow_unknown_accuracy` lets them
         have techniques for which the catalog has no published figure.
         `allow_hardware_change` lets one of `other_hardware` take the device's place, or any device of the
-        catalog when none is given; `allow_model_change` compares smaller models in the model's place,
-        `other_models` or those of its line.
+        catalog that is more than announced when none is given; `allow_model_change` compares smaller models
+        in the model's place, `other_models` or those of its line.
         `assumed` states figures that the gain of a technique rests on, such as `{"prefix_hit_rate": 0.5}`;
         they are the fields of AssumedFigures. `draft_model` would draft in speculation by a draft model.
         """

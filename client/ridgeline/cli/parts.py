@@ -30,11 +30,15 @@ def show_notices(notices: Iterable[common_pb2.Notice], console: Console) -> None
     shown = False
     for notice in notices:
         mark = Text("!", styles.REFUSAL if notice.code in REFUSALS else styles.WARNING)
-        sentence = notice.message[:1].upper() + notice.message[1:]
-        paragraph(console, sentence, mark=mark)
+        paragraph(console, capitalised(notice.message), mark=mark)
         shown = True
     if shown:
         console.print()
+
+
+def capitalised(text: str) -> str:
+    """A text with a capital at its start, but where that is an identifier, such as `torch_dtype`."""
+    return text if "_" in text.partition(" ")[0] else text[:1].upper() + text[1:]
 
 
 def paragraph(

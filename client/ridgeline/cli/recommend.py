@@ -87,7 +87,7 @@ CSV_COLUMNS = (
     multiple=True,
     metavar="HARDWARE",
     help="A device that may take its place, with --allow-hardware-change; repeatable [default: all of the "
-    "catalog].",
+    "catalog that are more than announced].",
 )
 @click.option(
     "--allow-model-change",

@@ -59,6 +59,10 @@ EFFORTS = {
     advice.EFFORT_REQUANTIZE: "convert the weights, no data needed",
     advice.EFFORT_CALIBRATE: "convert the weights with calibration data",
     advice.EFFORT_RETRAIN: "train the model again",
+    advice.EFFORT_MORE_DEVICES: "more devices, and a flag of the engine",
+    advice.EFFORT_OTHER_DEVICE: "devices of another kind",
+    advice.EFFORT_OTHER_MODEL: "another model",
+    advice.EFFORT_TRAIN_HEADS: "train heads for the model, unless they are published",
 }
 VERDICT_COLUMNS = 10
 COMPACT_COLUMNS = 16
@@ -92,12 +96,12 @@ def _show_answer(response: RecommendResponse, taken: str, console: Console) -> N
     titles = _titles(response)
     metric = GOAL_METRICS.get(response.goal, "")
     if response.plans and len(response.plans[0].steps) > 1:
-        console.print(_waterfall(response.plans[0], metric, titles))
+        console.print(_waterfall(response.plans[0], metric))
         for text in response.plans[0].interactions:
             parts.paragraph(console, text, styles.QUIET)
     for plan in response.plans[1:]:
         apart = _sentence("", plan.difference)
-        parts.paragraph(console, f"Or {_plan(plan, metric, titles)} {apart}".rstrip(), styles.QUIET)
+        parts.paragraph(console, f"Or {_plan(plan, metric)} {apart}".rstrip(), styles.QUIET)
     if response.HasField("closest"):
         parts.paragraph(console, response.closest.summary)
     barred: dict[str, list[str]] = {}
@@ -107,7 +111,7 @@ def _show_answer(response: RecommendResponse, taken: str, console: Console) -> N
         parts.paragraph(console, f"In no plan: {', '.join(names)}. {_sentence('', reason)}", styles.QUIET)
 
 
-def _waterfall(plan: Plan, metric: str, titles: dict[str, str]) -> Table:
+def _waterfall(plan: Plan, metric: str) -> Table:
     """The steps of a plan in the order of application, with the metric after each and what it adds."""
     name, write = METRICS.get(metric, (metric, units.digits))
     table = parts.plain_table()
@@ -120,8 +124,7 @@ def _waterfall(plan: Plan, metric: str, titles: dict[str, str]) -> Table:
         table.add_row("", "today", write(effects[0].before), "")
     for number, (step, effect) in enumerate(zip(plan.steps, effects, strict=True), 1):
         if effect is not None:
-            title = titles.get(step.technique, step.technique)
-            table.add_row(f"{number}.", title, write(effect.after), units.times(effect.speedup))
+            table.add_row(f"{number}.", step.title, write(effect.after), units.times(effect.speedup))
     return table
 
 
@@ -148,18 +151,39 @@ def _show_front(response: RecommendResponse, console: Console) -> None:
 
 
 def _today(baseline: AnalyzeResponse) -> str:
-    """What limits today's deployment, in one sentence."""
+    """What limits today's deployment, in one sentence: where requests come and go, prompts of others hold up
+    each of them, which its own TTFT does not tell.
+    """
     request_ms = _value(baseline.metrics.e2e_latency_ms)
     prefill_share = baseline.metrics.prefill_time_share
     prefill_leads = prefill_share > 0.5
     wanted = types_pb2.STAGE_PREFILL if prefill_leads else types_pb2.STAGE_DECODE
     stage = next(stage for stage in baseline.stages if stage.stage == wanted)
     share = prefill_share if prefill_leads else 1 - prefill_share
+    of_others = _share_of_others_prompts(baseline)
+    beside = after = ""
+    if of_others and prefill_leads:
+        own = units.percent(prefill_share - of_others)
+        beside = f", {units.percent(of_others)} for prompts of other requests and {own} for its own,"
+    elif of_others:
+        after = f"; prompts of other requests take {units.percent(of_others)}"
     return (
         f"Today {words.stage(wanted)} takes {units.percent(share)} "
-        f"of a request's {units.milliseconds(request_ms)} and is {words.bound_adjective(stage.bound)}: "
-        f"{_spent(stage)}."
+        f"of a request's {units.milliseconds(request_ms)}{beside} and is "
+        f"{words.bound_adjective(stage.bound)}: {_spent(stage)}{after}."
     )
+
+
+def _share_of_others_prompts(baseline: AnalyzeResponse) -> float:
+    """The share of a request's time that prompts of other requests on its devices take; 0 for a static batch,
+    whose prompts are prefilled together.
+    """
+    if words.load_kind(baseline.workload) == "batch":
+        return 0.0
+    metrics, degrees = baseline.metrics, baseline.deployment.parallel
+    groups = max(degrees.dp, 1) * max(degrees.attention_dp, 1)
+    together = max((metrics.requests_in_flight - metrics.requests_waiting) / groups, 1.0)
+    return metrics.prefill_time_share * (1 - 1 / together)
 
 
 def _spent(stage: StageAnalysis) -> str:
@@ -178,13 +202,15 @@ def _best(response: RecommendResponse) -> str:
     if not response.plans:
         known = "that plans may have" if response.left_out else "that Ridgeline knows"
         return refusal or f"Nothing {known} improves its {goal}."
-    plan = _plan(response.plans[0], GOAL_METRICS.get(response.goal, ""), _titles(response))
+    plan = _plan(response.plans[0], GOAL_METRICS.get(response.goal, ""))
     return f"{refusal} Best plan for {goal}: {plan}".lstrip()
 
 
-def _plan(plan: Plan, metric: str, titles: dict[str, str]) -> str:
-    """A plan's techniques, its gain on the goal's metric, whether it fits and meets the SLO."""
-    techniques = words.enumeration([titles.get(technique, technique) for technique in plan.techniques])
+def _plan(plan: Plan, metric: str) -> str:
+    """A plan's techniques and their degrees, its gain on the goal's metric, whether it fits and meets the
+    SLO.
+    """
+    techniques = words.enumeration([step.title for step in plan.steps])
     memory = plan.memory
     used = f"{units.gib_digits(memory.total_bytes)} of {units.gib(memory.usable_bytes)}"
     said = [f"it fits ({used})" if memory.fits else f"it does not fit ({used})"]
@@ -203,7 +229,11 @@ def _show_launch(response: RecommendResponse, console: Console) -> None:
     if launch is None:
         return
     console.print()
-    console.print(Text(f"How to start the best plan ({launch.engine} {launch.release})", styles.HEADING))
+    device = response.plans[0].hardware_id
+    where = f" on {device}" if device else ""
+    console.print(
+        Text(f"How to start the best plan{where} ({launch.engine} {launch.release})", styles.HEADING)
+    )
     for line in launching.command_lines(launch.command, console.width - 2):
         # A command is copied: what is wider than the screen is left to the terminal.
         console.print(Text(f"  {line}"), soft_wrap=True)
@@ -394,7 +424,7 @@ def _sentence(start: str, text: str) -> str:
     """The text as a sentence that begins with `start`, or nothing."""
     if not text:
         return ""
-    whole = start + text if start else text[:1].upper() + text[1:]
+    whole = start + text if start else parts.capitalised(text)
     return _ended(whole)
 
 

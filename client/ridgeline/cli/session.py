@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -80,8 +81,15 @@ _SPELLINGS = {
     "deployment.skipped_layer_share": "--skip-layers",
     "deployment.expert_popularity_spread": "--expert-spread",
     "goal": "--goal",
+    "max_devices": "--max-devices",
+    "max_accuracy_loss": "--max-accuracy-loss",
+    "allow_hardware_change": "--allow-hardware-change",
+    "allow_model_change": "--allow-model-change",
     "other_hardware": "--other-hardware",
     "other_models": "--other-model",
+    "draft_model": "--draft-model",
+    "draft_model.id": "--draft-model",
+    "draft_model.config_json": "--draft-model",
     "catalog_revision": "the catalog's revision",
     "filter.vendor": "--vendor",
     "filter.kind": "--kind",
@@ -109,6 +117,7 @@ _SPELLINGS = {
 }
 """Fields of a request as the command line spells them."""
 _PREFIXES = {
+    "assumed.": "--assume ",
     "hardware.overrides.": "--set ",
     "hardware.inline.": "HARDWARE ",
     "hardware.": "",
@@ -117,12 +126,19 @@ _PREFIXES = {
 }
 """The same for fields below a message, the longest prefix first."""
 _LISTED = {
+    "hardware.overrides.peaks[": "--set peaks",
     "deployment.module_formats[": "--module-format",
     "other_hardware[": "--other-hardware",
     "other_models[": "--other-model",
 }
 """Starts of fields that a number follows, which the command line gives by name: each sentence tells of which
 it is.
+"""
+
+
+_IN_SENTENCES = re.compile(r"[a-z_]+(?:\.[a-z_]+)+|allow_[a-z_]+|[a-z_]+_dtype|[a-z_]+_version")
+"""Fields that a sentence about another one may name: by their path, or the permissions, formats and releases
+of a question by their last name.
 """
 
 
@@ -223,4 +239,14 @@ def _told(violation: FieldViolation) -> str:
     if spelled is None:
         prefix = next((prefix for prefix in _PREFIXES if field.startswith(prefix)), "")
         spelled = _PREFIXES.get(prefix, "") + field.removeprefix(prefix)
-    return f"{spelled}: {violation.description}" if spelled else violation.description
+    description = _IN_SENTENCES.sub(_spelled, violation.description)
+    return f"{spelled}: {description}" if spelled else description
+
+
+def _spelled(named: re.Match[str]) -> str:
+    """A field that a sentence names, as the command line spells it; other words stay."""
+    field = named[0]
+    spelled = _SPELLINGS.get(field) or _SPELLINGS.get(f"deployment.{field}")
+    if spelled is None and field.startswith("hardware.overrides."):
+        return f"--set {field.removeprefix('hardware.overrides.')}=..."
+    return spelled or field

@@ -20,7 +20,6 @@ from ridgeline_server.advisor.results import (
     AccuracyRisk,
     Advice,
     Effect,
-    Effort,
     Freedom,
     Goal,
     PlanSearch,
@@ -100,7 +99,7 @@ def recommend(
     simulated = {name: place.simulation for name, place in places.items()}
     search = search_plans(
         Asked(facts, goal, freedom, today, variants, simulated),
-        [by_id[r.technique] for r in recommendations if r.effort is not Effort.RETRAIN],
+        [by_id[r.technique] for r in recommendations if not r.effort.is_training],
     )
     plans = [replace(plan, launches=launches_of(model, hardware, plan)) for plan in search.plans]
     return Advice(
@@ -120,7 +119,7 @@ def check_goal(goal: Goal, hardware: Hardware) -> None:
             [
                 FieldViolation(
                     "goal",
-                    f"is COST, but {hardware.name} has no price; set hardware.overrides.price_usd_per_hour, "
+                    f"is COST, but {hardware.name} has no price; give hardware.overrides.price_usd_per_hour, "
                     "or ask for THROUGHPUT, which ranks the same on one device",
                 )
             ]
@@ -169,13 +168,13 @@ def _judging(
         proposal = yield from proposal.needed(facts)
     if place is None or isinstance(proposal, NotApplicable):
         assert isinstance(proposal, NotApplicable)  # proposals have a place
-        return _refused(technique, facts, proposal)
+        return _not_applicable(technique, facts, proposal)
     after = place.simulation
     effects = compare(before, after, facts.basis)
     hardware = proposal.hardware or facts.scenario.hardware
     metric = _deciding_metric(proposal.metric or technique.metric, before)
     judged = judge(before, after, effects, metric, facts.goal)
-    trains, lacked = technique.effort is Effort.RETRAIN, lacking(facts.engine, technique.id, hardware)
+    trains, lacked = technique.effort.is_training, lacking(facts.engine, technique.id, hardware)
     accuracy = _accuracy(technique, facts.model)
     known = technique.lossless or facts.freedom.unknown_accuracy or accuracy.largest_relative_loss is not None
     verdict = limited(judged, proposal, trains, bool(lacked), not known)
@@ -267,7 +266,7 @@ def _unknown(accuracy: AccuracyRisk) -> str:
     )
 
 
-def _refused(technique: Technique, facts: Facts, refusal: NotApplicable) -> Recommendation:
+def _not_applicable(technique: Technique, facts: Facts, refusal: NotApplicable) -> Recommendation:
     return Recommendation(
         technique=technique.id,
         title=technique.title,

@@ -35,10 +35,15 @@ def propose_format(dtype: Dtype) -> Callable[[Facts], Proposal | NotApplicable]:
             )
         today = facts.deployment.kv_dtype
         if ELEMENT_BITS[today] <= ELEMENT_BITS[dtype]:
+            stored, new = (kv_bits(each, facts.model.attention.head_dim) for each in (today, dtype))
+            than = (
+                "as many as this format has but for scales"
+                if ELEMENT_BITS[today] == ELEMENT_BITS[dtype]
+                else f"no more than the {new:.3g} of this format"
+            )
             return NotApplicable(
                 ReasonCode.ALREADY_APPLIED,
-                f"today's KV cache is {today}, {ELEMENT_BITS[today]} bits per element, no more than the "
-                f"{ELEMENT_BITS[dtype]} of this format.",
+                f"today's KV cache is {today}, {stored:.3g} bits per element with scales, {than}.",
             )
         return Proposal(facts.workload, replace(facts.deployment, kv_dtype=dtype))
 
@@ -62,7 +67,8 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     if outcome.memory.fits and not memory.fits:
         return makes_it_fit(facts, outcome, f"{after} keys and values")
     effect = outcome.deciding
-    cut = f"{kv_bits(after, head_dim):.3g} instead of {kv_bits(before, head_dim):.3g} bits per element"
+    bits, bits_today = kv_bits(after, head_dim), kv_bits(before, head_dim)
+    cut = f"{bits:.3g} instead of {bits_today:.3g} bits per element with scales"
     if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
         return Explanation(
             ReasonCode.KV_BYTES_CUT,

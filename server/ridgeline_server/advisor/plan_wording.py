@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ridgeline_server.advisor.effects import MEMORY_METRIC, effect_on, speedup
 from ridgeline_server.advisor.results import Plan, Relaxation
 from ridgeline_server.advisor.technique import Technique
-from ridgeline_server.advisor.wording import listed
+from ridgeline_server.advisor.wording import LABELS, counted, listed
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.roofline.metrics import RATE_METRICS
+from ridgeline_server.roofline.serving import Candidate
 from ridgeline_server.roofline.wording import gib, ms, share
 
 NOTICED = 0.01
@@ -19,15 +20,8 @@ NOTICED_POINTS = 0.05
 """So many points of accuracy are told."""
 MANY_TIMES = 2
 """From so many times as much on a figure is told in times, not in percent."""
-
-LABELS = {
-    "ttft_ms": "TTFT",
-    "tpot_ms": "TPOT",
-    "e2e_latency_ms": "latency",
-    "output_tokens_per_s": "throughput",
-    "cost_usd_per_million_output_tokens": "cost",
-    MEMORY_METRIC: "memory",
-}
+DEGREES = {"tp": "tp", "attention_dp": "attention dp", "ep": "ep", "pp": "pp", "dp": "dp"}
+"""Degrees of parallelism and their words."""
 
 
 class StepGain(NamedTuple):
@@ -78,12 +72,51 @@ def moved(today: Hardware, other: Hardware | None) -> tuple[str, ...]:
     return (f"It runs on {other.name} ({other.id}), {paid}, in place of {today.name}.",)
 
 
+def step_title(technique: Technique, before: Candidate, after: Candidate) -> str:
+    """A technique's title with the degree that a step of a plan gives it: `tensor parallelism (tp 4)`."""
+    degrees = ", ".join(_degrees(before, after))
+    return f"{technique.title} ({degrees})" if degrees else technique.title
+
+
+def _degrees(before: Candidate, after: Candidate) -> Iterator[str]:
+    """The figures that a step sets."""
+    old, new = before.scenario.deployment, after.scenario.deployment
+    if after.scenario.hardware != before.scenario.hardware and after.scenario.hardware.name:
+        yield after.scenario.hardware.name
+    for name, word in DEGREES.items():
+        degree = getattr(new.parallel, name)
+        if degree != getattr(old.parallel, name):
+            yield f"{word} {degree:,}"
+    if after.workload.batch != before.workload.batch:
+        yield f"{after.workload.batch:,}"
+    if new.speculation is not None and new.speculation != old.speculation:
+        yield counted(new.speculation.tokens, "token")
+    if new.chunk_tokens is not None and new.chunk_tokens != old.chunk_tokens:
+        yield counted(new.chunk_tokens, "token")
+    if new.kv_window is not None and new.kv_window != old.kv_window:
+        yield counted(new.kv_window, "key")
+    shares = (
+        (new.kv_keep_ratio, old.kv_keep_ratio, "kept"),
+        (new.prefix_hit_rate, old.prefix_hit_rate, "cached"),
+        (new.offload.weight_share, old.offload.weight_share, "of the layers' weights"),
+        (new.offload.kv_share, old.offload.kv_share, "of the cache"),
+    )
+    for set_to, was, what in shares:
+        if set_to and set_to != was:
+            yield f"{share(set_to)} {what}"
+
+
 def difference(best: Plan, plan: Plan, metric: str) -> str:
-    """What separates a plan from the best one: its techniques, then the figures that differ."""
+    """What separates a plan from the best one: its techniques and their degrees, then the figures that
+    differ.
+    """
     more = [name for name in plan.techniques if name not in best.techniques]
     less = [name for name in best.techniques if name not in plan.techniques]
-    parts = [f"{word} {listed(names)}" for word, names in (("with", more), ("without", less)) if names]
-    if plan.hardware != best.hardware:
+    titles = {step.technique: step.title for step in best.steps}
+    in_others = [step.title for step in plan.steps if titles.get(step.technique, step.title) != step.title]
+    said = (("with", [*in_others, *more]), ("without", less))
+    parts = [f"{word} {listed(names)}" for word, names in said if names]
+    if (plan.hardware is None) != (best.hardware is None):
         parts.append("on today's device" if plan.hardware is None else f"on {plan.hardware.name}")
     figures = [
         text
@@ -93,8 +126,7 @@ def difference(best: Plan, plan: Plan, metric: str) -> str:
     points = 100 * (plan.accuracy_loss - best.accuracy_loss)
     if abs(points) >= NOTICED_POINTS:
         figures.append(f"{abs(points):.1f} points {'more' if points > 0 else 'less'} of accuracy lost")
-    same_techniques = "with the same techniques in other degrees"
-    return f"{' and '.join(parts) or same_techniques}: {', '.join(figures) or 'the same figures'}."
+    return f"{' and '.join(parts) or 'with the same techniques'}: {', '.join(figures) or 'the same figures'}."
 
 
 def _apart(metric: str, best: float, other: float) -> str:
@@ -111,7 +143,7 @@ def _apart(metric: str, best: float, other: float) -> str:
 def closest_in_words(techniques: Sequence[str], relaxations: Sequence[Relaxation], load: str) -> str:
     """How near one can get to limits that nothing meets, and what to relax by how much."""
     what = listed(techniques) if techniques else "today's deployment"
-    reached = " and ".join(_relaxed(relaxation) for relaxation in relaxations)
+    reached = "; ".join(_relaxed(relaxation) for relaxation in relaxations)
     smaller = f" At {load} it meets them." if load else ""
     comes = "come" if len(techniques) > 1 else "comes"
     return f"Nothing meets all limits; {what} {comes} closest: {reached}.{smaller}"
@@ -123,7 +155,4 @@ def _relaxed(relaxation: Relaxation) -> str:
         return f"it takes {reached:,.0f} devices of at most {value:,.0f}"
     if limit not in LABELS:
         return f"it needs {gib(reached)} of {gib(value)}, so {factor:.2f} times the memory would hold it"
-    return (
-        f"{LABELS[limit]} is {ms(reached)} against {ms(value)}, so a limit {factor:.2f} times as long would "
-        "be met"
-    )
+    return f"{LABELS[limit]} is {ms(reached)} of at most {ms(value)}, {factor:.2f} times the limit"

@@ -12,7 +12,7 @@ from ridgeline_server.advisor.evidence import accuracy_loss
 from ridgeline_server.advisor.launching.switches import lacking
 from ridgeline_server.advisor.plan_candidates import Asked, Costed, cost_between, cost_combinations, values_of
 from ridgeline_server.advisor.plan_choice import Choice, closest_to_limits, pareto_front
-from ridgeline_server.advisor.plan_wording import StepGain, difference, interactions, moved
+from ridgeline_server.advisor.plan_wording import StepGain, difference, interactions, moved, step_title
 from ridgeline_server.advisor.results import Effect, LeftOut, Plan, PlanSearch, PlanStep, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Technique
 from ridgeline_server.advisor.wording import counted, load_in_words
@@ -146,8 +146,7 @@ def _plans(
     for each in kept:
         stations = list(pairwise([(), *steps[each.combination]]))
         added = tuple(
-            PlanStep(after[-1].id, _effects(asked, simulations[before], simulations[after]))
-            for before, after in stations
+            _step(asked, after[-1], simulations[before], simulations[after]) for before, after in stations
         )
         gains = [
             (
@@ -180,6 +179,11 @@ def _plans(
         )
         plans.append(replace(plan, difference=difference(plans[0], plan, asked.metric)) if plans else plan)
     return tuple(plans)
+
+
+def _step(asked: Asked, technique: Technique, before: Simulation, after: Simulation) -> PlanStep:
+    title = step_title(technique, before.candidate, after.candidate)
+    return PlanStep(technique.id, _effects(asked, before, after), title)
 
 
 def _simulated(

@@ -94,6 +94,15 @@ class Effort(StrEnum):
     REQUANTIZE = "requantize"
     CALIBRATE = "calibrate"
     RETRAIN = "retrain"
+    MORE_DEVICES = "more_devices"
+    OTHER_DEVICE = "other_device"
+    OTHER_MODEL = "other_model"
+    TRAIN_HEADS = "train_heads"
+
+    @property
+    def is_training(self) -> bool:
+        """Whether something is trained, the model or what drafts for it."""
+        return self in (Effort.RETRAIN, Effort.TRAIN_HEADS)
 
 
 class Effect(NamedTuple):
@@ -260,10 +269,11 @@ class Recommendation:
 
 
 class PlanStep(NamedTuple):
-    """A technique of a plan and what it adds to those before it."""
+    """A technique of a plan and what it adds to those before it; `title` has the degree that it is given."""
 
     technique: str
     effects: tuple[Effect, ...]
+    title: str
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ MTP_RATE = "mtp_acceptance_rate"
 """The figure that is assumed of the heads that a model is published with."""
 
 
-def refused(facts: Facts) -> NotApplicable | None:
+def nothing_to_draft(facts: Facts) -> NotApplicable | None:
     """Why nothing is drafted, whatever drafts."""
     today = facts.deployment.speculation
     if today is not None:

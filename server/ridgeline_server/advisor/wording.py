@@ -22,7 +22,7 @@ LABELS = {
     "cost_usd_per_million_output_tokens": "cost",
     MEMORY_METRIC: "memory",
 }
-
+"""Metrics in sentences."""
 
 _WRITTEN = {"cost_usd_per_million_output_tokens": usd, MEMORY_METRIC: gib}
 

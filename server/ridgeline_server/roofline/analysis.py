@@ -206,11 +206,11 @@ def _near_limit(workload: Workload, memory: Memory) -> str:
 def _queue(metrics: Metrics) -> str:
     if not metrics.requests_waiting:
         return ""
-    running = metrics.requests_in_flight - metrics.requests_waiting
-    return (
-        f"At any time {running:,.0f} requests run and {metrics.requests_waiting:,.0f} wait for memory, "
-        "which is in their TTFT. "
-    )
+    waiting = f"{metrics.requests_waiting:,.0f}"
+    running = f"{metrics.requests_in_flight - metrics.requests_waiting:,.0f}"
+    run = "1 request runs" if running == "1" else f"{running} requests run"
+    wait = "1 waits" if waiting == "1" else f"{waiting} wait"
+    return f"At any time {run} and {wait} for memory, which is in their TTFT. "
 
 
 def _fitting_tp(model: Model, candidate: Candidate) -> int | None:

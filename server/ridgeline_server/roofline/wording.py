@@ -12,12 +12,19 @@ def share(value: float) -> str:
 
 
 def ms(value: float) -> str:
-    """Milliseconds with three digits, and never an exponent."""
+    """A time given in milliseconds, in the unit that keeps it readable: three digits, never an exponent."""
+    if value >= 60_000:
+        return f"{_three_digits(value / 60_000)} min"
+    if value >= 1000:
+        return f"{_three_digits(value / 1000)} s"
+    return f"{_three_digits(value)} ms" if value >= 0.01 else f"{value * 1e3:.2f} us"
+
+
+def _three_digits(value: float) -> str:
+    """Three digits or all before the point; two behind it at most."""
     if value >= 99.95:
-        return f"{value:,.0f} ms"
-    if value >= 9.995:
-        return f"{value:.1f} ms"
-    return f"{value:.2f} ms" if value >= 0.01 else f"{value * 1e3:.2f} us"
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
 def rate(value: float) -> str:

@@ -22,6 +22,9 @@ MOST_DEVICES = 1_000
 MOST_MODELS = 100
 """Models that are compared at most."""
 
+ANNOUNCED = "(announced)"
+"""How the display name ends of a device that was announced and that nobody can have yet."""
+
 Selector = TypeVar("Selector")
 Entry = TypeVar("Entry")
 
@@ -92,10 +95,11 @@ def with_siblings(
 
 
 def _all_devices(snapshot: CatalogSnapshot, checks: Checks) -> tuple[Hardware, ...]:
+    """The catalog's devices but those that are merely announced, which take a name."""
     devices = snapshot.all_hardware(MOST_DEVICES)
     if devices is None:
         checks.add(
             "other_hardware",
             f"is empty, and the catalog has over {MOST_DEVICES:,} devices; name those that may be taken",
         )
-    return devices or ()
+    return tuple(device for device in devices or () if not device.display_name.endswith(ANNOUNCED))

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 
 from ridgeline_server.advisor import plans as plans_module
 from ridgeline_server.advisor.combinations import MOST_COMBINATIONS, combinations_of, ids_of
-from ridgeline_server.advisor.plan_wording import StepGain, difference, interactions
+from ridgeline_server.advisor.plan_wording import StepGain, difference, interactions, step_title
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import Advice, Freedom, Goal, ReasonCode, Verdict
+from ridgeline_server.domain.deployment import Offload
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
+from ridgeline_server.domain.speculation import Draft, Speculation
 from ridgeline_server.domain.workload import Load, Slo, Workload
+from ridgeline_server.roofline.scenario import Scenario
+from ridgeline_server.roofline.serving import Candidate
 from ridgeline_server.store.engines import builtin_engines
 from tests.unit.questions import (
     ANY_ACCURACY,
@@ -325,6 +330,8 @@ class TestLimits:
         (tpot,) = closest.relaxations
         assert (tpot.limit, tpot.value) == ("tpot_ms", 5.0)
         assert tpot.reached == pytest.approx(5.0 * tpot.factor)
+        told = f"TPOT is {tpot.reached:.2f} ms of at most 5.00 ms, {tpot.factor:.2f} times the limit."
+        assert closest.summary.endswith(told) or f"{told} At batch" in closest.summary
         looser = asked.at(slo=Slo(tpot_ms=tpot.reached)).advice()
         assert looser.closest is None
         assert looser.plans[0].techniques == closest.techniques
@@ -442,4 +449,66 @@ class TestWhatIsCompared:
             for each in best.effects
         )
         told = difference(best, replace(best, effects=slower), "e2e_latency_ms")
-        assert told == "with the same techniques in other degrees: TPOT 18 times as much."
+        assert told == "with the same techniques: TPOT 18 times as much."
+
+
+class TestTitles:
+    """A plan's steps are told with the degree that they have in it."""
+
+    def test_devices_of_each_kind(self) -> None:
+        large = ask("meta-llama/Llama-3.1-70B-Instruct", "h100-sxm", Workload(1, 1000, 128), EXPECTED)
+        plans = large.served(parallel=Parallelism(tp=2)).advice(freedom=replace(ANY_ACCURACY, devices=True))
+        told = 0
+        for plan in plans.plans:
+            for step in plan.steps:
+                if step.technique == "tensor-parallel":
+                    assert step.title == f"tensor parallelism (tp {plan.deployment.parallel.tp})"
+                    told += 1
+        assert told
+
+    def test_the_load(self) -> None:
+        advice = DEMO.advice(Goal.THROUGHPUT, freedom=replace(ANY_ACCURACY, load=True))
+        plan = next(plan for plan in advice.plans if "increase-batch" in plan.techniques)
+        assert plan.steps[-1].title == f"larger batch ({plan.workload.batch:,})"
+
+    def test_what_has_no_degree_keeps_its_title(self) -> None:
+        titles = {step.title for plan in DEMO.advice().plans for step in plan.steps}
+        assert not any("()" in title for title in titles)
+        assert "8-bit KV cache" in titles
+
+    def test_another_degree_separates_plans_of_the_same_techniques(self) -> None:
+        best = DEMO.advice(Goal.THROUGHPUT, freedom=replace(ANY_ACCURACY, load=True)).plans[0]
+        last = best.steps[-1]
+        assert last.technique == "increase-batch"
+        other = replace(best, steps=(*best.steps[:-1], last._replace(title="larger batch (7)")))
+        told = difference(best, other, "e2e_latency_ms")
+        assert told == "with larger batch (7): the same figures."
+
+    @pytest.mark.parametrize(
+        ("changes", "degree"),
+        [
+            ({"speculation": Speculation(Draft.HEADS, 3, 0.8)}, "3 tokens"),
+            ({"speculation": Speculation(Draft.HEADS, 1, 0.8)}, "1 token"),
+            ({"chunk_tokens": 512}, "512 tokens"),
+            ({"kv_window": 1024}, "1,024 keys"),
+            ({"kv_keep_ratio": 0.25}, "25% kept"),
+            ({"prefix_hit_rate": 0.5}, "50% cached"),
+            ({"offload": Offload(weight_share=0.3)}, "30% of the layers' weights"),
+            ({"offload": Offload(kv_share=1.0)}, "100% of the cache"),
+            ({"parallel": Parallelism(tp=4, pp=2)}, "tp 4, pp 2"),
+            ({"kv_dtype": Dtype.INT8}, ""),
+        ],
+    )
+    def test_each_degree(self, changes: dict[str, Any], degree: str) -> None:
+        technique = all_techniques()[0]
+        after = DEMO.served(**changes)
+        title = step_title(technique, candidate(DEMO), candidate(after))
+        assert title == (f"{technique.title} ({degree})" if degree else technique.title)
+        # What is taken back has no degree, but devices that are fewer.
+        back = step_title(technique, candidate(after), candidate(DEMO))
+        if "parallel" not in changes and "kv_keep_ratio" not in changes:
+            assert back == technique.title
+
+
+def candidate(question: Question) -> Candidate:
+    return Candidate(Scenario(question.hardware, question.deployment), question.workload)

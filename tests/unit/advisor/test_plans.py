@@ -12,12 +12,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ridgeline_server.advisor.registry import all_techniques
-from ridgeline_server.advisor.results import Advice, Effect, Effort, Goal, Plan, ReasonCode
+from ridgeline_server.advisor.results import Advice, Effect, Goal, Plan, ReasonCode
 from ridgeline_server.domain.deployment import AttentionKernel, Deployment
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.workload import Slo, Workload
 from ridgeline_server.roofline.results import Analysis
 from tests.unit.questions import (
+    ANY_ACCURACY,
     EXPECTED,
     GIB,
     KV8,
@@ -115,6 +116,13 @@ def test_the_steps_of_a_plan_multiply_to_its_effect(
             steps = [effect(step.effects, name) for step in plan.steps]
             assert prod(step.speedup for step in steps) == pytest.approx(effect(plan.effects, name).speedup)
             assert [s.before for s in steps[1:]] == [s.after for s in steps[:-1]]
+
+
+@given(questions(), goals)
+def test_titles_tell_plans_apart(question: Question, goal: Goal) -> None:
+    freedom = replace(ANY_ACCURACY, load=True, devices=True)
+    plans = question.advice(goal, freedom=freedom).plans
+    assert len({tuple(step.title for step in plan.steps) for plan in plans}) == len(plans)
 
 
 @given(questions(), slos, goals, st.booleans())
@@ -215,7 +223,7 @@ def everything(
 ) -> dict[frozenset[str], Analysis]:
     """Every combination of techniques that can be applied in some engine, each analysed by itself."""
     lacked = {each.technique for each in advice.left_out if each.reason_code is ReasonCode.ENGINE_LACKS_IT}
-    usable = {r.technique for r in advice.recommendations if r.effects and r.effort is not Effort.RETRAIN}
+    usable = {r.technique for r in advice.recommendations if r.effects and not r.effort.is_training}
     usable -= ELSEWHERE | lacked
     found = {}
     for chosen, deployment in deployments(question, usable):

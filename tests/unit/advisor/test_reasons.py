@@ -33,8 +33,8 @@ from tests.unit.questions import (
 GAIN = 1.03
 NUMBER = r"(\d[\d,]*(?:\.\d+)?)"
 CHANGE = re.compile(
-    rf"(TTFT|TPOT|latency|throughput per device|throughput) goes from {NUMBER} (ms|us|tokens/s) "
-    rf"to {NUMBER} (ms|us|tokens/s) "
+    rf"(TTFT|TPOT|latency|throughput per device|throughput) goes from {NUMBER} (min|s|ms|us|tokens/s) "
+    rf"to {NUMBER} (min|s|ms|us|tokens/s) "
     rf"\({NUMBER}x(?:, {NUMBER}-{NUMBER})?\)"
 )
 METRICS = {label: metric for metric, label in LABELS.items()}
@@ -42,7 +42,8 @@ FORMATS = ("weight-only-int4", "weight-only-int8", "kv-cache-int4", "kv-cache-in
 
 
 def figure(text: str, unit: str = "") -> float:
-    return float(text.replace(",", "")) * (1e-3 if unit == "us" else 1)
+    """A figure, of a time in milliseconds."""
+    return float(text.replace(",", "")) * {"min": 6e4, "s": 1e3, "us": 1e-3}.get(unit, 1)
 
 
 def sentences(question: Question) -> Iterator[tuple[Recommendation, str]]:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import (
     NO_FREEDOM,
-    Effort,
     Freedom,
     Goal,
     ReasonCode,
@@ -51,7 +50,7 @@ def answers_are_known(found: Recommendation) -> bool:
 def best_verdict(found: Recommendation) -> Verdict:
     """The best that a technique can get whatever it gains."""
     nowhere = bool(found.switches) and all(switch.missing for switch in found.switches)
-    capped = found.technique in WORTH_CONSIDERING or found.effort is Effort.RETRAIN or nowhere
+    capped = found.technique in WORTH_CONSIDERING or found.effort.is_training or nowhere
     return Verdict.CONSIDER if capped or not answers_are_known(found) else Verdict.APPLY
 
 

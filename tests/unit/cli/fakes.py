@@ -167,7 +167,10 @@ def recommendation(
         plan = answer.plans.add(techniques=["weight-only-int4", "kv-cache-int4"], meets_slo=meets_slo)
         plan.effects.append(effect("e2e_latency_ms", 3400.0, 1600.0, 2.125))
         for technique in plan.techniques:
-            plan.steps.add(technique=technique).effects.append(effect("e2e_latency_ms", 3400.0, 2000.0, 1.7))
+            title = next(each.title for each in answer.recommendations if each.technique == technique)
+            plan.steps.add(technique=technique, title=title).effects.append(
+                effect("e2e_latency_ms", 3400.0, 2000.0, 1.7)
+            )
         plan.memory.total_bytes, plan.memory.usable_bytes, plan.memory.fits = 5.4 * GIB, 47.5 * GIB, plan_fits
         add_launches(answer)
     answer.assumptions.append("Driver and engine take 1.3 GiB of memory.")

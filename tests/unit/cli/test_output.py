@@ -71,6 +71,11 @@ def test_notices_come_first_of_all(run: Run, fake: FakeClient, command: str) -> 
     )
 
 
+def test_a_notice_keeps_the_identifier_that_it_begins_with(run: Run, fake: FakeClient) -> None:
+    fake.analysis = analysis(notices=[(common_pb2.NOTICE_CODE_MODEL_ASSUMPTION, "torch_dtype is absent.")])
+    assert run("analyze", *QUESTION).stdout.startswith("! torch_dtype is absent.\n")
+
+
 def test_advice_answers_first_then_tells_why_then_what_it_assumed(run: Run, fake: FakeClient) -> None:
     text = run("recommend", *QUESTION).stdout
     parts = [
@@ -82,6 +87,25 @@ def test_advice_answers_first_then_tells_why_then_what_it_assumed(run: Run, fake
     ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
+
+
+def test_prompts_of_other_requests_are_told_apart_where_they_hold_one_up(run: Run, fake: FakeClient) -> None:
+    """16 requests in flight on 2 replicas: of 8 prompts that a request waits for one is its own."""
+    baseline = many_devices()
+    baseline.metrics.requests_in_flight, baseline.metrics.requests_waiting = 16, 0
+    baseline.metrics.prefill_time_share = 0.64
+    fake.advice = recommendation(baseline=baseline)
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert ", 56% for prompts of other requests and 8% for its own, and is" in text
+    baseline.metrics.prefill_time_share = 0.4
+    fake.advice = recommendation(baseline=baseline)
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "Today decode takes 60% of a request's" in text
+    assert "; prompts of other requests take 35%." in text
+
+
+def test_a_static_batch_has_no_prompts_of_others_to_wait_for(run: Run, fake: FakeClient) -> None:
+    assert "prompts of other" not in " ".join(run("recommend", *QUESTION).stdout.split())
 
 
 def test_the_best_plan_is_told_with_gain_interval_and_fit(run: Run, fake: FakeClient) -> None:
@@ -103,6 +127,26 @@ def test_each_verdict_is_told_with_its_number_and_reason(run: Run, fake: FakeCli
         in text
     )
     assert "NOT APPLICABLE FP8 compute: the device has no FP8 unit. At batch 64 it turns." in text
+
+
+def test_the_device_of_the_best_plan_is_told_where_it_is_another(run: Run, fake: FakeClient) -> None:
+    fake.advice.plans[0].hardware_id = "h100-sxm"
+    fake.advice.plans[0].steps[1].title = "another device (NVIDIA H100 SXM5 80GB)"
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "4-bit weights and another device (NVIDIA H100 SXM5 80GB): whole request" in text
+    assert "2. another device (NVIDIA H100 SXM5 80GB)" in text
+    assert "How to start the best plan on h100-sxm (vllm 0.33.0)" in text
+
+
+def test_each_effort_has_its_words(run: Run, fake: FakeClient) -> None:
+    told = set()
+    for effort in advice.Effort.values():
+        fake.advice.recommendations[0].effort = effort
+        text = " ".join(run("recommend", *QUESTION).stdout.split())
+        told.add(text.partition("Weights are 92% of the bytes.")[2].partition("Accuracy:")[0].strip())
+    assert len(told - {""}) == len(advice.Effort.values()) - 1
+    assert "Effort: more devices, and a flag of the engine." in told
+    assert "Effort: devices of another kind." in told
 
 
 def test_what_is_published_is_told_with_its_source(run: Run, fake: FakeClient) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.cli.conftest import Run
 
 MANUAL = Path(__file__).resolve().parents[3] / "docs" / "cli.md"
+ADVICE = "recommend llama-2-7b rtx-a6000 --input-len 512"
 CARD = (
     "--set", "kind=gpu", "--set", "memory_bytes=25769803776", "--set", "bandwidth_bytes_per_s=9e11",
     "--set", "peaks.fp16=120e12",
@@ -34,6 +35,19 @@ CARD = (
         ("hardware list --limit 99999999999999999999", "'--limit': 99999999999999999999 is not in the range"),
         ("hardware list --server 127.0.0.1:99999", "is '127.0.0.1:99999'; ports are from 1 to 65535"),
         ("hardware list --server http://h:1", "give HOST:PORT without a scheme"),
+        (f"{ADVICE} --max-devices 0", "--max-devices: is 0"),
+        (f"{ADVICE} --max-accuracy-loss 2", "--max-accuracy-loss: is 2"),
+        (f"{ADVICE} --assume kv_keep_ratio=3", "--assume kv_keep_ratio: is 3"),
+        (f"{ADVICE} --assume nothing=1", "--assume nothing: is no such figure"),
+        (f"{ADVICE} --set peaks.fp8=-1", "--set peaks: is -1"),
+        (f"{ADVICE} --other-hardware l40s", "--other-hardware: is given, but --allow-hardware-change is not"),
+        (f"{ADVICE} --other-model gpt2", "--other-model: is given, but --allow-model-change is not"),
+        (f"{ADVICE} --activations int8", "set --weights to int8, or --activations to fp16"),
+        (f"{ADVICE} --draft-model ''", "--draft-model: is empty"),
+        (
+            "recommend llama-2-7b rtx-4090 --input-len 512 --goal cost",
+            "has no price; give --set price_usd_per_hour=..., or",
+        ),
         (
             "hardware update a100 --unset memory_bytes",
             "memory_bytes is required; give it another value with --set",

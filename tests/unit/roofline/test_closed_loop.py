@@ -150,6 +150,15 @@ class TestMoreThanMemoryHolds:
         notices = self.on_l4(64).at(load=CLOSED).analysis().notices
         assert any("wait for memory, which is in their TTFT" in notice.message for notice in notices)
 
+    def test_one_that_waits_is_told_as_one(self) -> None:
+        fit = self.on_l4(64).analysis().memory.max_batch
+        (said,) = [
+            notice.message
+            for notice in self.on_l4(fit + 1).at(load=CLOSED).analysis().notices
+            if "for memory" in notice.message
+        ]
+        assert f"At any time {fit} requests run and 1 waits for memory" in said
+
     def test_where_not_even_the_weights_fit_nobody_waits(self) -> None:
         found = ask(LLAMA_3_8B, "t4", Workload(4, 2048, 256, load=CLOSED), EXPECTED).analysis()
         assert found.memory.max_concurrency.value == 0

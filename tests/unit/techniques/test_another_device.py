@@ -214,6 +214,20 @@ class TestPays:
         strict = asked.at(slo=Slo(ttft_ms=1.1 * ttft_ms))
         assert judged(strict, fast, cheap, goal=Goal.COST).requirements[0] == "device h100-sxm"
 
+    def test_a_cost_is_compared_among_devices_with_a_price_and_the_others_are_counted(self) -> None:
+        asked = on(CHAT, replace(CHAT.hardware, price_usd_per_hour=9.0))
+        priced = [replace(device(each), price_usd_per_hour=2.0) for each in ("h100-sxm", "l40s")]
+        unpriced = [replace(device(each), price_usd_per_hour=None) for each in ("a40", "h200-sxm", "l4")]
+        found = judged(asked, *priced, *unpriced, goal=Goal.COST)
+        assert "of 2 other devices with a known price that can serve it" in found.reason
+        assert "; 3 without one are left out; prices that nobody set are list prices" in found.reason
+        assert "your own" not in found.reason
+        in_catalog = replace(CHAT.hardware, price_usd_per_hour=4.0)
+        assert "and today's is your own" in judged(asked, *priced, in_catalog, goal=Goal.COST).reason
+        latency = judged(asked, *priced, *unpriced).reason
+        assert "of 5 other devices that can serve it" in latency
+        assert "list prices" not in latency
+
     def test_a_cost_gains_up_to_the_price_that_is_told(self) -> None:
         asked = on(CHAT, replace(CHAT.hardware, price_usd_per_hour=2.0))
         found = judged(asked, replace(device("h100-sxm"), price_usd_per_hour=2.5), goal=Goal.COST)

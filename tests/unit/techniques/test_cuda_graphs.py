@@ -8,6 +8,7 @@ import pytest
 
 from ridgeline_server.advisor.results import Goal, ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.parallelism import Parallelism
+from ridgeline_server.domain.speculation import Draft, Speculation
 from ridgeline_server.domain.workload import Workload
 from tests.unit.questions import EXPECTED, GIB, LLAMA_3_8B, SGLANG, Question, Stated, ask, effect
 
@@ -78,6 +79,14 @@ class TestPays:
         eager, replayed = GPT2.analysis().decode, GPT2.served(**SGLANG).analysis().decode
         waited = 1 - replayed.time_ms / eager.time_ms
         assert float(quoted[1]) / 100 == pytest.approx(waited, abs=0.006)
+
+    @pytest.mark.parametrize(("draft", "launches"), [(Draft.HEADS, True), (Draft.NGRAM, False)])
+    def test_what_drafts_is_launched_by_the_host_too(self, draft: Draft, launches: bool) -> None:
+        """The step that verifies waits less than what the whole gains."""
+        drafting = CHAT.served(**EAGER, speculation=Speculation(draft, 4, 0.7))
+        reason = judged(drafting).reason
+        assert ("; the launches of what drafts 4 tokens come on top: TPOT" in reason) is launches
+        assert "drafts" not in judged(CHAT).reason
 
     def test_devices_that_divide_a_model_wait_more(self) -> None:
         alone, divided = (

@@ -27,6 +27,16 @@ class TestDoesNotPay:
         found = judged(LLAMA_2_7B, "rtx-a6000", Workload(1, 2048, 128), kv_dtype=Dtype.INT2)
         assert found.verdict is Verdict.NOT_APPLICABLE
         assert found.reason_code is ReasonCode.ALREADY_APPLIED
+        assert found.reason == (
+            "today's KV cache is int2, 3 bits per element with scales, as many as this format has but for "
+            "scales."
+        )
+
+    def test_wider_formats_than_2_bits_are_refused_with_the_bits_of_both(self) -> None:
+        question = ask(LLAMA_2_7B, "rtx-a6000", Workload(1, 2048, 128), kv_dtype=Dtype.INT2)
+        assert question.recommendation("kv-cache-int8").reason == (
+            "today's KV cache is int2, 3 bits per element with scales, no more than the 8.25 of this format."
+        )
 
     def test_a_short_context(self) -> None:
         found = judged(LLAMA_2_7B, "rtx-a6000", Workload(1, 128, 128))

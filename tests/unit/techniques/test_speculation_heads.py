@@ -47,7 +47,7 @@ class TestPays:
 
     def test_they_are_only_considered_because_heads_must_be_trained(self) -> None:
         found = judged(CHAT, heads_acceptance_rate=0.95)
-        assert found.effort is Effort.RETRAIN
+        assert found.effort is Effort.TRAIN_HEADS
         assert found.verdict is Verdict.CONSIDER
         assert effect(found.effects, "tpot_ms").low > 1.03
 

@@ -35,7 +35,7 @@ from ridgeline_server.advisor.technique import (
     Unstated,
 )
 from ridgeline_server.advisor.verdict import OBJECTIVE
-from ridgeline_server.advisor.wording import LABELS, change
+from ridgeline_server.advisor.wording import LABELS, change, counted
 from ridgeline_server.domain.gates import check_techniques, lacking_units
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.roofline.metrics import meets_slo
@@ -61,9 +61,11 @@ def propose(facts: Facts) -> Proposal | NotApplicable | Unstated:
         return Unstated(_fixed)
     # Of today's device the question may have changed figures: what the catalog says of it is no other one.
     others = [each for each in allowed if each != today and (each.id != today.id or not each.id)]
-    possible = [hardware for hardware in others if not any(_refusals(facts, hardware))]
+    able = [hardware for hardware in others if not any(_obstacles(facts, hardware))]
+    possible = [hardware for hardware in able if _is_priced(facts, hardware)]
     if not possible:
-        reasons = [reason for hardware in others for reason in _refusals(facts, hardware)]
+        unpriced = [f"the price of {hardware.name} is not known" for hardware in able]
+        reasons = unpriced or [reason for hardware in others for reason in _obstacles(facts, hardware)]
         return NotApplicable(
             ReasonCode.NOTHING_TO_WORK_ON,
             f"of the {len(others):,} other devices that may be taken none can serve it: {reasons[0]}."
@@ -92,14 +94,16 @@ def propose(facts: Facts) -> Proposal | NotApplicable | Unstated:
     return Proposal(
         facts.workload,
         facts.deployment,
-        note=f"of {len(possible):,} other devices that can serve it in today's formats {len(fitting):,} hold "
-        f"it{f', next to the best {behind}' if behind else ''}",
+        note=f"of {counted(len(possible), 'other device')} "
+        f"{'with a known price ' if facts.goal is Goal.COST else ''}"
+        f"that can serve it in today's formats {len(fitting):,} hold{'' if len(fitting) > 1 else 's'} "
+        f"it{f', next to the best {behind}' if behind else ''}{_prices(facts, len(able) - len(possible))}",
         hardware=_device(best),
         metric=metric_of(facts.goal),
     )
 
 
-def _refusals(facts: Facts, hardware: Hardware) -> Iterator[str]:
+def _obstacles(facts: Facts, hardware: Hardware) -> Iterator[str]:
     """Why a device cannot serve today's deployment, in clauses."""
     deployment, engine = facts.deployment, facts.deployment.engine
     if engine is not None and not runs_on(engine.asked_engine, hardware.vendor):
@@ -117,8 +121,23 @@ def _refusals(facts: Facts, hardware: Hardware) -> Iterator[str]:
         yield lack.removesuffix(".")
     for violation in check_techniques(deployment, facts.model, hardware):
         yield f"{violation.field.rpartition('.')[2]} {violation.description}"
-    if facts.goal is Goal.COST and hardware.price_usd_per_hour is None:
-        yield f"the price of {hardware.name} is not known"
+
+
+def _is_priced(facts: Facts, hardware: Hardware) -> bool:
+    """Whether a device can be compared by the goal."""
+    return facts.goal is not Goal.COST or hardware.price_usd_per_hour is not None
+
+
+def _prices(facts: Facts, unpriced: int) -> str:
+    """Which prices a comparison of costs rests on, as the end of a clause."""
+    if facts.goal is not Goal.COST:
+        return ""
+    today = facts.scenario.hardware
+    catalog = [each for each in facts.freedom.hardware or () if each.id == today.id and each.id]
+    own = any(each.price_usd_per_hour != today.price_usd_per_hour for each in catalog)
+    left_out = f"; {unpriced:,} without one {'is' if unpriced == 1 else 'are'} left out" if unpriced else ""
+    mixed = ", and today's is your own: compare like with like" if own else ""
+    return f"{left_out}; prices that nobody set are list prices of one cloud{mixed}"
 
 
 def _device(simulation: Simulation) -> Hardware:
@@ -225,7 +244,7 @@ TECHNIQUE = Technique(
     title="another device",
     stage=Stage.DECODE,
     metric=OBJECTIVE[Goal.LATENCY],
-    effort=Effort.FLAG,
+    effort=Effort.OTHER_DEVICE,
     accuracy="None but the order of sums.",
     requirements=("as many of it as of today's", "an engine that runs on it"),
     conflicts=(),

@@ -1,12 +1,12 @@
 """Attention data parallelism: the devices of a stage divide sequences instead of the matrices of attention.
 
-What it does: each device attends to its own sequences with the whole of attention's weights, and the devices
+What it does: Each device attends to its own sequences with the whole of attention's weights, and the devices
 meet again at the experts. The cache of a sequence lies on one device instead of on all.
 
-When it pays: where the cache cannot be divided by heads (latent attention has one, and tensor parallelism
+When it pays: Where the cache cannot be divided by heads (latent attention has one, and tensor parallelism
 copies it to every device), so that memory and bandwidth go to copies.
 
-When it does not: for few sequences, of which a device needs at least one; each device reads all of
+When it does not: For few sequences, of which a device needs at least one; each device reads all of
 attention's weights; and for the latency of a single request.
 """
 

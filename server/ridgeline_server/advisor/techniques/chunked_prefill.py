@@ -1,12 +1,12 @@
 """Chunked prefill: long prompts are cut into chunks that share steps with running decodes.
 
-What it does: a step processes at most so many prompt tokens, beside the decodes that run, so that no decode
+What it does: A step processes at most so many prompt tokens, beside the decodes that run, so that no decode
 waits for a whole prompt.
 
-When it pays: requests arrive while others decode, and prompts are long: the longest pause between two tokens
+When it pays: Requests arrive while others decode, and prompts are long: the longest pause between two tokens
 becomes that of a chunk.
 
-When it does not: for a static batch or a single request, where nobody waits, and with chunks so small that
+When it does not: For a static batch or a single request, where nobody waits, and with chunks so small that
 each of them reads all weights again for little arithmetic. The first token of a long prompt comes later.
 """
 

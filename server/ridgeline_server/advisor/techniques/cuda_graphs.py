@@ -1,12 +1,12 @@
 """Captured graphs (CUDA or HIP graphs): a decode step is recorded once and replayed.
 
-What it does: the engine records the kernels of a decode step at start-up, for several batches, and replays
+What it does: The engine records the kernels of a decode step at start-up, for several batches, and replays
 the record: one launch by the host in place of hundreds.
 
-When it pays: where the engine was told to launch each kernel by itself (eager execution) and the device is
+When it pays: Where the engine was told to launch each kernel by itself (eager execution) and the device is
 done sooner than the host: small models, few sequences, weights in few bits, many devices, fast memory.
 
-When it does not: where graphs are replayed today, as engines do by themselves; at batches whose kernels run
+When it does not: Where graphs are replayed today, as engines do by themselves; at batches whose kernels run
 longer than their launches take; for prefill, which is launched kernel by kernel either way; where the memory
 that the records take is needed for the cache.
 """
@@ -26,8 +26,9 @@ from ridgeline_server.advisor.technique import (
     Proposal,
     Technique,
 )
-from ridgeline_server.advisor.wording import change
+from ridgeline_server.advisor.wording import change, counted
 from ridgeline_server.domain.gates import captures_graphs
+from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline.host import HOST_LAUNCH_S, kernels_of_step
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
@@ -76,6 +77,9 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
         reason += f", and the device waits for it in {share(waiting)} of a decode step of {ms(today.time_ms)}"
     else:
         reason += f", and the device never waits for it in a decode step of {ms(today.time_ms)}"
+    speculation = facts.deployment.speculation
+    if speculation is not None and speculation.draft is not Draft.NGRAM:
+        reason += f"; the launches of what drafts {counted(speculation.tokens, 'token')} come on top"
     reason += f": {change(outcome.deciding)}."
     gains = outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER)
     code = ReasonCode.LAUNCHES_SAVED if gains else ReasonCode.BOUND_NOT_ADDRESSED

@@ -1,13 +1,13 @@
 """Data parallelism: twice as many replicas, each a whole copy of the model, divide the requests.
 
-What it does: every replica holds all weights and serves a part of the requests. Replicas share nothing, so
+What it does: Every replica holds all weights and serves a part of the requests. Replicas share nothing, so
 that nothing travels between them.
 
-When it pays: for the throughput of many requests, where each replica keeps enough of them to share its
+When it pays: For the throughput of many requests, where each replica keeps enough of them to share its
 reading of the weights; where requests wait for memory or miss an SLO under load; over slow links, and between
 machines that no link joins.
 
-When it does not: for few requests, since each replica reads all weights for its part of them; for the latency
+When it does not: For few requests, since each replica reads all weights for its part of them; for the latency
 of one request, which tensor parallelism shortens; to make a model fit whose weights fill a device.
 """
 
@@ -110,7 +110,7 @@ TECHNIQUE = Technique(
     title="data parallelism",
     stage=Stage.DECODE,
     metric="output_tokens_per_s",
-    effort=Effort.FLAG,
+    effort=Effort.MORE_DEVICES,
     accuracy="None: each replica computes as before.",
     requirements=("more devices", "requests enough for every replica"),
     conflicts=("fewer-devices",),

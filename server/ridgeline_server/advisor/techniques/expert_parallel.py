@@ -1,12 +1,12 @@
 """Expert parallelism: each device of a stage holds whole experts instead of a slice of every one.
 
-What it does: tokens travel to the devices of the experts that they meet and back, by two exchanges in each
+What it does: Tokens travel to the devices of the experts that they meet and back, by two exchanges in each
 layer; a device multiplies by few large matrices instead of many narrow ones.
 
-When it pays: for models of many small experts on many devices, whose slices are too narrow to keep a device
+When it pays: For models of many small experts on many devices, whose slices are too narrow to keep a device
 busy, and at batches that meet most experts anyway.
 
-When it does not: where few tokens meet few experts, so that some devices have none; where the exchanges cross
+When it does not: Where few tokens meet few experts, so that some devices have none; where the exchanges cross
 a slow link; and where the router prefers some experts, since the busiest device decides.
 """
 

@@ -1,12 +1,12 @@
 """Fewer devices: half of them serve the same load.
 
-What it does: tensor parallelism, the pipeline or the number of replicas is halved, whichever leaves the most
+What it does: Tensor parallelism, the pipeline or the number of replicas is halved, whichever leaves the most
 throughput for each device.
 
-When it pays: for cost, where devices spend their time on exchanges and launches, or replicas run small
+When it pays: For cost, where devices spend their time on exchanges and launches, or replicas run small
 batches.
 
-When it does not: for latency, since each device holds twice as much of the model or of the load and requests
+When it does not: For latency, since each device holds twice as much of the model or of the load and requests
 take longer; where the model, its cache or an SLO needs all devices.
 """
 

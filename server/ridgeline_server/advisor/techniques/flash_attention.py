@@ -1,11 +1,11 @@
 """Fused attention (FlashAttention): one kernel in place of three, which never writes the scores to memory.
 
-What it does: scores stay on the chip, and the masked half of a causal prefill is skipped.
+What it does: Scores stay on the chip, and the masked half of a causal prefill is skipped.
 
-When it pays: wherever attention is unfused today; the more, the longer the prompts, since scores grow with
+When it pays: Wherever attention is unfused today; the more, the longer the prompts, since scores grow with
 the square of their length.
 
-When it does not: where the engine's kernel is fused already, which it is by default in current engines.
+When it does not: Where the engine's kernel is fused already, which it is by default in current engines.
 """
 
 from __future__ import annotations

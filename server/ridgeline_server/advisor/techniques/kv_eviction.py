@@ -1,12 +1,12 @@
 """KV eviction: decode holds and reads only a share of each sequence's keys (the class of H2O and SnapKV).
 
-What it does: keys and values that attention has hardly looked at are dropped after prefill, and the cache
+What it does: Keys and values that attention has hardly looked at are dropped after prefill, and the cache
 stays that small.
 
-When it pays: long contexts or many sequences, where the cache is a large part of the bytes that decode reads,
+When it pays: Long contexts or many sequences, where the cache is a large part of the bytes that decode reads,
 or of the memory.
 
-When it does not: for short contexts, beside large weights, and where the model recalls details from anywhere
+When it does not: For short contexts, beside large weights, and where the model recalls details from anywhere
 in the prompt.
 """
 

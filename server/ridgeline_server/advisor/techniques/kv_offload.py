@@ -1,11 +1,11 @@
 """KV offloading: a share of the KV cache stays in the host's memory.
 
-What it does: the offloaded keys and values are copied over the host's link for each decode step.
+What it does: The offloaded keys and values are copied over the host's link for each decode step.
 
-When it pays: to serve contexts at all whose cache the device cannot hold beside the weights. The smallest
+When it pays: To serve contexts at all whose cache the device cannot hold beside the weights. The smallest
 share is proposed with which the rest fits, in steps of a twentieth, and it is never more than considered.
 
-When it does not: wherever the cache fits, since the host's link is tens of times slower than the device's
+When it does not: Wherever the cache fits, since the host's link is tens of times slower than the device's
 memory; a smaller cache format or fewer sequences are faster.
 """
 

@@ -1,12 +1,12 @@
 """Pipeline parallelism: twice as many stages of devices divide the layers.
 
-What it does: each stage holds a part of the layers and the cache of these, and passes hidden states to the
+What it does: Each stage holds a part of the layers and the cache of these, and passes hidden states to the
 next one.
 
-When it pays: to make a model fit where links are slow, since stages exchange little; for the throughput of
+When it pays: To make a model fit where links are slow, since stages exchange little; for the throughput of
 many sequences, of which every stage works on a part.
 
-When it does not: for the latency of a single sequence, which goes through all stages one after the other.
+When it does not: For the latency of a single sequence, which goes through all stages one after the other.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TECHNIQUE = Technique(
     title="pipeline parallelism",
     stage=Stage.DECODE,
     metric="output_tokens_per_s",
-    effort=Effort.FLAG,
+    effort=Effort.MORE_DEVICES,
     accuracy="None: each layer is computed as before.",
     requirements=("more devices",),
     conflicts=("fewer-devices",),

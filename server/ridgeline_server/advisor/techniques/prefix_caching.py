@@ -1,13 +1,13 @@
 """Prefix caching: keys and values of prompt parts that several requests share are kept and not computed
 again.
 
-What it does: the cache of a system prompt, a shared document or the turns so far stays on the device, and a
+What it does: The cache of a system prompt, a shared document or the turns so far stays on the device, and a
 prompt that begins with it is prefilled from there on.
 
-When it pays: prompts share long beginnings, and prefill is a large part of a request's time or holds up the
+When it pays: Prompts share long beginnings, and prefill is a large part of a request's time or holds up the
 decodes of others.
 
-When it does not: for prompts that share nothing, and for short ones, whose prefill is a matter of launches.
+When it does not: For prompts that share nothing, and for short ones, whose prefill is a matter of launches.
 """
 
 from __future__ import annotations

@@ -1,21 +1,21 @@
 """Speculation by a draft model: a small model of the same vocabulary drafts tokens, one step verifies them.
 
-What it does: the draft model writes a few tokens one by one, and the model reads its weights once to verify
+What it does: The draft model writes a few tokens one by one, and the model reads its weights once to verify
 all of them. Those up to the first rejected one are kept, and the output's distribution is the model's own.
 
-When it pays: decode waits for weight bytes (few sequences a device), and the draft is several times smaller
+When it pays: Decode waits for weight bytes (few sequences a device), and the draft is several times smaller
 and often right: on an A100 one of 1.1 billion parameters for Llama-2-7B gains 1.33x at batch 1 when 65% of
 its tokens are kept and 2.21x when 95% are. How often it is right is assumed, and measured gains differ from
 predicted ones by a factor of nearly 2: up to a predicted 2x it is only considered.
 
-When it does not: at high load, where verifying turns a step compute-bound or reads many more keys; with a
+When it does not: At high load, where verifying turns a step compute-bound or reads many more keys; with a
 draft that is too large or too often wrong; for outputs of a token or two.
 """
 
 from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effort, ReasonCode
-from ridgeline_server.advisor.speculation import explain, propose_at_rate, refused
+from ridgeline_server.advisor.speculation import explain, nothing_to_draft, propose_at_rate
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
 from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline.operators.layer import Stage
@@ -23,7 +23,7 @@ from ridgeline_server.roofline.operators.layer import Stage
 
 def propose(facts: Facts) -> Proposal | NotApplicable:
     """Drafting by the model that the request or the catalog knows."""
-    no = refused(facts)
+    no = nothing_to_draft(facts)
     if no:
         return no
     draft = facts.assumed.draft_model

@@ -1,13 +1,13 @@
 """Multi-token prediction: the module that a model is published with drafts tokens, one step verifies them.
 
-What it does: one more decoder layer, trained with the model and published in its checkpoint, drafts the token
+What it does: One more decoder layer, trained with the model and published in its checkpoint, drafts the token
 after the next one from the model's last hidden states. One step of the model verifies what is drafted, and
 the output's distribution is the model's own.
 
-When it pays: decode waits for weight bytes or keys; the module is a small part of the model and often right.
+When it pays: Decode waits for weight bytes or keys; the module is a small part of the model and often right.
 Nothing is to be trained, so that a flag switches it on.
 
-When it does not: for models that are published without such a module; at high load, where verifying turns a
+When it does not: For models that are published without such a module; at high load, where verifying turns a
 step compute-bound; with experts, where the drafted tokens of few sequences hit experts that no other token
 needs, so that a step reads more weights.
 """
@@ -15,7 +15,7 @@ needs, so that a step reads more weights.
 from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effort, ReasonCode
-from ridgeline_server.advisor.speculation import LENGTHS, explain, propose_drafting, refused
+from ridgeline_server.advisor.speculation import LENGTHS, explain, nothing_to_draft, propose_drafting
 from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
 from ridgeline_server.domain.speculation import PUBLISHED_RATES, Draft, Speculation
 from ridgeline_server.roofline.operators.layer import Stage
@@ -28,7 +28,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     """Drafting by the model's own module: one token at the published rate, or as many as pay at a stated
     one.
     """
-    no = refused(facts)
+    no = nothing_to_draft(facts)
     if no:
         return no
     if not facts.model.prediction_layers:

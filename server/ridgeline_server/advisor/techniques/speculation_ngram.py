@@ -1,13 +1,13 @@
 """Speculation by lookup: tokens that followed the same words earlier in the text are verified in one step.
 
-What it does: the last few tokens are looked up in the prompt and the output so far, and what followed them
+What it does: The last few tokens are looked up in the prompt and the output so far, and what followed them
 there is verified in one step. Nothing is computed for the draft, and the output's distribution is the model's
 own.
 
-When it pays: the output repeats the prompt (summaries, code edits, retrieval), and decode waits for weight
+When it pays: The output repeats the prompt (summaries, code edits, retrieval), and decode waits for weight
 bytes.
 
-When it does not: for free text, where lookups are seldom right, and where verifying turns a step compute-
+When it does not: For free text, where lookups are seldom right, and where verifying turns a step compute-
 bound.
 """
 
@@ -22,8 +22,8 @@ from ridgeline_server.advisor.speculation import (
     accepting,
     explain,
     needed_rate,
+    nothing_to_draft,
     propose_drafting,
-    refused,
 )
 from ridgeline_server.advisor.technique import Asking, Facts, NotApplicable, Proposal, Technique, Unstated
 from ridgeline_server.advisor.wording import sequences
@@ -36,7 +36,7 @@ TOKENS = 3
 
 def propose(facts: Facts) -> Proposal | NotApplicable | Unstated:
     """Drafting by lookup at the stated rate; without one, what it must be."""
-    no = refused(facts)
+    no = nothing_to_draft(facts)
     if no:
         return no
     rate = facts.assumed.ngram_acceptance_rate

@@ -1,12 +1,12 @@
 """Tensor parallelism: twice as many devices divide each matrix and each head of attention.
 
-What it does: every device holds a part of each matrix and of the cache, and two all-reduces in each layer put
+What it does: Every device holds a part of each matrix and of the cache, and two all-reduces in each layer put
 the results together.
 
-When it pays: for latency, where steps wait for weight bytes, keys or arithmetic and devices are joined by a
+When it pays: For latency, where steps wait for weight bytes, keys or arithmetic and devices are joined by a
 fast link; and to make a model fit.
 
-When it does not: over PCIe, where the all-reduces take what the division saves; for small models, whose steps
+When it does not: Over PCIe, where the all-reduces take what the division saves; for small models, whose steps
 are launches; for cost, since throughput for each device falls. Beyond the key-value heads the cache is
 copied, not divided.
 """
@@ -48,7 +48,7 @@ TECHNIQUE = Technique(
     title="tensor parallelism",
     stage=Stage.DECODE,
     metric="e2e_latency_ms",
-    effort=Effort.FLAG,
+    effort=Effort.MORE_DEVICES,
     accuracy="None but the order of sums.",
     requirements=("more devices", "a fast link between them"),
     conflicts=("fewer-devices",),

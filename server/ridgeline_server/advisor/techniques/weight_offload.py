@@ -1,12 +1,12 @@
 """Weight offloading: a share of the layers' weights stays in the host's memory.
 
-What it does: the offloaded weights are copied over the host's link whenever a step needs them, beside its
+What it does: The offloaded weights are copied over the host's link whenever a step needs them, beside its
 arithmetic, so that a step takes the longer of both.
 
-When it pays: to run a model at all whose weights the device cannot hold, with many sequences sharing each
+When it pays: To run a model at all whose weights the device cannot hold, with many sequences sharing each
 copy. The smallest share is proposed with which the rest fits, and it is never more than considered.
 
-When it does not: wherever the model fits, since the host's link is tens of times slower than the device's
+When it does not: Wherever the model fits, since the host's link is tens of times slower than the device's
 memory; smaller weights or more devices are faster.
 """
 

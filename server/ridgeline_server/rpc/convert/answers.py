@@ -440,7 +440,10 @@ def _plan(plan: Plan) -> Fields:
     return {
         "techniques": plan.techniques,
         "effects": _effects(plan.effects),
-        "steps": [{"technique": step.technique, "effects": _effects(step.effects)} for step in plan.steps],
+        "steps": [
+            {"technique": step.technique, "effects": _effects(step.effects), "title": step.title}
+            for step in plan.steps
+        ],
         "workload": _workload(plan.workload),
         "deployment": _deployment(plan.deployment),
         "memory": _memory(plan.memory),
@@ -450,6 +453,7 @@ def _plan(plan: Plan) -> Fields:
         "unknown_accuracy": plan.unknown_accuracy,
         "interactions": plan.interactions,
         "difference": plan.difference,
+        "hardware_id": "" if plan.hardware is None else plan.hardware.id,
     }
 
 
