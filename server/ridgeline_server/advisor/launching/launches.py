@@ -45,7 +45,7 @@ def switches_of(
             _flags_of(engine, model, deployment),
         )
         for engine in engine_switches()
-        if engine.runs_on(hardware.vendor) and technique_id in engine.settings
+        if engine.runs_on(hardware) and technique_id in engine.settings
     )
 
 
@@ -77,7 +77,7 @@ def launches_of(model: Model, today: Hardware, plan: Plan) -> tuple[Launch, ...]
     return tuple(
         _launch(engine, model, hardware, plan, places)
         for engine in engine_switches()
-        if engine.runs_on(hardware.vendor)
+        if engine.runs_on(hardware)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -242,6 +243,41 @@ def test_experts_that_are_divided_both_ways_are_not_for_vllm() -> None:
 
 def test_tensorrt_llm_is_not_for_devices_of_other_vendors() -> None:
     assert "tensorrt-llm" not in launches(ask(LLAMA_3_8B, "mi300x", LOAD))
+
+
+@pytest.mark.parametrize(
+    ("device_id", "runs"),
+    [
+        ("inferentia2", False),
+        ("trainium2", False),
+        ("tpu-v5e", False),
+        ("gaudi3", False),
+        ("cloud-ai100-ultra", False),
+        ("ascend-910b2", True),
+        ("graviton4", True),
+        ("apple-m2-ultra", True),
+        ("arc-b580", True),
+        ("jetson-agx-orin-64gb", True),
+    ],
+)
+def test_llama_cpp_is_for_devices_of_its_backends_and_not_for_the_hosts_of_others(
+    device_id: str, *, runs: bool
+) -> None:
+    assert ("llama.cpp" in launches(ask(SMALL_DRAFT, device_id, Workload(1, 100, 10)))) is runs
+
+
+def test_a_device_of_a_kind_that_nobody_stated_may_be_for_llama_cpp() -> None:
+    (llama,) = (engine for engine in engine_switches() if engine.id == "llama.cpp")
+    assert llama.runs_on(replace(DEVICES["inferentia2"], kind=""))
+    assert llama.runs_on(replace(DEVICES["inferentia2"], vendor=""))
+    assert not llama.runs_on(DEVICES["inferentia2"])
+
+
+def test_llama_cpp_splits_no_model_over_processors() -> None:
+    told = launches(ask(SMALL_DRAFT, "xeon-8480p", Workload(1, 100, 10), parallel=Parallelism(tp=2)))
+    (lack,) = told["llama.cpp"].not_expressed
+    assert lack.startswith("tensor-parallel: llama.cpp splits a model over GPUs")
+    assert "--split-mode" not in told["llama.cpp"].command
 
 
 # The manifest ----------------------------------------------------------------------------------------
