@@ -21,7 +21,7 @@ from ridgeline_server.rpc.convert.enums import BASIS
 from ridgeline_server.rpc.convert.hardware import override, read_hardware
 from ridgeline_server.rpc.deployments import DRAFT_MODEL, drafts_by_model, read_deployment
 from ridgeline_server.rpc.entry_kinds import read_revision
-from ridgeline_server.rpc.launch_commands import format_by_name, serves_another, with_command
+from ridgeline_server.rpc.launch_commands import format_by_name, offloading, serves_another, with_command
 from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
 from ridgeline_server.store.errors import NotFoundError
 
@@ -106,7 +106,11 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     assert model is not None
     assert hardware is not None
     assert deployment is not None
-    return Question(model, hardware, workload, deployment, basis, tuple(_unread(command, model, named)))
+    notices = list(_unread(command, model, named))
+    if command is not None:
+        deployment, text = offloading(command, message, model, hardware, deployment)
+        notices += [Notice(NoticeCode.LAUNCH_COMMAND, text)] if text else []
+    return Question(model, hardware, workload, deployment, basis, tuple(notices))
 
 
 def _in_format(stated: DeploymentRequest, named: NamedFormat, hardware: Hardware) -> DeploymentRequest:

@@ -36,8 +36,8 @@ class Flag:
 
 @dataclass(frozen=True)
 class Lack:
-    """Devices on which a switch that an engine has leads nowhere: those of a vendor that have a unit, those of
-    a kind, or all but the named ones.
+    """Devices on which a switch that an engine has leads nowhere: those of a vendor that have a unit, those
+    of a kind, or all but the named ones.
     """
 
     reason: str
@@ -84,8 +84,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class EngineSwitches:
-    """The switches of one release of an engine, by the ids of techniques and of what else is stated. It runs on
-    the devices of `vendors` and on those of `kinds`, whoever makes them.
+    """The switches of one release of an engine, by the ids of techniques and of what else is stated. It runs
+    on the devices of `vendors` and on those of `kinds`, whoever makes them.
     """
 
     id: str
