@@ -19,6 +19,7 @@ from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.speculation import Draft, Speculation
 from ridgeline_server.domain.workload import Workload
+from ridgeline_server.store.engines import builtin_engines
 from tests.unit.deployments import DEEPSEEK_LITE, MIXTRAL, SMALL_DRAFT
 from tests.unit.questions import DEVICES, LLAMA_3_8B, W4, W8A8, Question, ask, model, questions
 
@@ -172,6 +173,26 @@ def test_a_flag_is_told_once() -> None:
     flags = [word for word in words if word.startswith("--")]
     assert len(flags) == len(set(flags))
     assert told["vllm"].not_expressed == ()
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "differs"),
+    [
+        ("vllm", "0.5.0", True),
+        ("VLLM", "nightly", True),
+        ("vllm", "0.33", False),
+        ("vllm", "", False),
+        ("sglang", "0.5.0", False),
+        ("llama.cpp", "0c1e57098", False),
+        ("llama.cpp", "b4000", True),
+    ],
+)
+def test_another_release_than_the_one_that_was_looked_up_is_told(
+    engine: str, version: str, *, differs: bool
+) -> None:
+    id_ = "vllm" if engine == "sglang" else engine.lower()
+    told = served(engine=builtin_engines().find(engine, version))[id_]
+    assert any("were looked up in" in note and version in note for note in told.notes) is differs
 
 
 # What cannot be told ---------------------------------------------------------------------------------
