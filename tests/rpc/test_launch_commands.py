@@ -83,6 +83,36 @@ def test_low_bit_inputs_of_a_name_are_for_devices_that_multiply_them(client: rid
     assert deployment.activation_dtype == types_pb2.DTYPE_BF16
 
 
+@pytest.mark.parametrize(
+    ("command", "moved"),
+    [
+        # 6.5 GiB of the 6.98e9 weights of the layers, in 16 bits.
+        ("vllm serve meta-llama/Llama-3.1-8B --cpu-offload-gb 6.5", 0.5),
+        ("llama-server -m Llama-3.1-8B -ngl 24", 0.25),
+    ],
+)
+def test_weights_that_a_command_leaves_in_host_memory_are_a_share_of_the_layers(
+    analysed: Callable[..., Any], command: str, moved: float
+) -> None:
+    answer = analysed(launch_command=command)
+    assert answer.deployment.offload.weight_share == pytest.approx(moved, rel=0.001)
+    assert any(f"leaves {moved:.0%} of the layers' weights in the host" in told for told in messages(answer))
+    stated = analysed(launch_command=command, offload_weights=0.1)
+    assert stated.deployment.offload.weight_share == 0.1
+    assert messages(stated) == []
+
+
+def test_nothing_is_offloaded_from_memory_that_is_the_hosts(client: ridgeline.Client) -> None:
+    answer = client.analyze(
+        model="llama-3.1-8b",
+        hardware="apple-m2-ultra",
+        input_len=100,
+        launch_command="llama-server -m Llama-3.1-8B -ngl 24",
+    )
+    assert answer.deployment.offload.weight_share == 0
+    assert any("the memory of" in told and "is the host's own" in told for told in messages(answer))
+
+
 def test_what_the_flags_or_the_request_state_goes_before_a_name(analysed: Callable[..., Any]) -> None:
     for command, options in (
         ("vllm serve m-AWQ --quantization fp8", {}),
@@ -126,7 +156,7 @@ def test_a_draft_model_is_looked_up(analysed: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("command", "complaints"),
     [
-        ("vllm serve m --swap-space 4 --dbo", ["has --swap-space", "has --dbo"]),
+        ("vllm serve m --enable-eplb --dbo", ["has --enable-eplb", "has --dbo"]),
         ("vllm serve m -tp 1.5", ["states parallel.tp that is 1.5; give a whole number"]),
         ("vllm serve m " + "x" * 4000, ["4,000"]),
         ("serve it", ["starts with none of the known commands"]),

@@ -903,3 +903,31 @@ def test_asking_does_not_change_the_question(clients: dict[str, ridgeline.Client
     before = device.SerializeToString(deterministic=True)
     clients[way].analyze(samples.CONFIG, device, input_len=5, overrides={"memory_bytes": 2.0**34})
     assert device.SerializeToString(deterministic=True) == before
+
+
+# Engines ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("engine", "hint"),
+    [
+        ("vlm@0.19.0", "the nearest names are vllm"),
+        ("sg-lang", "the nearest names are sglang"),
+        ("zzz", "known are autoawq"),
+    ],
+)
+def test_an_engine_of_which_nothing_is_known_is_told_with_the_nearest_names(
+    ask: Callable[..., Any], engine: str, hint: str
+) -> None:
+    answer = ask(**QUESTIONS[0], engine=engine)
+    notices = answer.notices if hasattr(answer, "notices") else answer.baseline.notices
+    (told,) = (n for n in notices if n.code == common_pb2.NOTICE_CODE_NOT_MODELLED)
+    assert f"nothing is known of an engine {engine.partition('@')[0]!r}" in told.message
+    assert hint in told.message
+
+
+@pytest.mark.parametrize("engine", ["vllm@0.19.0", "SGLang", "lmdeploy", "llama.cpp", "generic"])
+def test_an_engine_of_which_anything_is_known_is_no_notice(ask: Callable[..., Any], engine: str) -> None:
+    answer = ask(**QUESTIONS[0], engine=engine)
+    notices = answer.notices if hasattr(answer, "notices") else answer.baseline.notices
+    assert [n for n in notices if n.code == common_pb2.NOTICE_CODE_NOT_MODELLED] == []

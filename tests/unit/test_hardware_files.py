@@ -53,6 +53,7 @@ def test_every_device_that_is_asked_for_or_measured_is_there() -> None:
             ("rtx-2080-ti", "rtx-3080-ti", "rtx-4070-ti", "rtx-a4000", "rtx-4000-ada", "p40", "rx-7900-xt"),
             "gpu",
         ),
+        (("jetson-agx-orin-64gb", "dgx-spark-gb10", "ryzen-ai-max-395", "mi300a"), "igpu"),
         (("xeon-spr-48c", "ampere-altra-q80-30", "ampereone-a192-32x", "raspberry-pi-5-8gb"), "cpu"),
     ],
 )

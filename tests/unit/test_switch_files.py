@@ -128,6 +128,13 @@ def test_every_flag_was_looked_up_in_the_release_that_it_is_given_for(engine: di
     assert stated - checked() == set()
 
 
+@every_engine
+def test_every_flag_that_is_told_is_one_that_is_read(engine: dict[str, Any]) -> None:
+    told = {flag["flag"] for setting in engine["settings"].values() for flag in setting.get("flags", ())}
+    assert told
+    assert told - set(engine["command_flags"]) == set()
+
+
 def test_the_list_of_what_was_looked_up_has_nothing_else() -> None:
     stated = {claim for document in ENGINES.values() for _, claim in claims(document)}
     assert checked() - stated == set()
@@ -159,7 +166,8 @@ def test_a_flag_that_is_read_fills_a_field_of_the_contract(engine: dict[str, Any
         text = "org/model" if paths and paths[0].endswith(".id") else 1
         for stated in (dict.fromkeys(paths, text), *entry.get("values", {}).values()):
             jsonform.from_dict(Deployment, nested(stated))
-        others = {entry.get("over"), entry.get("unless"), *entry.get("beside", ()), *entry.get("product", ())}
+        others = {entry.get("over"), entry.get("unless"), entry.get("needs"), *entry.get("product", ())}
+        others |= {beside.partition(" ")[0] for beside in entry.get("beside", ())}
         others |= set(entry.get("json", {}).values())
         assert others - {None} <= set(engine["command_flags"]), name
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ridgeline.v1.hardware_pb2 import Hardware
 
 DTYPES = ("fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4", "nvfp4", "mxfp4")
-KINDS = ("gpu", "tpu", "npu", "cpu", "apple")
+KINDS = ("gpu", "igpu", "tpu", "npu", "cpu", "apple")
 ORDER = (
     "id", "memory_bytes", "bandwidth_bytes_per_s", "tdp_watts", "release_year", "price_usd_per_hour",
     "update_time",

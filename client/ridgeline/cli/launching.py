@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from ridgeline.v1.recommendation_service_pb2 import Launch, RecommendResponse, Switch
+    from ridgeline.v1.recommendation_service_pb2 import Launch, Plan, RecommendResponse, Switch
 
     OfEngine = TypeVar("OfEngine", Launch, Switch)
 
@@ -32,6 +32,12 @@ def of_engine(told: Iterable[OfEngine], engine: str) -> OfEngine | None:
     by_engine = {one.engine: one for one in told}
     usual = by_engine.get(USUAL_ENGINE, next(iter(by_engine.values()), None))
     return by_engine.get(engine.lower(), usual)
+
+
+def lacking(plan: Plan, launch: Launch) -> list[str]:
+    """The plan's techniques that a launch cannot tell its engine."""
+    named = {text.partition(":")[0] for text in launch.not_expressed}
+    return [technique for technique in plan.techniques if technique in named]
 
 
 def command_lines(command: str, columns: int) -> Iterator[str]:

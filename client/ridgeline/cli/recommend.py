@@ -12,7 +12,7 @@ from ridgeline.cli import aliases, launching, options, output, question, session
 from ridgeline.cli.commands import SectionCommand, SectionOption
 
 if TYPE_CHECKING:
-    from ridgeline.v1.recommendation_service_pb2 import RecommendResponse
+    from ridgeline.v1.recommendation_service_pb2 import Plan, RecommendResponse
 
 CSV_COLUMNS = (
     "technique", "verdict", "stage", "reason_code", "metric", "before", "after", "speedup", "low", "high",
@@ -142,7 +142,7 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
       ridgeline recommend ./config.json l40s --input-len 4000 -o json
 
     Exit code 1 says that neither today's deployment nor a plan fits and meets the SLOs that were given, or
-    that there is no plan to write a manifest of.
+    that there is no plan to write a manifest of, or none that the engine has switches for.
     """
     launching.check_path(given["manifest"])
     arguments = question.load(given) | question.deployment(given, given["deployment_file"])
@@ -175,14 +175,36 @@ def recommend(ctx: click.Context, /, **given: Any) -> None:
 
 
 def put_out(path: Path, response: RecommendResponse) -> bool:
-    """Writes the best plan's manifest and says so on stderr; tells whether there was a plan to write."""
+    """Writes the best plan's manifest and says so on stderr; tells whether there was a plan to write, and an
+    engine that can be told all of its techniques.
+    """
     launch = launching.best_launch(response)
     if launch is None:
         click.echo(f"{path} was not written: there is no plan.", err=True)
         return False
+    plan, engine = response.plans[0], f"{launch.engine} {launch.release}"
+    lacks = launching.lacking(plan, launch)
+    if lacks:
+        told = f"{path} was not written: {engine} has no switch for {', '.join(lacks)} of the best plan."
+        click.echo(f"{told} {_way_out(plan)}", err=True)
+        return False
     launching.write_manifest(path, launch)
-    click.echo(f"Wrote {path} for {launch.engine} {launch.release}.", err=True)
+    told = f"Wrote {path} for {engine}."
+    if launch.not_expressed:
+        told += f" Not in it: {' '.join(launch.not_expressed)}"
+    click.echo(told, err=True)
     return True
+
+
+def _way_out(plan: Plan) -> str:
+    """What to do where an engine cannot be told a plan."""
+    whole = [launch.engine for launch in plan.launches if not launching.lacking(plan, launch)]
+    if whole:
+        return f"Give --engine {' or '.join(whole)}."
+    return (
+        "Nor has any other engine that was looked up all of its switches: let plans change more "
+        "(--max-devices, --allow-load-change), or take the manifest of another plan from -o json."
+    )
 
 
 def says_no(response: RecommendResponse) -> bool:

@@ -360,8 +360,10 @@ def _switch(recommendation: Recommendation, engine: str) -> str:
         return switch.missing
     settings = ", ".join(launching.settings(switch.config_file))
     said = [" ".join(switch.flags), f"config.yaml with {settings}" if settings else "", *switch.steps]
-    how = "; ".join(filter(None, said)) or " ".join(switch.notes)
-    return _ended(f"With {switch.engine} {switch.release}: {how}")
+    how = "; ".join(filter(None, said))
+    return " ".join(
+        (f"With {switch.engine} {switch.release}:", *([_ended(how)] if how else []), *switch.notes)
+    )
 
 
 def _assumed(knob: Knob) -> str:

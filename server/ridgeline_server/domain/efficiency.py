@@ -295,6 +295,11 @@ class ProfileSet:
             model_id if model_id in self._model_ids else "",
         )
 
+    @property
+    def engines(self) -> frozenset[str]:
+        """The engines of which any constant is known, in lower case."""
+        return frozenset(profile.engine.lower() for profile in self.profiles) - {""}
+
     def engine_memory(self, hardware_id: str, engine: str, engine_version: str = "") -> Found | None:
         """The profile of an engine's memory on a device; None when there is none of this device and this
         engine, or of no release up to the asked one. Those of other devices or engines never stand in.

@@ -8,7 +8,12 @@ from types import MappingProxyType
 
 from ridgeline_server.domain.dtypes import Dtype
 
-KINDS = ("gpu", "tpu", "npu", "cpu", "apple")
+KINDS = ("gpu", "igpu", "tpu", "npu", "cpu", "apple")
+"""What a device may be. An `igpu` is a GPU that is integrated with its processor, such as those of Jetson
+modules: their memory is one and the same. Apple's chips are such too, and a kind of their own.
+"""
+SHARING_KINDS = frozenset({"igpu", "cpu", "apple"})
+"""Kinds whose memory is the host's own."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,8 @@ class Hardware:
 
     @property
     def shares_host_memory(self) -> bool:
-        """Whether its memory is the host's own, as that of a processor and of Apple's chips is."""
-        return self.kind in ("cpu", "apple")
+        """Whether its memory is the host's own, as that of a processor and of an integrated GPU is."""
+        return self.kind in SHARING_KINDS
 
     @property
     def is_whole_machine(self) -> bool:

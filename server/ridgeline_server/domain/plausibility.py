@@ -17,10 +17,17 @@ from ridgeline_server.domain.dtypes import SIXTEEN_BIT, Dtype
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.product_lines import PREDECESSOR
 
-RIDGE_POINTS = {"gpu": (20, 1000), "tpu": (100, 600), "npu": (2, 1000), "cpu": (5, 400), "apple": (15, 60)}
+RIDGE_POINTS = {
+    "gpu": (20, 1000),
+    "igpu": (20, 1000),
+    "tpu": (100, 600),
+    "npu": (2, 1000),
+    "cpu": (5, 400),
+    "apple": (15, 60),
+}
 """FLOP per byte at the widest of 16 bits (fp32 where there is none), per kind of device."""
 
-SWEEPS_PER_S = {"gpu": 89.0, "apple": 20.0}
+SWEEPS_PER_S = {"gpu": 89.0, "igpu": 89.0, "apple": 20.0}
 """Times a second that a whole memory is read, a quarter over the most that devices do: 71 for an RTX 3080."""
 
 USABLE_SHARE = (0.7, 1.0)
@@ -173,7 +180,7 @@ def _sweeps(hardware: Hardware, kind: str) -> Iterator[str]:
 
 
 def _ratios(hardware: Hardware, kind: str) -> Iterator[str]:
-    if kind != "gpu":
+    if kind not in ("gpu", "igpu"):
         return
     rates = hardware.peak_flops_per_s
     wide = _wide_rate(hardware)

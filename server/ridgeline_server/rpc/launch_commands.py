@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ridgeline import jsonform
 from ridgeline.errors import InvalidArgumentError
 from ridgeline.v1 import common_pb2
 from ridgeline_server.advisor.launching.checkpoint_names import NamedFormat, named_format
 from ridgeline_server.advisor.launching.commands import Command, read_command
-from ridgeline_server.domain.deployment import DeploymentRequest
+from ridgeline_server.advisor.launching.places import offloaded_share
+from ridgeline_server.domain.deployment import Deployment, DeploymentRequest
+from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
+from ridgeline_server.roofline.wording import share
 from ridgeline_server.rpc.checks import MAX_TEXT_LENGTH, Checks
 
 FIELD = "launch_command"
@@ -68,6 +72,29 @@ def format_by_name(
         "deployment.weight_dtype, and weight_group_size and activation_dtype where they are not the usual",
     )
     return None
+
+
+def offloading(
+    command: Command, message: common_pb2.Deployment, model: Model, hardware: Hardware, deployment: Deployment
+) -> tuple[Deployment, str]:
+    """The deployment with the weights that a command leaves in the host's memory, and that in a sentence;
+    the same without one where the command leaves none there, or the request's own word wins.
+    """
+    if not command.places or message.offload.HasField("weight_share"):
+        return deployment, ""
+    moved = offloaded_share(command.places, model, deployment)
+    if not moved:
+        return deployment, ""
+    if hardware.shares_host_memory:
+        return deployment, (
+            "the launch command leaves weights in the host's memory, "
+            f"and the memory of {hardware.name} is the host's own: nothing is taken to be offloaded"
+        )
+    text = (
+        f"the launch command leaves {share(moved)} of the layers' weights in the host's memory; they are "
+        "taken to be read over its link in each step"
+    )
+    return replace(deployment, offload=replace(deployment.offload, weight_share=moved)), text
 
 
 def nested(fields: Mapping[str, str | float]) -> dict[str, object]:

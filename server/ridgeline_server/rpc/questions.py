@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from ridgeline.v1 import analysis_service_pb2, common_pb2, recommendation_service_pb2
 from ridgeline_server.advisor.launching.checkpoint_names import NamedFormat
 from ridgeline_server.advisor.launching.commands import Command
+from ridgeline_server.advisor.launching.switches import engine_switches
 from ridgeline_server.domain.deployment import CostBasis, Deployment, DeploymentRequest
+from ridgeline_server.domain.engine import GENERIC_ENGINE
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedDtypeError
 from ridgeline_server.domain.gates import check_stated, multiplies
 from ridgeline_server.domain.hardware import Hardware
@@ -21,9 +23,11 @@ from ridgeline_server.rpc.convert.enums import BASIS
 from ridgeline_server.rpc.convert.hardware import override, read_hardware
 from ridgeline_server.rpc.deployments import DRAFT_MODEL, drafts_by_model, read_deployment
 from ridgeline_server.rpc.entry_kinds import read_revision
-from ridgeline_server.rpc.launch_commands import format_by_name, serves_another, with_command
+from ridgeline_server.rpc.launch_commands import format_by_name, offloading, serves_another, with_command
 from ridgeline_server.store.catalog import CatalogCache, CatalogSnapshot
+from ridgeline_server.store.engines import builtin_engines
 from ridgeline_server.store.errors import NotFoundError
+from ridgeline_server.store.names import NEAREST_COUNT, nearest_keys
 
 REQUEST_RATE = Range(1e-6, 1e9, "requests per second from 1e-6 to 1e9")
 SLO_MS = Range(1e-6, 1e9, "milliseconds from 1e-6 to 1e9")
@@ -106,7 +110,11 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     assert model is not None
     assert hardware is not None
     assert deployment is not None
-    return Question(model, hardware, workload, deployment, basis, tuple(_unread(command, model, named)))
+    notices = [*_unknown_engine(deployment, snapshot), *_unread(command, model, named)]
+    if command is not None:
+        deployment, text = offloading(command, message, model, hardware, deployment)
+        notices += [Notice(NoticeCode.LAUNCH_COMMAND, text)] if text else []
+    return Question(model, hardware, workload, deployment, basis, tuple(notices))
 
 
 def _in_format(stated: DeploymentRequest, named: NamedFormat, hardware: Hardware) -> DeploymentRequest:
@@ -125,6 +133,22 @@ def _in_format(stated: DeploymentRequest, named: NamedFormat, hardware: Hardware
         else stated.weight_group_size,
         activation_dtype=stated.activation_dtype or inputs,
     )
+
+
+def _unknown_engine(deployment: Deployment, snapshot: CatalogSnapshot) -> Iterator[Notice]:
+    """That nothing is known of the stated engine, by any name, and which names come near it."""
+    engine = "" if deployment.engine is None else deployment.engine.asked_engine
+    known = {*builtin_engines().ids, *(each.id for each in engine_switches()), *snapshot.profiles.engines}
+    if not engine or engine.lower() in known | {GENERIC_ENGINE}:
+        return
+    nearest = nearest_keys(engine, sorted(known))[:NEAREST_COUNT]
+    names = (
+        f"the nearest names are {', '.join(nearest)}" if nearest else f"known are {', '.join(sorted(known))}"
+    )
+    text = (
+        f"nothing is known of an engine {engine!r}, and the figures are those of engines in general; {names}"
+    )
+    yield Notice(NoticeCode.NOT_MODELLED, text)
 
 
 def _unread(command: Command | None, model: Model, named: NamedFormat | None) -> Iterator[Notice]:

@@ -66,6 +66,21 @@ def test_a_setting_of_an_engines_file_is_told_by_its_whole_name(run: Run, fake: 
     )
 
 
+def test_what_qualifies_a_flag_is_told_behind_it(run: Run, fake: FakeClient) -> None:
+    fake.advice.recommendations[CACHE].verdict = VERDICT_APPLY
+    fake.advice.recommendations[CACHE].switches[0].notes.append("One scale for each token and head.")
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "--kv-cache-dtype int4_per_token_head. One scale for each token and head." in text
+
+
+def test_a_switch_of_notes_alone_is_told(run: Run, fake: FakeClient) -> None:
+    fake.advice.recommendations[CACHE].verdict = VERDICT_APPLY
+    switch = fake.advice.recommendations[CACHE].switches[0]
+    del switch.flags[:]
+    switch.notes.append("On by default.")
+    assert "With vllm 0.33.0: On by default." in " ".join(run("recommend", *QUESTION).stdout.split())
+
+
 def test_json_has_all_engines(run: Run, fake: FakeClient) -> None:
     plan = json.loads(run("recommend", *QUESTION, "-o", "json").stdout)["plans"][0]
     assert [launch["engine"] for launch in plan["launches"]] == ["sglang", "vllm"]
@@ -101,6 +116,48 @@ class TestManifest:
         result = run("recommend", *QUESTION, "--manifest", str(file))
         assert result.exit_code == 1
         assert "was not written: there is no plan." in result.stderr
+        assert not file.exists()
+
+    def test_a_plan_that_the_engine_cannot_be_told_is_not_written(
+        self, run: Run, fake: FakeClient, tmp_path: Path
+    ) -> None:
+        fake.advice.baseline.deployment.engine = "sglang"
+        file = tmp_path / "plan.yaml"
+        result = run("recommend", *QUESTION, "--manifest", str(file))
+        assert result.exit_code == 1
+        assert (
+            "sglang 0.5.23 has no switch for kv-cache-int4 of the best plan. Give --engine vllm."
+            in result.stderr
+        )
+        assert not file.exists()
+
+    def test_where_no_engine_can_be_told_the_plan_other_ways_are_told(
+        self, run: Run, fake: FakeClient, tmp_path: Path
+    ) -> None:
+        for launch in fake.advice.plans[0].launches:
+            launch.not_expressed[:] = ["kv-cache-int4: No such format."]
+        result = run("recommend", *QUESTION, "--manifest", str(tmp_path / "plan.yaml"))
+        assert result.exit_code == 1
+        assert "Nor has any other engine that was looked up all of its switches" in result.stderr
+
+    def test_what_is_no_technique_of_the_plan_is_told_as_not_in_it(
+        self, run: Run, fake: FakeClient, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "plan.yaml"
+        fake.advice.plans[0].launches[1].not_expressed.append("memory-utilization: It has no such share.")
+        result = run("recommend", *QUESTION, "--manifest", str(file))
+        assert result.exit_code == 0
+        assert file.exists()
+        assert "Not in it: memory-utilization: It has no such share." in result.stderr
+
+    def test_a_real_plan_that_no_engine_has_switches_for_is_not_written(
+        self, ridgeline_command: Run, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "plan.yaml"
+        question = ("qwen3-32b", "h100-sxm", "--input-len", "1000", "--batch", "1000", "--goal", "throughput")
+        result = ridgeline_command("recommend", *question, "--manifest", str(file))
+        assert "kv-offload" in result.stderr
+        assert result.exit_code == 1
         assert not file.exists()
 
     @pytest.mark.parametrize(

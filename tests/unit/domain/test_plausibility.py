@@ -201,7 +201,7 @@ def test_half_of_the_power_of_a_device_is_no_slip_but_a_tenth_is() -> None:
     assert any("FLOP/s per watt" in s for s in told("h100-sxm", scaled(tdp_watts=0.1), "my-own"))
 
 
-@pytest.mark.parametrize("kind", ["gpu", "tpu", "npu", "cpu", "apple"])
+@pytest.mark.parametrize("kind", ["gpu", "igpu", "tpu", "npu", "cpu", "apple"])
 def test_the_catalogs_ridge_points_lie_well_inside_of_their_kinds_range(kind: str) -> None:
     low, high = RIDGE_POINTS[kind]
     wide = [Dtype.BF16, Dtype.FP16]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ridgeline_server.advisor.results import ReasonCode, Recommendation, Verdict
 from ridgeline_server.domain.workload import Workload
 from tests.unit.questions import EXPECTED, LLAMA_2_7B, Question, ask, effect
@@ -26,8 +28,9 @@ class TestDoesNotPay:
         assert found.reason_code is ReasonCode.MEMORY_LIMIT
         assert "with all of the KV cache in the host's memory" in found.reason
 
-    def test_a_processor_whose_memory_is_the_hosts(self) -> None:
-        question = ask(LLAMA_2_7B, "epyc-9654", Workload(1000, 1024, 1024), EXPECTED)
+    @pytest.mark.parametrize("device_id", ["epyc-9654", "dgx-spark-gb10", "ryzen-ai-max-395"])
+    def test_a_device_whose_memory_is_the_hosts(self, device_id: str) -> None:
+        question = ask(LLAMA_2_7B, device_id, Workload(1000, 1024, 1024), EXPECTED)
         assert not question.analysis().memory.fits
         found = judged(question)
         assert found.verdict is Verdict.NOT_APPLICABLE

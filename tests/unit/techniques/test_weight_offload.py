@@ -29,7 +29,10 @@ class TestDoesNotPay:
         assert found.reason_code is ReasonCode.NOTHING_TO_WORK_ON
         assert "at 25 GB/s instead of 2,039 GB/s" in found.reason
 
-    @pytest.mark.parametrize("device_id", ["apple-m2-ultra", "raspberry-pi-5-8gb", "xeon-8480p"])
+    @pytest.mark.parametrize(
+        "device_id",
+        ["apple-m2-ultra", "raspberry-pi-5-8gb", "xeon-8480p", "jetson-agx-orin-64gb", "mi300a"],
+    )
     def test_a_device_whose_memory_is_the_hosts(self, device_id: str) -> None:
         question = ask("meta-llama/Meta-Llama-3.1-405B", device_id, Workload(1, 1024, 128), EXPECTED)
         assert not question.analysis().memory.fits

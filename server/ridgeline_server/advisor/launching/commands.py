@@ -20,18 +20,22 @@ Fields = dict[str, str | float]
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=.*", re.DOTALL)
 HARMLESS_VARIABLES = frozenset({"CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "HF_HOME", "HF_TOKEN"})
 """Environment variables before a command that change no figure."""
+MODEL_FLAGS = frozenset({"--model", "--model-path", "--hf-repo"})
+"""Flags that name the model, which is read by itself."""
 UNKNOWN = "of which it is not known whether it changes performance; leave it out where it does not"
 
 
 @dataclass
 class Command:
-    """A command that was read. `notes` say what of it was left out of the deployment, `faults` what may
-    change performance and cannot be read: with any of them the deployment is not the command's.
+    """A command that was read. `places` are values of places of a launch, such as `offload_gib`, of which
+    only the model tells what they state. `notes` say what of it was left out of the deployment, `faults`
+    what may change performance and cannot be read: with any of them the deployment is not the command's.
     """
 
     engine: str = ""
     model: str = ""
     fields: Fields = field(default_factory=dict)
+    places: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -94,7 +98,9 @@ class _Reader:
             self._state(typed, value)
         harmless = []
         for name, value in self._stated.items():
-            if self._known[name].get("harmless"):
+            if name in MODEL_FLAGS:
+                self._command.model = value
+            elif self._known[name].get("harmless"):
                 harmless.append(name)
             else:
                 self._settle(name, value)
@@ -139,8 +145,6 @@ class _Reader:
             self._state_json(typed, value or "", self._known[name]["json"])
         else:
             self._stated[name] = value or ""
-            if name in ("--model", "--model-path", "--hf-repo"):
-                self._command.model = value or ""
 
     def _state_json(self, typed: str, text: str, keys: Mapping[str, str]) -> None:
         """An object whose keys stand for flags."""
@@ -159,10 +163,14 @@ class _Reader:
 
     def _settle(self, name: str, value: str) -> None:
         entry, command = self._known[name], self._command
-        beside = next(
-            (path for other, path in entry.get("beside", {}).items() if other in self._stated), None
-        )
-        if "values" in entry:
+        beside = next((path for other, path in entry.get("beside", {}).items() if self._has(other)), None)
+        if "refused" in entry:
+            command.faults.append(f"has {' '.join(filter(None, (name, value)))}, {entry['refused']}")
+        elif entry.get("needs", name) not in self._stated:
+            command.faults.append(
+                f"has {name} {value} and not {entry['needs']}, by which devices are counted; give both"
+            )
+        elif "values" in entry:
             if value in entry["values"]:
                 for path, stated in entry["values"][value].items():
                     self._set(name, path, stated)
@@ -172,9 +180,18 @@ class _Reader:
         elif beside is None and "ignored" in entry:
             command.notes.append(f"{' '.join(filter(None, (name, value)))}: {entry['ignored']}")
         elif entry.get("unless") not in self._stated:
-            number = self._number(name, value, entry)
-            if number is not None:
+            number = None if value in entry.get("all", ()) else self._number(name, value, entry)
+            if isinstance(number, (int, float)) and "place" in entry:
+                if number < 0:
+                    command.faults.append(f"has {name} {value}; give 0 or more")
+                command.places[entry["place"]] = number
+            elif number is not None:
                 self._set(name, beside or entry["field"], number)
+
+    def _has(self, other: str) -> bool:
+        """Whether a flag is given, with its value where one is named behind it."""
+        name, _, value = other.partition(" ")
+        return name in self._stated and value in ("", self._stated[name])
 
     def _set(self, name: str, path: str, value: str | float) -> None:
         taken = self._command.fields.setdefault(path, value)
@@ -190,6 +207,8 @@ class _Reader:
         if "product" in entry:
             factors = [self._count(other) for other in entry["product"]]
             return None if None in factors else prod(factor for factor in factors if factor is not None)
+        if entry.get("parts"):
+            return self._parts(name, value)
         number = _parsed(value)
         if number is None:
             self._command.faults.append(f"has {name} {value}; give a number")
@@ -203,6 +222,16 @@ class _Reader:
             )
             return None
         return number // divisor if "over" in entry else number
+
+    def _parts(self, name: str, value: str) -> int | None:
+        """How many equal parts a value such as `1,1` has; None after noting that they differ."""
+        parts = [_parsed(part.strip()) for part in value.split(",")]
+        if None in parts or len(set(parts)) > 1:
+            self._command.faults.append(
+                f"has {name} {value}; devices are taken to share alike: give each the same number"
+            )
+            return None
+        return len(parts)
 
     def _count(self, name: str) -> float | None:
         """A number that another flag states, 1 where it is not given; None where it is none."""

@@ -20,6 +20,7 @@ from ridgeline_server.advisor.launching.switches import (
 from ridgeline_server.advisor.results import Launch, Plan, Switch
 from ridgeline_server.advisor.wording import listed
 from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.efficiency import version_key
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
@@ -45,7 +46,7 @@ def switches_of(
             _flags_of(engine, model, deployment),
         )
         for engine in engine_switches()
-        if engine.runs_on(hardware.vendor) and technique_id in engine.settings
+        if engine.runs_on(hardware) and technique_id in engine.settings
     )
 
 
@@ -77,7 +78,7 @@ def launches_of(model: Model, today: Hardware, plan: Plan) -> tuple[Launch, ...]
     return tuple(
         _launch(engine, model, hardware, plan, places)
         for engine in engine_switches()
-        if engine.runs_on(hardware.vendor)
+        if engine.runs_on(hardware)
     )
 
 
@@ -147,7 +148,7 @@ class _Told:
 
 def _launch(engine: EngineSwitches, model: Model, hardware: Hardware, plan: Plan, places: Places) -> Launch:
     deployment = plan.deployment
-    told = _Told()
+    told = _Told(notes=list(_release_notes(engine, deployment)))
     needed = settings_of(model, deployment, reads_gguf=engine.reads_gguf)
     for name in dict.fromkeys((*needed, *plan.techniques)):
         if name == REPLICAS:
@@ -186,6 +187,20 @@ def _launch(engine: EngineSwitches, model: Model, hardware: Hardware, plan: Plan
             files=_files(config),
             folder=CONFIG_FOLDER,
         ),
+    )
+
+
+def _release_notes(engine: EngineSwitches, deployment: Deployment) -> Iterator[str]:
+    """That the flags are of another release than the one that the deployment states."""
+    stated = deployment.engine
+    if stated is None or stated.asked_engine.lower() != engine.id or not stated.asked_version:
+        return
+    asked = stated.asked_version
+    if asked == engine.release or (version_key(asked) or asked) == version_key(engine.release):
+        return
+    yield (
+        f"{engine.id} {asked}: the flags were looked up in {engine.release} and may be other ones in this "
+        "release."
     )
 
 

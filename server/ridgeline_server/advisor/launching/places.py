@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
 
 from ridgeline_server.advisor.launching.switches import Places
-from ridgeline_server.domain.deployment import NO_OFFLOAD, Deployment
+from ridgeline_server.domain.deployment import NO_OFFLOAD, Deployment, Offload
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
@@ -61,6 +62,16 @@ def places_of(model: Model, workload: Workload, deployment: Deployment) -> Place
         "draft_heads": "EAGLE3-HEADS",
         "draft_gguf": "DRAFT.gguf",
     }
+
+
+def offloaded_share(stated: Mapping[str, float], model: Model, deployment: Deployment) -> float:
+    """The share of the layers' weights in the host's memory that a launch with these values of `offload_gib`
+    or `device_layers` has: the way back from `places_of`, which rounds up to whole GiB.
+    """
+    if "device_layers" in stated:
+        return max(0.0, 1 - stated["device_layers"] / model.layer_count)
+    whole = _offloaded_bytes(model, replace(deployment, offload=Offload(weight_share=1.0)))
+    return min(1.0, stated["offload_gib"] * GIB / whole)
 
 
 def _offloaded_bytes(model: Model, deployment: Deployment) -> float:

@@ -36,18 +36,21 @@ class Flag:
 
 @dataclass(frozen=True)
 class Lack:
-    """Devices on which a switch that an engine has leads nowhere: those of a vendor that have a unit, or all
-    but the named ones.
+    """Devices on which a switch that an engine has leads nowhere: those of a vendor that have a unit, those
+    of a kind, or all but the named ones.
     """
 
     reason: str
     source: str
     vendor: str = ""
     with_unit: Dtype | None = None
+    kind: str = ""
     but_on: tuple[str, ...] = ()
 
     def holds_on(self, hardware: Hardware) -> bool:
         """Whether a device is one of them."""
+        if self.kind:
+            return hardware.kind == self.kind
         if self.with_unit is None:
             return hardware.id not in self.but_on
         return hardware.vendor == self.vendor and self.with_unit in hardware.peak_flops_per_s
@@ -81,20 +84,25 @@ class Setting:
 
 @dataclass(frozen=True)
 class EngineSwitches:
-    """The switches of one release of an engine, by the ids of techniques and of what else is stated."""
+    """The switches of one release of an engine, by the ids of techniques and of what else is stated. It runs
+    on the devices of `vendors` and on those of `kinds`, whoever makes them.
+    """
 
     id: str
     display_name: str
     release: str
     vendors: tuple[str, ...]
+    kinds: tuple[str, ...]
     reads_gguf: bool
     command: tuple[str, ...]
     config_file: Flag | None
     settings: Mapping[str, Setting]
 
-    def runs_on(self, vendor: str) -> bool:
-        """Whether it is known to run on a vendor's devices, or nothing is known against it."""
-        return not self.vendors or not vendor or vendor in self.vendors
+    def runs_on(self, hardware: Hardware) -> bool:
+        """Whether it is known to run on a device, or nothing is known against it."""
+        if not (self.vendors or self.kinds) or hardware.vendor in self.vendors or hardware.kind in self.kinds:
+            return True
+        return not hardware.vendor or (bool(self.kinds) and not hardware.kind)
 
 
 @cache
@@ -126,8 +134,9 @@ def lack_everywhere(technique_id: str, hardware: Hardware) -> str:
     """That none of the engines that were looked up for a vendor's devices has a technique on this one; empty
     where one has, or none was looked up for the vendor.
     """
-    running = [e for e in engine_switches() if e.runs_on(hardware.vendor) and technique_id in e.settings]
-    if not any(e.vendors for e in running):
+    running = [e for e in engine_switches() if e.runs_on(hardware) and technique_id in e.settings]
+    if all(e.kinds for e in running):
+        # An engine that runs on kinds of devices was looked up for none of their vendors.
         return ""
     if not all(e.settings[technique_id].on(hardware).missing for e in running):
         return ""
@@ -142,9 +151,9 @@ def lacking(engine: str, technique_id: str, hardware: Hardware) -> str:
     return lack_of(engine, technique_id, hardware) if engine else lack_everywhere(technique_id, hardware)
 
 
-def runs_on(engine: str, vendor: str) -> bool:
-    """Whether an engine, by its name, runs on a vendor's devices as far as anything is known of it."""
-    return all(each.runs_on(vendor) for each in engine_switches() if each.id == engine.lower())
+def runs_on(engine: str, hardware: Hardware) -> bool:
+    """Whether an engine, by its name, runs on a device as far as anything is known of it."""
+    return all(each.runs_on(hardware) for each in engine_switches() if each.id == engine.lower())
 
 
 def filled(text: str, places: Places) -> str | None:
@@ -183,6 +192,7 @@ def _engine(document: Mapping[str, Any]) -> EngineSwitches:
         display_name=document["display_name"],
         release=document["release"],
         vendors=tuple(document.get("vendors", ())),
+        kinds=tuple(document.get("kinds", ())),
         reads_gguf=document.get("reads") == "gguf",
         command=tuple(document["command"]),
         config_file=None if config_file is None else _flag(config_file),
@@ -216,6 +226,7 @@ def _lack(stated: Mapping[str, Any]) -> Lack:
         source=stated["source"],
         vendor=stated.get("vendor", ""),
         with_unit=None if unit is None else Dtype(unit),
+        kind=stated.get("kind", ""),
         but_on=tuple(stated.get("but_on", ())),
     )
 

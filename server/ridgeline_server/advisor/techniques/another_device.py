@@ -106,7 +106,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable | Unstated:
 def _obstacles(facts: Facts, hardware: Hardware) -> Iterator[str]:
     """Why a device cannot serve today's deployment, in clauses."""
     deployment, engine = facts.deployment, facts.deployment.engine
-    if engine is not None and not runs_on(engine.asked_engine, hardware.vendor):
+    if engine is not None and not runs_on(engine.asked_engine, hardware):
         yield f"{engine.asked_engine} does not run on {hardware.name}"
     if deployment.parallel.devices > 1 and hardware.is_whole_machine:
         yield f"{hardware.name} is a machine of its own, and no link joins it to another one"

@@ -8,7 +8,9 @@ import pytest
 
 from ridgeline_server.advisor.launching.commands import Command, read_command
 from ridgeline_server.advisor.launching.launches import launches_of
+from ridgeline_server.advisor.launching.places import offloaded_share
 from ridgeline_server.advisor.results import Plan
+from ridgeline_server.domain.deployment import Offload
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.speculation import Draft, Speculation
@@ -66,9 +68,14 @@ def test_kernels_that_are_launched_one_by_one(command: str) -> None:
         ("VLLM_USE_V1=0 vllm serve org/model", "sets VLLM_USE_V1"),
         ("sglang serve --model-path m --tp 3 --attn-dp-size 2", "which --attn-dp-size 2 does not divide"),
         ("sglang serve --model-path m --speculative-eagle-topk 4", "which is not known; known are 1"),
-        ("llama-server -m x.gguf -ngl 20", "which is not known; known are all, auto, 99, 999"),
+        ("llama-server -m x.gguf -ngl -5", "has --n-gpu-layers -5; give 0 or more"),
+        ("llama-server -m x.gguf -ngl most", "has --n-gpu-layers most; give a number"),
+        ("llama-server -m x.gguf -sm tensor", "has --split-mode tensor and not --tensor-split"),
+        ("llama-server -m x.gguf -ts 3,1", "has --tensor-split 3,1; devices are taken to share alike"),
+        ("llama-server -m x.gguf -sm row -ts 1,1", "which is not known; known are layer, tensor"),
+        ("sglang serve --model-path m --moe-runner-backend deep_gemm", "known are auto, flashinfer_mxfp4"),
         ("llama-server -m x.gguf -ctk q8_0 -ctv q4_0", "which makes kv_dtype INT4, where it is INT8 already"),
-        ("trtllm-serve org/model --config extra.yaml", "has --config, of which it is not known"),
+        ("trtllm-serve org/model --config extra.yaml", "has --config extra.yaml, a file that is not read"),
         ("docker run vllm/vllm-openai", "give one that starts with llama-server, "),
         ("", "starts with none of the known commands"),
     ],
@@ -116,6 +123,11 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("trtllm-serve serve m --max_num_tokens 4096 --enable_chunked_prefill", {"chunk_tokens": 4096}),
         ("./build/bin/llama-server -m x.gguf -ngl 99 -ctk q8_0 -ctv q8_0 -fa on", {"kv_dtype": "INT8"}),
         ("llama-server -m x.gguf -fa off -ub 512", {"attention": "UNFUSED", "chunk_tokens": 512}),
+        ("llama-server -m x.gguf -sm tensor -ts 1,1", {"parallel.tp": 2}),
+        ("llama-server -m x.gguf -ts 1,1,1", {"parallel.pp": 3}),
+        ("llama-server -m x.gguf -nkvo -ngl all", {"offload.kv_share": 1}),
+        ("sglang serve --model-path m --dp 2", {"parallel.dp": 2}),
+        ("vllm serve m --swap-space 4 --disable-log-requests", {}),
     ],
 )
 def test_a_command_states_the_fields_of_a_deployment(command: str, stated: dict[str, Any]) -> None:
@@ -141,6 +153,40 @@ def test_what_is_not_read_is_told_with_the_reason() -> None:
     ]
 
 
+def test_the_name_of_the_model_is_read_however_it_is_given() -> None:
+    for text in ("llama-server --model x.gguf", "vllm serve --model x.gguf", "sglang serve --model x.gguf"):
+        command = read_command(text)
+        assert (command.model, command.notes) == ("x.gguf", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("vllm serve m --cpu-offload-gb 6.5", {"offload_gib": 6.5}),
+        ("sglang serve --model-path m --cpu-offload-gb 6", {"offload_gib": 6}),
+        ("llama-server -m x.gguf -ngl 20", {"device_layers": 20}),
+        ("llama-server -m x.gguf -ngl auto", {}),
+    ],
+)
+def test_what_only_the_model_gives_a_meaning_is_kept(text: str, places: dict[str, float]) -> None:
+    command = read_command(text)
+    assert command.faults == []
+    assert command.places == places
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "llama.cpp"])
+def test_weights_in_host_memory_are_read_back_to_whole_gib_or_layers(engine: str) -> None:
+    half = Offload(weight_share=0.5)
+    question = ask(LLAMA_3_8B, "h100-sxm", LOAD, offload=half, parallel=Parallelism(tp=2))
+    plan = Plan((), (), (), LOAD, question.deployment, question.analysis().memory, meets_slo=True)
+    launch = next(one for one in launches_of(question.model, question.hardware, plan) if one.engine == engine)
+    command = read_command(launch.command)
+    assert command.faults == []
+    found = offloaded_share(command.places, question.model, question.deployment)
+    # Half of the layers' 13 GiB, over two devices, is 3.25 GiB each, which is told as 4.
+    assert found == pytest.approx(0.5 if engine == "llama.cpp" else 0.5 * 4 / 3.25, rel=0.001)
+
+
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm", "llama.cpp"])
 @pytest.mark.parametrize(
     ("model_id", "stated"),
@@ -159,7 +205,7 @@ def test_what_a_launch_says_is_read_back(engine: str, model_id: str, stated: dic
     plan = Plan((), (), (), LOAD, question.deployment, question.analysis().memory, meets_slo=True)
     launch = next(one for one in launches_of(question.model, question.hardware, plan) if one.engine == engine)
     command = read_command(launch.command)
-    if launch.not_expressed or launch.config_file or "--tensor-split" in launch.command:
+    if launch.not_expressed or launch.config_file:
         return
     assert command.faults == []
     assert _as_stated(command) == _of_deployment(stated)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.speculation import Draft, Speculation
 from ridgeline_server.domain.workload import Workload
+from ridgeline_server.store.engines import builtin_engines
 from tests.unit.deployments import DEEPSEEK_LITE, MIXTRAL, SMALL_DRAFT
 from tests.unit.questions import DEVICES, LLAMA_3_8B, W4, W8A8, Question, ask, model, questions
 
@@ -173,6 +175,26 @@ def test_a_flag_is_told_once() -> None:
     assert told["vllm"].not_expressed == ()
 
 
+@pytest.mark.parametrize(
+    ("engine", "version", "differs"),
+    [
+        ("vllm", "0.5.0", True),
+        ("VLLM", "nightly", True),
+        ("vllm", "0.33", False),
+        ("vllm", "", False),
+        ("sglang", "0.5.0", False),
+        ("llama.cpp", "0c1e57098", False),
+        ("llama.cpp", "b4000", True),
+    ],
+)
+def test_another_release_than_the_one_that_was_looked_up_is_told(
+    engine: str, version: str, *, differs: bool
+) -> None:
+    id_ = "vllm" if engine == "sglang" else engine.lower()
+    told = served(engine=builtin_engines().find(engine, version))[id_]
+    assert any("were looked up in" in note and version in note for note in told.notes) is differs
+
+
 # What cannot be told ---------------------------------------------------------------------------------
 
 
@@ -242,6 +264,41 @@ def test_experts_that_are_divided_both_ways_are_not_for_vllm() -> None:
 
 def test_tensorrt_llm_is_not_for_devices_of_other_vendors() -> None:
     assert "tensorrt-llm" not in launches(ask(LLAMA_3_8B, "mi300x", LOAD))
+
+
+@pytest.mark.parametrize(
+    ("device_id", "runs"),
+    [
+        ("inferentia2", False),
+        ("trainium2", False),
+        ("tpu-v5e", False),
+        ("gaudi3", False),
+        ("cloud-ai100-ultra", False),
+        ("ascend-910b2", True),
+        ("graviton4", True),
+        ("apple-m2-ultra", True),
+        ("arc-b580", True),
+        ("jetson-agx-orin-64gb", True),
+    ],
+)
+def test_llama_cpp_is_for_devices_of_its_backends_and_not_for_the_hosts_of_others(
+    device_id: str, *, runs: bool
+) -> None:
+    assert ("llama.cpp" in launches(ask(SMALL_DRAFT, device_id, Workload(1, 100, 10)))) is runs
+
+
+def test_a_device_of_a_kind_that_nobody_stated_may_be_for_llama_cpp() -> None:
+    (llama,) = (engine for engine in engine_switches() if engine.id == "llama.cpp")
+    assert llama.runs_on(replace(DEVICES["inferentia2"], kind=""))
+    assert llama.runs_on(replace(DEVICES["inferentia2"], vendor=""))
+    assert not llama.runs_on(DEVICES["inferentia2"])
+
+
+def test_llama_cpp_splits_no_model_over_processors() -> None:
+    told = launches(ask(SMALL_DRAFT, "xeon-8480p", Workload(1, 100, 10), parallel=Parallelism(tp=2)))
+    (lack,) = told["llama.cpp"].not_expressed
+    assert lack.startswith("tensor-parallel: llama.cpp splits a model over GPUs")
+    assert "--split-mode" not in told["llama.cpp"].command
 
 
 # The manifest ----------------------------------------------------------------------------------------
