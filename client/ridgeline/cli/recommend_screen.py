@@ -96,7 +96,8 @@ def _show_answer(response: RecommendResponse, taken: str, console: Console) -> N
     titles = _titles(response)
     metric = GOAL_METRICS.get(response.goal, "")
     if response.plans and len(response.plans[0].steps) > 1:
-        console.print(_waterfall(response.plans[0], metric))
+        today = "today, if it had room" if _is_supposed(baseline) else "today"
+        console.print(_waterfall(response.plans[0], metric, today))
         for text in response.plans[0].interactions:
             parts.paragraph(console, text, styles.QUIET)
     for plan in response.plans[1:]:
@@ -111,7 +112,7 @@ def _show_answer(response: RecommendResponse, taken: str, console: Console) -> N
         parts.paragraph(console, f"In no plan: {', '.join(names)}. {_sentence('', reason)}", styles.QUIET)
 
 
-def _waterfall(plan: Plan, metric: str) -> Table:
+def _waterfall(plan: Plan, metric: str, today: str) -> Table:
     """The steps of a plan in the order of application, with the metric after each and what it adds."""
     name, write = METRICS.get(metric, (metric, units.digits))
     table = parts.plain_table()
@@ -121,7 +122,7 @@ def _waterfall(plan: Plan, metric: str) -> Table:
         table.add_column(heading, justify="right")
     effects = [_effect(step.effects, metric) for step in plan.steps]
     if effects[0] is not None:
-        table.add_row("", "today", write(effects[0].before), "")
+        table.add_row("", today, write(effects[0].before), "")
     for number, (step, effect) in enumerate(zip(plan.steps, effects, strict=True), 1):
         if effect is not None:
             table.add_row(f"{number}.", step.title, write(effect.after), units.times(effect.speedup))
@@ -198,12 +199,21 @@ def _best(response: RecommendResponse) -> str:
     refusal = ""
     if says_no(response):
         fits = response.baseline.memory.fits or any(plan.memory.fits for plan in response.plans)
-        refusal = f"No: nothing that Ridgeline knows {'meets the SLO' if fits else 'makes it fit'}."
+        lacking = "makes all of it fit at once" if response.plans else "makes it fit"
+        refusal = f"No: nothing that Ridgeline knows {'meets the SLO' if fits else lacking}."
     if not response.plans:
         known = "that plans may have" if response.left_out else "that Ridgeline knows"
         return refusal or f"Nothing {known} improves its {goal}."
     plan = _plan(response.plans[0], GOAL_METRICS.get(response.goal, ""))
+    if _is_supposed(response.baseline):
+        plan += " Today's figures are those of a device with the memory that it lacks."
     return f"{refusal} Best plan for {goal}: {plan}".lstrip()
+
+
+def _is_supposed(baseline: AnalyzeResponse) -> bool:
+    """Whether nothing of the load can run: it does not fit, and no part of it runs while the rest waits."""
+    memory = baseline.memory
+    return not memory.fits and not (memory.max_batch and baseline.metrics.requests_waiting)
 
 
 def _plan(plan: Plan, metric: str) -> str:
@@ -213,7 +223,8 @@ def _plan(plan: Plan, metric: str) -> str:
     techniques = words.enumeration([step.title for step in plan.steps])
     memory = plan.memory
     used = f"{units.gib_digits(memory.total_bytes)} of {units.gib(memory.usable_bytes)}"
-    said = [f"it fits ({used})" if memory.fits else f"it does not fit ({used})"]
+    waiting = f"no more than {memory.max_batch:,} of its requests run at once, the others wait"
+    said = [f"it fits ({used})" if memory.fits else waiting]
     if not plan.meets_slo:
         said.append("it misses the SLO")
     if plan.accuracy_loss:

@@ -131,14 +131,11 @@ def lack_on_device(engine: str, technique_id: str, hardware: Hardware) -> str:
 
 
 def lack_everywhere(technique_id: str, hardware: Hardware) -> str:
-    """That none of the engines that were looked up for a vendor's devices has a technique on this one; empty
-    where one has, or none was looked up for the vendor.
+    """That none of the engines that were looked up and run on a device has a technique there; empty where one
+    has, or none was looked up.
     """
     running = [e for e in engine_switches() if e.runs_on(hardware) and technique_id in e.settings]
-    if all(e.kinds for e in running):
-        # An engine that runs on kinds of devices was looked up for none of their vendors.
-        return ""
-    if not all(e.settings[technique_id].on(hardware).missing for e in running):
+    if not running or not all(e.settings[technique_id].on(hardware).missing for e in running):
         return ""
     names = ", ".join(e.display_name for e in running)
     return f"No engine that was looked up ({names}) has it on {hardware.name}."
