@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 from ridgeline_server.advisor.effects import speedup
-from ridgeline_server.advisor.results import Verdict
 from ridgeline_server.advisor.technique import GAIN, Asking, Facts, Outcome
 from ridgeline_server.advisor.wording import load_in_words
 from ridgeline_server.domain.deployment import Deployment
@@ -59,7 +58,7 @@ def first_without_gain(
 def gains_until(facts: Facts, outcome: Outcome) -> Asking[str]:
     """Up to which batch a change gains that gains today, or would at a smaller batch, in a sentence."""
     deployment, metric = outcome.proposal.deployment, outcome.deciding.metric
-    if outcome.verdict not in (Verdict.APPLY, Verdict.CONSIDER):
+    if not outcome.verdict.pays:
         smaller = yield from first_gaining(facts, deployment, smaller_batches(facts.workload), metric)
         return f"It gains over 3% at {load_in_words(smaller)} and below." if smaller else ""
     loads = larger_batches(facts.workload)

@@ -69,7 +69,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     effect = outcome.deciding
     bits, bits_today = kv_bits(after, head_dim), kv_bits(before, head_dim)
     cut = f"{bits:.3g} instead of {bits_today:.3g} bits per element with scales"
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         return Explanation(
             ReasonCode.KV_BYTES_CUT,
             f"{load}, the KV cache is {share(kv)} of the bytes {called(step)} moves; {cut}: "

@@ -101,7 +101,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         f"at {prefill.batch * prefill.query_len:,.0f} prompt tokens, {share(prefill.share(Bound.COMPUTE))} "
         "of prefill's time is compute-bound"
     )
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         both = f"{change(effect)}; {change(effect_on(outcome.effects, 'tpot_ms'))}"
         fewer_bits = bits(outcome.proposal.deployment) < bits(facts.deployment)
         if faster <= 1 and fewer_bits:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ridgeline_server.advisor.asking import side_by_side
 from ridgeline_server.advisor.flips import gains_until
 from ridgeline_server.advisor.knobs import break_even, knob
-from ridgeline_server.advisor.results import ReasonCode, Verdict
+from ridgeline_server.advisor.results import ReasonCode
 from ridgeline_server.advisor.technique import (
     Asking,
     Explanation,
@@ -111,7 +111,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     found = knob(name, getattr(facts.assumed, name), *default, pays)
     needed = needed_rate(speculation.tokens, pays)
     code = ReasonCode.MORE_TOKENS_PER_STEP
-    if outcome.verdict not in (Verdict.APPLY, Verdict.CONSIDER):
+    if not outcome.verdict.pays:
         code = ReasonCode.DRAFTING_EXCEEDS_GAIN
         reason += f"; of such a step {spent_on(outcome.after.decode).replace('its time', 'the time')}"
     return Explanation(code, f"{reason}.", f"{needed} {ends}".strip(), (found,))

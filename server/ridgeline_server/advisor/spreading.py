@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ridgeline_server.advisor.effects import effect_on
-from ridgeline_server.advisor.results import ReasonCode, Verdict
+from ridgeline_server.advisor.results import ReasonCode
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
 from ridgeline_server.advisor.verdict import PER_DEVICE
 from ridgeline_server.advisor.wording import called, change, makes_it_fit, spent_on
@@ -97,7 +97,7 @@ def explain_redivided(facts: Facts, outcome: Outcome, cause: str, flips_when: st
     changes = f"{change(outcome.deciding)}; {change(effect_on(outcome.effects, 'ttft_ms'))}"
     today = f"{_taken(facts.step)} of {called(facts.step)} today"
     reason = f"with {cause}, {waiting(after)}, and {today}: {changes}."
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         return Explanation(ReasonCode.DEVICES_SHARE_WORK, reason, "")
     return Explanation(ReasonCode.COMMUNICATION_EXCEEDS_GAIN, reason, flips_when)
 
@@ -109,7 +109,7 @@ def explain_wider(facts: Facts, outcome: Outcome, cause: str, flips_when: str) -
         fits = makes_it_fit(facts, outcome, cause)
         return replace(fits, reason=f"{fits.reason} There {waiting(after)}.")
     changes = f"{change(outcome.deciding)}; {change(effect_on(outcome.effects, PER_DEVICE))}"
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         return Explanation(ReasonCode.DEVICES_SHARE_WORK, f"with {cause}, {waiting(after)}: {changes}.", "")
     return Explanation(
         ReasonCode.COMMUNICATION_EXCEEDS_GAIN,

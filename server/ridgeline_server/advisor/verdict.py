@@ -1,4 +1,4 @@
-"""The verdict on a simulated change, from its effects alone."""
+"""The verdict on a simulated change: from its effects and the limits, then from what is known of it."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     )
     cut = f"{fewer} cut these bytes by {share(_cut(step, after.step))}{alone}"
     capped = ridge(facts, step, after.step)
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         return Explanation(
             ReasonCode.WEIGHT_BYTES_CUT,
             f"{situation}; {cut}: {change(effect)}{_prefill(outcome)}; {capped}.",

@@ -22,7 +22,7 @@ from dataclasses import replace
 from ridgeline_server.advisor.effects import gain_on
 from ridgeline_server.advisor.launching.settings import setting_of_operands
 from ridgeline_server.advisor.launching.switches import lack_everywhere, lack_on_device, runs_on
-from ridgeline_server.advisor.results import Effort, Goal, ReasonCode, Verdict
+from ridgeline_server.advisor.results import Effort, Goal, ReasonCode
 from ridgeline_server.advisor.technique import (
     GAIN,
     Asking,
@@ -213,7 +213,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
         f"{other.name} ({other.id}) in place of {today.name}: {change(outcome.deciding)}; {parts}"
         f"{_paid(today, other)}; {outcome.proposal.note}."
     )
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         return Explanation(ReasonCode.BETTER_DEVICE, reason, _dearest(facts, outcome, other))
     return Explanation(
         ReasonCode.BOUND_NOT_ADDRESSED,

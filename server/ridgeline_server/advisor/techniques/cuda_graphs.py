@@ -81,7 +81,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     if speculation is not None and speculation.draft is not Draft.NGRAM:
         reason += f"; the launches of what drafts {counted(speculation.tokens, 'token')} come on top"
     reason += f": {change(outcome.deciding)}."
-    gains = outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER)
+    gains = outcome.verdict.pays
     code = ReasonCode.LAUNCHES_SAVED if gains else ReasonCode.BOUND_NOT_ADDRESSED
     return Explanation(code, reason, (yield from gains_until(facts, outcome)))
 

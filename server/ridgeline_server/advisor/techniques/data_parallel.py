@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ridgeline_server.advisor.flips import first_gaining, first_without_gain, larger_batches, smaller_batches
-from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
+from ridgeline_server.advisor.results import Effort, ReasonCode
 from ridgeline_server.advisor.spreading import MOST_TIMES, propose_more, spread
 from ridgeline_server.advisor.technique import (
     Asking,
@@ -68,7 +68,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     changed = changes(outcome, PER_DEVICE, "e2e_latency_ms")
     reason = f"{held}: {changed}.{_divided_instead(facts, after // before)}"
     metric = outcome.deciding.metric
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         loads = smaller_batches(facts.workload)
         end = yield from first_without_gain(facts, deployment, loads, metric)
         flips = ""

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ridgeline_server.advisor.effects import effect_on
-from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
+from ridgeline_server.advisor.results import Effort, ReasonCode
 from ridgeline_server.advisor.spreading import spread, waiting
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
 from ridgeline_server.advisor.verdict import PER_DEVICE
@@ -74,7 +74,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         f"{change(effect_on(outcome.effects, 'output_tokens_per_s'))}; "
         f"{change(effect_on(outcome.effects, 'e2e_latency_ms'))}."
     )
-    gained = outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER)
+    gained = outcome.verdict.pays
     return Explanation(
         ReasonCode.DEVICES_SAVED if gained else ReasonCode.BOUND_NOT_ADDRESSED,
         reason,

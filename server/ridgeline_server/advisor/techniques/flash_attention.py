@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ridgeline_server.advisor.effects import effect_on
-from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
+from ridgeline_server.advisor.results import Effort, ReasonCode
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
 from ridgeline_server.advisor.wording import called, change, makes_it_fit
 from ridgeline_server.domain.deployment import AttentionKernel
@@ -42,7 +42,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     stages = " and ".join(
         f"{share(_spent(stage))} of {called(stage)}" for stage in (facts.prefill, facts.decode)
     )
-    gained = outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER)
+    gained = outcome.verdict.pays
     return Explanation(
         ReasonCode.SCORES_KEPT_ON_CHIP if gained else ReasonCode.BYTES_NOT_DOMINANT,
         f"unfused attention takes {stages}, and writes and reads all scores between its kernels: "

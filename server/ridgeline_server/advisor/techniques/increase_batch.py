@@ -136,7 +136,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         ReasonCode.SLO_LIMIT: "A looser SLO, or anything that shortens a step, allows a larger batch.",
     }
     code = outcome.proposal.reason_code or ReasonCode.WEIGHTS_SHARED_BY_BATCH
-    gained = outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER)
+    gained = outcome.verdict.pays
     return Explanation(ReasonCode.WEIGHTS_SHARED_BY_BATCH if gained else code, reason, flips.get(code, ""))
 
 

@@ -70,7 +70,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
         f"at {sequences(facts, step)} with {step.keys:,.0f} keys, reading them is {share(read)} of the bytes "
         f"{called(step)} moves, and {spent_on(step)}; keeping {kept}: {change(outcome.deciding)}."
     )
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         ends = f"It gains over 3% while it keeps {share(pays)} of the keys or less." if pays else ""
         return Explanation(ReasonCode.KV_BYTES_CUT, reason, ends, (found,))
     ways = yield from ways_to_gain(facts, outcome.proposal.deployment, metric)

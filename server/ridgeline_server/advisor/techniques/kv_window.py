@@ -86,7 +86,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
         f"at {sequences(facts, step)} with {step.keys:,.0f} keys, reading them is {share(read)} of all that "
         f"{called(step)} moves, and {spent_on(step)}; at most {window:,} of them: {change(outcome.deciding)}."
     )
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         ends = f"It gains over 3% with a window of up to {pays:,} keys." if pays else ""
         return Explanation(ReasonCode.KV_BYTES_CUT, reason, ends, (found,))
     ways = yield from ways_to_gain(facts, outcome.proposal.deployment, metric)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
+from ridgeline_server.advisor.results import Effort, ReasonCode
 from ridgeline_server.advisor.technique import (
     GAIN,
     Explanation,
@@ -91,7 +91,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
         f"a step of at most {today:,} prompt tokens takes {ms(before.time_ms)} ({spent_on(before)}), and one "
         f"of at most {then:,} takes {ms(after.time_ms)}: {changes(outcome, 'tpot_ms')}."
     )
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         waits = facts.workload.load is not Load.STATIC_BATCH
         flips = f"Keep {today:,} where running decodes must not wait {ms(after.time_ms)} at a time."
         return Explanation(ReasonCode.FEWER_CHUNKS, reason, flips if waits else "")

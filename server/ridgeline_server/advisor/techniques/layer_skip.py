@@ -66,7 +66,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
         f"{changes(outcome, 'ttft_ms')}."
     )
     ends = f"It gains over 3% from {share(pays)} of the layers on." if pays else ""
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         return Explanation(ReasonCode.LAYERS_SKIPPED, reason, ends, (found,))
     return Explanation(ReasonCode.BOUND_NOT_ADDRESSED, reason, ends, (found,))
 

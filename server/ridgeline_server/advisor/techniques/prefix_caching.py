@@ -88,7 +88,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
         f"a hit rate of {rate:.2g} leaves {left.query_len:,.0f} tokens to compute of a {_situation(facts)}: "
         f"{change(outcome.deciding)}; {change(latency)}."
     )
-    gained = outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER)
+    gained = outcome.verdict.pays
     return Explanation(
         ReasonCode.PREFILL_CUT if gained else ReasonCode.BOUND_NOT_ADDRESSED,
         reason,

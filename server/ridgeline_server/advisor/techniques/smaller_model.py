@@ -126,7 +126,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
             f"{outcome.proposal.note}.",
             "",
         )
-    gained = outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER)
+    gained = outcome.verdict.pays
     return Explanation(
         ReasonCode.FEWER_PARAMETERS if gained else ReasonCode.BOUND_NOT_ADDRESSED,
         f"{sizes}: {change(outcome.deciding)}; {outcome.proposal.note}.",

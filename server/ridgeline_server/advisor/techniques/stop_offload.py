@@ -99,7 +99,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     if stays:
         room = f"has room for all but {listed(stays)}"
     changed = changes(outcome, "output_tokens_per_s")
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         return Explanation(ReasonCode.DEVICE_HAS_ROOM, f"{reason} {room}: {changed}.", "")
     return Explanation(
         ReasonCode.BOUND_NOT_ADDRESSED,

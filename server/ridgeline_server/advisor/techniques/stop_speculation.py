@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from ridgeline_server.advisor.flips import first_gaining, larger_batches, smaller_batches
 from ridgeline_server.advisor.knobs import STATED, break_even
-from ridgeline_server.advisor.results import Effort, Knob, ReasonCode, Verdict
+from ridgeline_server.advisor.results import Effort, Knob, ReasonCode
 from ridgeline_server.advisor.speculation import LENGTHS, accepting, cost_of_drafting, rate_of
 from ridgeline_server.advisor.technique import (
     GAIN,
@@ -59,7 +59,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     source = speculation.acceptance_rate_source or STATED
     found = Knob(rate_of(facts.model, speculation.draft), speculation.acceptance_rate, source, pays)
     needed = _needed(speculation.tokens, pays)
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         smaller = yield from first_gaining(after, today, smaller_batches(facts.workload), metric)
         ways = [
             needed,

@@ -85,7 +85,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
         f"unpacked: {changes(outcome, 'ttft_ms', 'tpot_ms')}."
     )
     metric = outcome.deciding.metric
-    if outcome.verdict in (Verdict.APPLY, Verdict.CONSIDER):
+    if outcome.verdict.pays:
         smaller = yield from first_gaining(
             outcome.after, facts.deployment, smaller_batches(facts.workload), metric
         )
