@@ -8,7 +8,7 @@ from itertools import combinations, product
 from math import prod
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ridgeline_server.advisor.registry import all_techniques
@@ -118,6 +118,7 @@ def test_the_steps_of_a_plan_multiply_to_its_effect(
             assert [s.before for s in steps[1:]] == [s.after for s in steps[:-1]]
 
 
+@settings(max_examples=5)
 @given(questions(), goals)
 def test_titles_tell_plans_apart(question: Question, goal: Goal) -> None:
     freedom = replace(ANY_ACCURACY, load=True, devices=True)
@@ -277,6 +278,7 @@ def test_trying_every_combination_by_hand_finds_the_same_plans(
         assert planned(asked, plan) == found[frozenset(plan.techniques)]
 
 
+@settings(max_examples=8)
 @given(workloads, goals)
 def test_the_best_plan_is_at_most_a_few_percent_off_the_best_combination(
     workload: Workload, goal: Goal
