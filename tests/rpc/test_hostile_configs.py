@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedArchitectureError
+from ridgeline_server.domain.model import Model
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import MAX_KINDS, operator_table
 from ridgeline_server.rpc.checks import MAX_CONFIG_LENGTH, Checks
@@ -17,8 +18,9 @@ from ridgeline_server.rpc.errors import UnsupportedConfigFieldError
 from tests.unit.domain.model_configs import small
 from tests.unit.questions import placement
 
-LIMIT_S = 5.0
-"""CPU time that a config may take on a slow machine; patterns that explode take minutes."""
+LIMIT_S = 1.0
+TRIES = 3
+"""Times that a config is read where others share the machine; the quickest counts."""
 LAYERS = 1024
 EXPERTS = {
     "model_type": "qwen3_moe",
@@ -109,13 +111,20 @@ HOSTILE: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_config_is_read_or_refused_in_time(text: str) -> None:
-    assert len(text) <= MAX_CONFIG_LENGTH
+def read(text: str) -> tuple[Checks, Model | None, float]:
+    """What is read of a config, and the CPU time in seconds that it takes."""
     checks = Checks()
     start = process_time()
     model = checks.config("config_json", text, "")
-    assert process_time() - start < LIMIT_S
+    return checks, model, process_time() - start
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_config_is_read_or_refused_in_time(text: str) -> None:
+    assert len(text) <= MAX_CONFIG_LENGTH
+    reads = [read(text) for _ in range(TRIES)]
+    assert min(taken_s for _, _, taken_s in reads) < LIMIT_S
+    checks, model, _ = reads[0]
     if model is None:
         with pytest.raises((InvalidFieldsError, UnsupportedConfigFieldError)):
             checks.raise_if_any()

@@ -13,7 +13,7 @@ SLOW_MACHINES = (HealthCheck.too_slow,)
 settings.register_profile(
     "repeatable",
     derandomize=True,
-    max_examples=15,
+    max_examples=25,
     deadline=None,
     database=None,
     suppress_health_check=SLOW_MACHINES,
