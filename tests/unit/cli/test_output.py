@@ -11,6 +11,7 @@ import pytest
 from ridgeline import jsonform
 from ridgeline.v1 import common_pb2, measurement_pb2
 from ridgeline.v1 import recommendation_service_pb2 as advice
+from ridgeline.v1.analysis_service_pb2 import AnalyzeResponse
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeClient, recommendation
 from tests.unit.plots.answers import analysis, many_devices
@@ -205,6 +206,30 @@ def test_a_no_is_said_as_a_no(run: Run, fake: FakeClient) -> None:
     assert "No: nothing that Ridgeline knows makes it fit." in run("recommend", *QUESTION).stdout
     fake.advice = recommendation(baseline=analysis(fits=False), meets_slo=False)
     assert "No: nothing that Ridgeline knows meets the SLO. Best plan" in run("recommend", *QUESTION).stdout
+
+
+def test_todays_figures_are_told_to_be_supposed_where_nothing_of_the_load_can_run(
+    run: Run, fake: FakeClient
+) -> None:
+    supposed = "Today's figures are those of a device with the memory that it lacks."
+
+    def told(baseline: AnalyzeResponse) -> str:
+        fake.advice = recommendation(baseline=baseline)
+        return " ".join(run("recommend", *QUESTION).stdout.split())
+
+    assert supposed not in told(analysis())
+    assert supposed in told(analysis(fits=False))
+    waiting = analysis(fits=False)
+    waiting.memory.max_batch, waiting.metrics.requests_waiting = 2, 30
+    assert supposed not in told(waiting)
+
+
+def test_requests_that_wait_in_a_plan_are_told(run: Run, fake: FakeClient) -> None:
+    fake.advice = recommendation(baseline=analysis(fits=False), plan_fits=False)
+    fake.advice.plans[0].memory.max_batch = 11
+    text = " ".join(run("recommend", *QUESTION).stdout.split())
+    assert "No: nothing that Ridgeline knows makes all of it fit at once. Best plan" in text
+    assert "no more than 11 of its requests run at once, the others wait" in text
 
 
 def test_memory_is_drawn_in_proportion_and_its_end_marked(run: Run, fake: FakeClient) -> None:
