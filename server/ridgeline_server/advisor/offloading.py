@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ridgeline_server.advisor.effects import effect_on
@@ -43,23 +43,28 @@ def propose_offload(name: str) -> Callable[[Facts], Proposal | NotApplicable]:
             )
         today: float = getattr(deployment.offload, name)
         shares = [step / STEPS for step in range(1, STEPS + 1) if step / STEPS > today]
-
-        def memory_with(share: float) -> Memory:
-            scenario = replace(facts.scenario, deployment=offloading(deployment, name, share))
-            return memory_of(facts.model, scenario, facts.workload)
-
-        least = memory_with(shares[-1]) if shares else memory
-        if not least.fits:
+        found = first_that_fits(facts, [offloading(deployment, name, share) for share in shares])
+        if found is None:
+            least = memory_with(facts, offloading(deployment, name, shares[-1])) if shares else memory
             return NotApplicable(
                 ReasonCode.MEMORY_LIMIT,
                 f"with all of {OFFLOADED[name]} in the host's memory it would still need "
                 f"{gib(least.total_bytes)} of {gib(least.usable_bytes)}.",
             )
-        first = bisect_left(shares, True, key=lambda share: memory_with(share).fits)  # noqa: FBT003
-        found = offloading(deployment, name, shares[first])
         return Proposal(facts.workload, found, at_most=Verdict.CONSIDER)
 
     return propose
+
+
+def memory_with(facts: Facts, deployment: Deployment) -> Memory:
+    """What another deployment takes under the same load."""
+    return memory_of(facts.model, replace(facts.scenario, deployment=deployment), facts.workload)
+
+
+def first_that_fits(facts: Facts, deployments: Sequence[Deployment]) -> Deployment | None:
+    """The first of deployments, each of which takes less memory than the one before, that fits."""
+    first = bisect_left(deployments, 1, key=lambda each: int(memory_with(facts, each).fits))
+    return deployments[first] if first < len(deployments) else None
 
 
 def offloading(deployment: Deployment, name: str, value: float) -> Deployment:

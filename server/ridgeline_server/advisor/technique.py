@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -237,9 +238,20 @@ class Explanation:
     knobs: tuple[Knob, ...] = ()
 
 
+class Part(StrEnum):
+    """A part of a deployment that can be in one state at a time."""
+
+    OPERANDS = "operands"
+    CACHE_FORMAT = "cache_format"
+    DRAFT = "draft"
+    OFFLOAD = "offload"
+
+
 @dataclass(frozen=True)
 class Technique:
-    """One optimisation. `metric` decides its verdict; `conflicts` name techniques it cannot be combined with.
+    """One optimisation. `metric` decides its verdict; `conflicts` name techniques it cannot be combined with,
+    beside those that set the same part of a deployment. It is enough that one of two names the other:
+    the registry completes both.
 
     `propose` gives the variant to simulate or says why there is none; `explain` puts the simulated outcome in
     words, asking for further simulations where it needs some. Both are pure. `changes_load`,
@@ -264,3 +276,4 @@ class Technique:
     changes_hardware: bool = False
     changes_model: bool = False
     lossless: bool = False
+    sets: Part | None = None

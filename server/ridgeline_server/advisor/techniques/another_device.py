@@ -105,18 +105,15 @@ def propose(facts: Facts) -> Proposal | NotApplicable | Unstated:
 
 def _obstacles(facts: Facts, hardware: Hardware) -> Iterator[str]:
     """Why a device cannot serve today's deployment, in clauses."""
-    deployment, engine = facts.deployment, facts.deployment.engine
-    if engine is not None and not runs_on(engine.asked_engine, hardware):
-        yield f"{engine.asked_engine} does not run on {hardware.name}"
+    deployment, engine = facts.deployment, facts.engine
+    if engine and not runs_on(engine, hardware):
+        yield f"{engine} does not run on {hardware.name}"
     if deployment.parallel.devices > 1 and hardware.is_whole_machine:
         yield f"{hardware.name} is a machine of its own, and no link joins it to another one"
     for dtype in lacking_units(deployment, hardware):
         yield hardware.lack_of(dtype)
     setting = setting_of_operands(deployment)
-    if engine is None:
-        lack = lack_everywhere(setting, hardware)
-    else:
-        lack = lack_on_device(engine.asked_engine, setting, hardware)
+    lack = lack_on_device(engine, setting, hardware) if engine else lack_everywhere(setting, hardware)
     if lack:
         yield lack.removesuffix(".")
     for violation in check_techniques(deployment, facts.model, hardware):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.low_bit_compute import explain, propose_format
 from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
+from ridgeline_server.advisor.technique import Facts, NotApplicable, Part, Proposal, Technique
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.roofline.operators.layer import Stage
 
@@ -35,16 +35,7 @@ TECHNIQUE = Technique(
     effort=Effort.REQUANTIZE,
     accuracy="Small: 8-bit floats keep outliers, and inputs are scaled token by token.",
     requirements=("an FP8 unit", "an engine with FP8 GEMMs for this device"),
-    conflicts=(
-        "int8-compute",
-        "nvfp4-compute",
-        "weight-only-fp8",
-        "weight-only-int4",
-        "weight-only-int8",
-        "w4a8-compute",
-        "w4a8-mxfp4-compute",
-        "widen-weights",
-    ),
+    conflicts=(),
     assumptions=(
         (
             "W8A8: the layers' GEMMs read FP8 weights and FP8 inputs, scaled per channel and per token; all "
@@ -53,4 +44,5 @@ TECHNIQUE = Technique(
     ),
     propose=propose,
     explain=explain,
+    sets=Part.OPERANDS,
 )

@@ -13,7 +13,7 @@ attention. Kernels that were timed widen FP8 keys more slowly than integers, whi
 
 from ridgeline_server.advisor.kv_compression import explain, propose_format
 from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.advisor.technique import Part, Technique
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.roofline.operators.layer import Stage
 
@@ -25,8 +25,9 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="Small: 8-bit floats with one scale per tensor, better with calibrated scales than with 1.",
     requirements=("an engine with an FP8 KV cache for this device",),
-    conflicts=("kv-cache-int4", "kv-cache-int8", "kv-cache-int2"),
+    conflicts=(),
     assumptions=("KV FP8: one scale per tensor, 8 bits per element; attention computes in 16 bits.",),
     propose=propose_format(Dtype.FP8),
     explain=explain,
+    sets=Part.CACHE_FORMAT,
 )

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.kv_compression import explain, propose_format
 from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.advisor.technique import Part, Technique
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.roofline.operators.layer import Stage
 
@@ -32,7 +32,7 @@ TECHNIQUE = Technique(
     requirements=(
         "an engine with a 2-bit KV cache for this device, which none of the looked-up engines has",
     ),
-    conflicts=("kv-cache-fp8", "kv-cache-int4", "kv-cache-int8"),
+    conflicts=(),
     assumptions=(
         (
             "KV INT2: an fp16 scale and zero point for 32 elements, 3 bits per element. The newest tokens, "
@@ -41,4 +41,5 @@ TECHNIQUE = Technique(
     ),
     propose=propose_format(Dtype.INT2),
     explain=explain,
+    sets=Part.CACHE_FORMAT,
 )

@@ -14,7 +14,7 @@ attention. In prefill.
 
 from ridgeline_server.advisor.kv_compression import explain, propose_format
 from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.advisor.technique import Part, Technique
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.roofline.operators.layer import Stage
 
@@ -26,7 +26,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="Small: 8 bits with a scale per token and head.",
     requirements=("an engine with an INT8 KV cache for this device",),
-    conflicts=("kv-cache-fp8", "kv-cache-int4", "kv-cache-int2"),
+    conflicts=(),
     assumptions=(
         (
             "KV INT8: an fp16 scale and zero point per token and head, 8.25 bits per element at a head size "
@@ -35,4 +35,5 @@ TECHNIQUE = Technique(
     ),
     propose=propose_format(Dtype.INT8),
     explain=explain,
+    sets=Part.CACHE_FORMAT,
 )

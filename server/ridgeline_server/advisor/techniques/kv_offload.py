@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.offloading import explain_offload, propose_offload
 from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.advisor.technique import Part, Technique
 from ridgeline_server.roofline.operators.layer import Stage
 
 TECHNIQUE = Technique(
@@ -24,9 +24,10 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None: the same keys and values are read from elsewhere.",
     requirements=("host memory for what is offloaded", "an engine that offloads the KV cache"),
-    conflicts=("weight-offload", "stop-offload"),
+    conflicts=(),
     assumptions=("Offloading: copies run beside the arithmetic of a step, and the slower of both counts.",),
     propose=propose_offload("kv_share"),
     explain=explain_offload("kv_share"),
     lossless=True,
+    sets=Part.OFFLOAD,
 )

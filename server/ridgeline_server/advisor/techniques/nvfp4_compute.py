@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.low_bit_compute import explain, propose_format
 from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
+from ridgeline_server.advisor.technique import Facts, NotApplicable, Part, Proposal, Technique
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.roofline.operators.layer import Stage
@@ -46,17 +46,7 @@ TECHNIQUE = Technique(
         "an engine with NVFP4 GEMMs for this device (MXFP4 where the device is not NVIDIA's)",
         "a calibration set, or a published NVFP4 checkpoint",
     ),
-    conflicts=(
-        "fp8-compute",
-        "int8-compute",
-        "weight-only-fp8",
-        "weight-only-int4",
-        "weight-only-int8",
-        "sparsity-2-4",
-        "w4a8-compute",
-        "w4a8-mxfp4-compute",
-        "widen-weights",
-    ),
+    conflicts=(),
     assumptions=(
         (
             "W4A4: the layers' GEMMs read weights and inputs in NVFP4, an FP8 scale for 16 elements, 4.5 "
@@ -65,4 +55,5 @@ TECHNIQUE = Technique(
     ),
     propose=propose,
     explain=explain,
+    sets=Part.OPERANDS,
 )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effort, ReasonCode
 from ridgeline_server.advisor.speculation import explain, nothing_to_draft, propose_at_rate
-from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
+from ridgeline_server.advisor.technique import Facts, NotApplicable, Part, Proposal, Technique
 from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline.operators.layer import Stage
 
@@ -45,7 +45,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None: verification keeps the distribution of the model's own outputs.",
     requirements=("a draft model with the model's own tokenizer", "memory for its weights and its cache"),
-    conflicts=("speculation-heads", "speculation-mtp", "speculation-ngram", "stop-speculation"),
+    conflicts=(),
     assumptions=(
         (
             "Draft model: each drafted token has the same chance to be kept; its prefill of the prompt is "
@@ -55,4 +55,5 @@ TECHNIQUE = Technique(
     propose=propose,
     explain=explain,
     lossless=True,
+    sets=Part.DRAFT,
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effort, ReasonCode
 from ridgeline_server.advisor.speculation import explain, layers_of, nothing_to_draft, propose_at_rate
-from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
+from ridgeline_server.advisor.technique import Facts, NotApplicable, Part, Proposal, Technique
 from ridgeline_server.domain.speculation import Draft
 from ridgeline_server.roofline.operators.layer import Stage
 
@@ -41,7 +41,7 @@ TECHNIQUE = Technique(
     effort=Effort.TRAIN_HEADS,
     accuracy="None: verification keeps the distribution of the model's own outputs.",
     requirements=("heads trained for this model, such as published ones of EAGLE",),
-    conflicts=("speculation-draft-model", "speculation-mtp", "speculation-ngram", "stop-speculation"),
+    conflicts=(),
     assumptions=(
         (
             "Heads: one more layer of the model's last kind and lm_head for each drafted token, each with "
@@ -51,4 +51,5 @@ TECHNIQUE = Technique(
     propose=propose,
     explain=explain,
     lossless=True,
+    sets=Part.DRAFT,
 )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.results import Effort, ReasonCode
 from ridgeline_server.advisor.speculation import LENGTHS, explain, nothing_to_draft, propose_drafting
-from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
+from ridgeline_server.advisor.technique import Facts, NotApplicable, Part, Proposal, Technique
 from ridgeline_server.domain.speculation import PUBLISHED_RATES, Draft, Speculation
 from ridgeline_server.roofline.operators.layer import Stage
 
@@ -53,7 +53,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None: verification keeps the distribution of the model's own outputs.",
     requirements=("a checkpoint with the module, which some copies in other formats leave out",),
-    conflicts=("speculation-draft-model", "speculation-heads", "speculation-ngram", "stop-speculation"),
+    conflicts=(),
     assumptions=(
         (
             "Multi-token prediction: the module is a layer of the model's last kind with its lm_head, run "
@@ -63,4 +63,5 @@ TECHNIQUE = Technique(
     propose=propose,
     explain=explain,
     lossless=True,
+    sets=Part.DRAFT,
 )

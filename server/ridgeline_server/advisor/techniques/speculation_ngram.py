@@ -25,7 +25,15 @@ from ridgeline_server.advisor.speculation import (
     nothing_to_draft,
     propose_drafting,
 )
-from ridgeline_server.advisor.technique import Asking, Facts, NotApplicable, Proposal, Technique, Unstated
+from ridgeline_server.advisor.technique import (
+    Asking,
+    Facts,
+    NotApplicable,
+    Part,
+    Proposal,
+    Technique,
+    Unstated,
+)
 from ridgeline_server.advisor.wording import sequences
 from ridgeline_server.domain.speculation import Draft, Speculation
 from ridgeline_server.roofline.operators.layer import Stage
@@ -69,9 +77,10 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None: verification keeps the distribution of the model's own outputs.",
     requirements=("outputs that repeat parts of their prompts",),
-    conflicts=("speculation-draft-model", "speculation-heads", "speculation-mtp", "stop-speculation"),
+    conflicts=(),
     assumptions=("Lookup: it takes no time on the device; each token has the same chance to be kept.",),
     propose=propose,
     explain=explain,
     lossless=True,
+    sets=Part.DRAFT,
 )

@@ -12,19 +12,31 @@ prefill of many tokens; where the device is full.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ridgeline_server.advisor.offloading import OFFLOADED, STEPS, gigabytes, offloading
+from ridgeline_server.advisor.offloading import (
+    OFFLOADED,
+    STEPS,
+    first_that_fits,
+    gigabytes,
+    memory_with,
+    offloading,
+)
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
-from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
+from ridgeline_server.advisor.technique import (
+    Explanation,
+    Facts,
+    NotApplicable,
+    Outcome,
+    Part,
+    Proposal,
+    Technique,
+)
 from ridgeline_server.advisor.wording import change, changes, listed, load_in_words
 from ridgeline_server.domain.deployment import Deployment
-from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.metrics import metric_values
 from ridgeline_server.roofline.operators.layer import Stage
-from ridgeline_server.roofline.serving import memory_of
 from ridgeline_server.roofline.wording import gib, ms, rate, share
 
 
@@ -42,7 +54,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
             f"{gib(facts.memory.usable_bytes)}.",
         )
     nothing = _nothing(deployment)
-    if _memory(facts, nothing).fits:
+    if memory_with(facts, nothing).fits:
         return Proposal(facts.workload, nothing)
     less = list(_less(facts))
     if not less:
@@ -58,18 +70,14 @@ def _nothing(deployment: Deployment) -> Deployment:
     return replace(deployment, offload=replace(deployment.offload, weight_share=0.0, kv_share=0.0))
 
 
-def _memory(facts: Facts, deployment: Deployment) -> Memory:
-    return memory_of(facts.model, replace(facts.scenario, deployment=deployment), facts.workload)
-
-
 def _less(facts: Facts) -> Iterator[Deployment]:
     """Less of the weights, or of the cache, with the host: the smallest share with which the rest fits."""
     for name in OFFLOADED:
         today: float = getattr(facts.deployment.offload, name)
         smaller = [step / STEPS for step in range(STEPS) if step / STEPS < today]
-        deployments = [offloading(facts.deployment, name, value) for value in smaller]
-        first = bisect_left(deployments, True, key=lambda each: _memory(facts, each).fits)  # noqa: FBT003
-        yield from deployments[first : first + 1]
+        found = first_that_fits(facts, [offloading(facts.deployment, name, value) for value in smaller])
+        if found is not None:
+            yield found
 
 
 def explain(facts: Facts, outcome: Outcome) -> Explanation:
@@ -136,9 +144,10 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None: the same weights and keys are read from elsewhere.",
     requirements=("a deployment that offloads", "room on the device"),
-    conflicts=("kv-offload", "weight-offload"),
+    conflicts=(),
     assumptions=("Offloading: copies run beside the arithmetic of a step, and the slower of both counts.",),
     propose=propose,
     explain=explain,
     lossless=True,
+    sets=Part.OFFLOAD,
 )

@@ -25,6 +25,7 @@ from ridgeline_server.advisor.technique import (
     Facts,
     NotApplicable,
     Outcome,
+    Part,
     Proposal,
     Technique,
 )
@@ -109,9 +110,10 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None: verified tokens have the distribution of the model's own.",
     requirements=("a deployment that drafts tokens",),
-    conflicts=("speculation-draft-model", "speculation-heads", "speculation-mtp", "speculation-ngram"),
+    conflicts=(),
     assumptions=("Drafts: each of them has the same chance to be kept.",),
     propose=propose,
     explain=explain,
     lossless=True,
+    sets=Part.DRAFT,
 )

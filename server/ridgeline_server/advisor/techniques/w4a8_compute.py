@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from ridgeline_server.advisor.low_bit_compute import already_multiplied, engine_lacks, explain
 from ridgeline_server.advisor.results import Effort, ReasonCode
-from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
+from ridgeline_server.advisor.technique import Facts, NotApplicable, Part, Proposal, Technique
 from ridgeline_server.advisor.weight_only import incompatible_with_sparsity, quantized_checkpoint
 from ridgeline_server.domain.dtypes import DEFAULT_GROUP_SIZE, Dtype
 from ridgeline_server.domain.hardware import Hardware
@@ -70,17 +70,7 @@ TECHNIQUE = Technique(
         "an engine with W4A8 kernels for this device",
         "a calibration set, or a published W4A8 checkpoint",
     ),
-    conflicts=(
-        "fp8-compute",
-        "int8-compute",
-        "nvfp4-compute",
-        "weight-only-fp8",
-        "weight-only-int4",
-        "weight-only-int8",
-        "sparsity-2-4",
-        "w4a8-mxfp4-compute",
-        "widen-weights",
-    ),
+    conflicts=(),
     assumptions=(
         (
             "W4A8: groups of 128 weights share an fp16 scale and zero point, 4.25 bits per weight; the "
@@ -94,4 +84,5 @@ TECHNIQUE = Technique(
     ),
     propose=propose,
     explain=explain,
+    sets=Part.OPERANDS,
 )

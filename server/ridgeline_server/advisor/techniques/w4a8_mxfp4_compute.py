@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from ridgeline_server.advisor.low_bit_compute import already_multiplied, engine_lacks, explain
 from ridgeline_server.advisor.results import Effort, ReasonCode
-from ridgeline_server.advisor.technique import Facts, NotApplicable, Proposal, Technique
+from ridgeline_server.advisor.technique import Facts, NotApplicable, Part, Proposal, Technique
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.gates import multiplies
 from ridgeline_server.roofline.operators.layer import Stage
@@ -59,17 +59,7 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="Not published: the weights stay as they are, and inputs take 8-bit floats in blocks.",
     requirements=("an FP4 unit", "an engine with kernels for MXFP4 weights and FP8 inputs on this device"),
-    conflicts=(
-        "fp8-compute",
-        "int8-compute",
-        "nvfp4-compute",
-        "weight-only-fp8",
-        "weight-only-int4",
-        "weight-only-int8",
-        "sparsity-2-4",
-        "w4a8-compute",
-        "widen-weights",
-    ),
+    conflicts=(),
     assumptions=(
         (
             "W4A8: GEMMs of MXFP4 weights read FP8 inputs; modules that are stored otherwise, attention and "
@@ -78,4 +68,5 @@ TECHNIQUE = Technique(
     ),
     propose=propose,
     explain=explain,
+    sets=Part.OPERANDS,
 )

@@ -13,7 +13,7 @@ weights; in prefill. A device with an FP8 unit has the same bytes and faster ari
 """
 
 from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.advisor.technique import Part, Technique
 from ridgeline_server.advisor.weight_only import explain, propose_format
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.roofline.operators.layer import Stage
@@ -26,20 +26,12 @@ TECHNIQUE = Technique(
     effort=Effort.REQUANTIZE,
     accuracy="Rounding to 8-bit floats per channel; usually within the noise of benchmarks.",
     requirements=("an engine with W8A16 kernels for FP8 weights on this device",),
-    conflicts=(
-        "fp8-compute",
-        "int8-compute",
-        "nvfp4-compute",
-        "weight-only-int4",
-        "weight-only-int8",
-        "w4a8-compute",
-        "w4a8-mxfp4-compute",
-        "widen-weights",
-    ),
+    conflicts=(),
     assumptions=(
         "W8A16: one scale per output channel; lm_head, embedding and norms stay 16-bit.",
         "Kernels widen FP8 weights at the cost that was timed for INT8 ones.",
     ),
     propose=propose_format(Dtype.FP8),
     explain=explain,
+    sets=Part.OPERANDS,
 )

@@ -15,7 +15,7 @@ whose steps are launches: gpt2 on an H100 loses 2%.
 """
 
 from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.advisor.technique import Part, Technique
 from ridgeline_server.advisor.weight_only import explain, propose_format
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.roofline.operators.layer import Stage
@@ -31,17 +31,7 @@ TECHNIQUE = Technique(
         "an engine with W4A16 kernels for this device",
         "a calibration set, or a published AWQ or GPTQ checkpoint",
     ),
-    conflicts=(
-        "fp8-compute",
-        "int8-compute",
-        "nvfp4-compute",
-        "weight-only-fp8",
-        "weight-only-int8",
-        "sparsity-2-4",
-        "w4a8-compute",
-        "w4a8-mxfp4-compute",
-        "widen-weights",
-    ),
+    conflicts=(),
     assumptions=(
         (
             "W4A16: groups of 128 weights share an fp16 scale and zero point, 4.25 bits per weight; "
@@ -50,4 +40,5 @@ TECHNIQUE = Technique(
     ),
     propose=propose_format(Dtype.INT4),
     explain=explain,
+    sets=Part.OPERANDS,
 )

@@ -13,7 +13,7 @@ prefill. A device with an INT8 unit has the same bytes and faster arithmetic fro
 """
 
 from ridgeline_server.advisor.results import Effort
-from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.advisor.technique import Part, Technique
 from ridgeline_server.advisor.weight_only import explain, propose_format
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.roofline.operators.layer import Stage
@@ -26,17 +26,9 @@ TECHNIQUE = Technique(
     effort=Effort.REQUANTIZE,
     accuracy="Rounding to 8 bits per channel; usually within the noise of benchmarks.",
     requirements=("an engine with W8A16 kernels for this device",),
-    conflicts=(
-        "fp8-compute",
-        "int8-compute",
-        "nvfp4-compute",
-        "weight-only-fp8",
-        "weight-only-int4",
-        "w4a8-compute",
-        "w4a8-mxfp4-compute",
-        "widen-weights",
-    ),
+    conflicts=(),
     assumptions=("W8A16: one 16-bit scale per output channel; lm_head, embedding and norms stay 16-bit.",),
     propose=propose_format(Dtype.INT8),
     explain=explain,
+    sets=Part.OPERANDS,
 )

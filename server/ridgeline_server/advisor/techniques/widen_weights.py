@@ -23,6 +23,7 @@ from ridgeline_server.advisor.technique import (
     Facts,
     NotApplicable,
     Outcome,
+    Part,
     Proposal,
     Technique,
 )
@@ -111,18 +112,10 @@ TECHNIQUE = Technique(
     effort=Effort.FLAG,
     accuracy="None: the model computes with the weights that it was trained with again.",
     requirements=("the 16-bit checkpoint that today's weights were made from", "memory for it"),
-    conflicts=(
-        "fp8-compute",
-        "int8-compute",
-        "nvfp4-compute",
-        "weight-only-fp8",
-        "weight-only-int4",
-        "weight-only-int8",
-        "w4a8-compute",
-        "w4a8-mxfp4-compute",
-    ),
+    conflicts=(),
     assumptions=(),
     propose=propose,
     explain=explain,
     lossless=True,
+    sets=Part.OPERANDS,
 )
