@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from ridgeline_server.settings import Settings, SettingsError
+from ridgeline_server.settings import FILE_VARIABLE, PREFIX, Settings, SettingsError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -18,17 +18,7 @@ EXIT_UNAVAILABLE = 4
 
 HEALTH_TIMEOUT_S = 3.0
 
-EPILOG = """\b
-Settings, all from the environment:
-  RIDGELINE_LISTEN        HOST:PORT that serve listens on and health asks; 127.0.0.1:50051
-  RIDGELINE_DATABASE_URL  sqlite:///PATH or postgresql://USER@HOST:PORT/NAME;
-                          SQLite under RIDGELINE_HOME unless set
-  RIDGELINE_HOME          folder of the SQLite file; the user's data folder unless set
-  RIDGELINE_THREADS       calls answered at the same time; 16
-  RIDGELINE_GRACE_S       seconds that calls in flight get at a stop; 20
-  RIDGELINE_LOG_LEVEL     debug, info, warning or error; info
-
-\b
+EXIT_CODES = """\b
 Exit codes:
   0  done
   1  could not be done, with one sentence on standard error that says why
@@ -37,8 +27,22 @@ Exit codes:
 """
 
 
+def _epilog() -> str:
+    """The settings, one a line, and the exit codes."""
+    rows = [(f"{PREFIX}{name.upper()}", field) for name, field in Settings.model_fields.items()]
+    width = max(len(variable) for variable, _ in rows)
+    lines = [
+        f"  {variable:{width}}  {field.description}" + (f"; {field.default}" if field.default else "")
+        for variable, field in rows
+    ]
+    heading = (
+        f"Settings, as variables or without {PREFIX} as keys of the TOML file that {FILE_VARIABLE} names:"
+    )
+    return "\n".join(["\b", heading, *lines, "", EXIT_CODES])
+
+
 @click.group(
-    epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    epilog=_epilog(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(package_name="ridgeline", prog_name="ridgeline-server")
 @click.pass_context
@@ -48,7 +52,7 @@ def main(context: click.Context) -> None:
     A new database takes `migrate`, then `seed`, each of which may run again at any time; then `serve`.
     """
     try:
-        context.obj = Settings.from_environment()
+        context.obj = Settings.load()
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
 

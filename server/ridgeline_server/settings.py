@@ -1,89 +1,135 @@
-"""Settings of the service, from environment variables."""
+"""Settings of the service: from environment variables, and from a file in TOML that they override.
+
+A setting is one field of `Settings`: `grace_s` is the variable RIDGELINE_GRACE_S and the key `grace_s` of the
+file. What is no setting is refused, wherever it stands, so that a misspelt limit is not a missing one.
+"""
 
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-import platformdirs
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from rapidfuzz import process
 
-from ridgeline_server.store.database import sqlite_url
+from ridgeline_server.default_database import file_url
 
-DATABASE_FILE = "ridgeline.sqlite3"
+PREFIX = "RIDGELINE_"
+
+FILE_VARIABLE = "RIDGELINE_CONFIG"
+"""Names the settings' file."""
 
 DEFAULT_LISTEN = "127.0.0.1:50051"
 
-DEFAULT_THREADS = 16
-"""Calls that are answered at the same time. The work is CPU-bound; threads beyond the cores only wait for the
-database."""
+CLIENT_VARIABLES = frozenset({"RIDGELINE_SERVER", "RIDGELINE_DEBUG"})
+"""Variables of the client, which the service shares an environment with and does not read."""
 
-DEFAULT_GRACE_S = 20.0
-"""Calls in flight get this long to finish at a stop: less than the 30 s that Kubernetes and our compose file
-wait."""
-
-LOG_LEVELS = ("debug", "info", "warning", "error")
+LIKE_PERCENT = 70
+"""How like a wrong name must be to a setting's for the message to propose it."""
 
 
 class SettingsError(ValueError):
-    """An environment variable has a value that cannot be meant."""
+    """The settings cannot be meant; the text names each that is wrong, where it stands and the way out."""
 
 
-@dataclass(frozen=True)
-class Settings:
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f"give HOST:PORT, such as {DEFAULT_LISTEN}; port 0 is a free one")
+    return text
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+
+
+class Settings(BaseModel):
     """Where the service listens, what it stores in, and how it works."""
 
-    listen: str
-    database_url: str
-    threads: int
-    grace_s: float
-    log_level: str
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    listen: Address = Field(default=DEFAULT_LISTEN, description="HOST:PORT that serve listens on")
+    database_url: str = Field(
+        default="",
+        validate_default=True,
+        description="sqlite:///PATH or postgresql://USER@HOST:PORT/NAME; SQLite under home unless set",
+    )
+    home: str = Field(default="", description="folder of the SQLite file; the user's data folder unless set")
+    threads: int = Field(default=16, ge=1, le=1000, description="calls answered at the same time")
+    grace_s: float = Field(
+        default=20.0, ge=0, le=3600, description="seconds that calls in flight get at a stop"
+    )
+    log_level: LogLevel = Field(default="info", description="debug, info, warning or error")
+
+    def model_post_init(self, context: object, /) -> None:  # noqa: ARG002
+        """Complete what follows from other settings."""
+        if not self.database_url:
+            object.__setattr__(self, "database_url", file_url(self.home))
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Read RIDGELINE_LISTEN, _DATABASE_URL, _HOME, _THREADS, _GRACE_S and _LOG_LEVEL. Raises
-        SettingsError.
+    def load(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """The settings of an environment and of the file that RIDGELINE_CONFIG names in it.
+
+        An empty variable counts as absent. Raises SettingsError with everything that is wrong.
         """
-        level = environment.get("RIDGELINE_LOG_LEVEL", "info").lower()
-        if level not in LOG_LEVELS:
-            raise SettingsError(f"RIDGELINE_LOG_LEVEL is '{level}'; give one of {', '.join(LOG_LEVELS)}")
-        return cls(
-            listen=_listen(environment.get("RIDGELINE_LISTEN", "") or DEFAULT_LISTEN),
-            database_url=database_url(environment),
-            threads=int(_number(environment, "RIDGELINE_THREADS", DEFAULT_THREADS, 1, 1000)),
-            grace_s=_number(environment, "RIDGELINE_GRACE_S", DEFAULT_GRACE_S, 0, 3600),
-            log_level=level,
-        )
+        file = environment.get(FILE_VARIABLE, "")
+        in_file = _file(Path(file)) if file else {}
+        in_environment = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environment.items()
+            if name.startswith(PREFIX) and name not in CLIENT_VARIABLES and name != FILE_VARIABLE and value
+        }
+        try:
+            return cls.model_validate({**in_file, **in_environment})
+        except ValidationError as error:
+            lines = [_told(problem, in_environment, file) for problem in error.errors(include_url=False)]
+            raise SettingsError("\n".join(lines)) from None
 
 
-def database_url(environment: Mapping[str, str] = os.environ) -> str:
-    """RIDGELINE_DATABASE_URL, else the SQLite file under RIDGELINE_HOME or the user's data directory."""
-    stated = environment.get("RIDGELINE_DATABASE_URL", "")
-    if stated:
-        return stated
-    home = environment.get("RIDGELINE_HOME", "")
-    folder = Path(home).expanduser() if home else platformdirs.user_data_path("ridgeline", appauthor=False)
-    return sqlite_url(folder.absolute() / DATABASE_FILE)
-
-
-def _listen(address: str) -> str:
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise SettingsError(
-            f"RIDGELINE_LISTEN is '{address}'; give HOST:PORT, such as {DEFAULT_LISTEN}; port 0 is a free one"
-        )
-    return address
-
-
-def _number(environment: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
-    text = environment.get(name, "")
-    if not text:
-        return default
+def _file(path: Path) -> dict[str, Any]:
     try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high:
-        raise SettingsError(f"{name} is '{text}'; give a number from {low:g} to {high:g}")
-    return value
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"{FILE_VARIABLE} is '{path}', which cannot be read: {error.strerror}") from None
+    except ValueError as error:  # of TOML and of UTF-8
+        raise SettingsError(f"{FILE_VARIABLE} is '{path}', which is no TOML: {error}") from None
+
+
+def _told(problem: ErrorDetails, in_environment: Mapping[str, str], file: str) -> str:
+    """One sentence: the setting under the name that it was given by, its value, and the way out."""
+    key = str(problem["loc"][0])
+    place = f"{PREFIX}{key.upper()}" if key in in_environment else f"{key} in {file}"
+    if problem["type"] == "extra_forbidden":
+        return f"{place} is no setting of ridgeline-server; {_alike(key)}"
+    value = problem["input"]
+    return f"{place} is '{value}'; {_wish(problem)}"
+
+
+def _wish(problem: ErrorDetails) -> str:
+    bounds = problem.get("ctx", {})
+    match problem["type"]:
+        case "greater_than_equal":
+            return f"give at least {bounds['ge']:g}"
+        case "less_than_equal":
+            return f"give at most {bounds['le']:g}"
+        case "value_error":
+            return str(bounds["error"])
+        case "literal_error":
+            return f"give one of {bounds['expected']}"
+        case _:
+            return problem["msg"].lower()
+
+
+def _alike(key: str) -> str:
+    found = process.extractOne(key, list(Settings.model_fields), score_cutoff=LIKE_PERCENT)
+    if found is not None:
+        return f"do you mean {found[0]}?"
+    return "see `ridgeline-server --help`; Kubernetes sets such variables unless enableServiceLinks is false"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import ridgeline
+from ridgeline_server.settings import Settings
 
 LIMIT_S = 60.0
 
@@ -128,6 +129,8 @@ def test_a_port_in_use_is_one_sentence(seeded_database_url: str) -> None:
         ("RIDGELINE_THREADS", "many"),
         ("RIDGELINE_GRACE_S", "nan"),
         ("RIDGELINE_LOG_LEVEL", "loud"),
+        ("RIDGELINE_THREAD", "16"),
+        ("RIDGELINE_CONFIG", "absent.toml"),
         ("RIDGELINE_DATABASE_URL", "mysql://u:hunter2@h/d"),
     ],
 )
@@ -140,15 +143,11 @@ def test_a_setting_that_cannot_be_meant_is_wrong_usage(name: str, value: str) ->
 
 def test_help_teaches_the_settings_and_the_exit_codes() -> None:
     text = run("--help").stdout
-    settings = re.findall(r"RIDGELINE_[A-Z_]+", text)
-    assert {
-        "RIDGELINE_LISTEN",
-        "RIDGELINE_DATABASE_URL",
-        "RIDGELINE_HOME",
-        "RIDGELINE_THREADS",
-        "RIDGELINE_GRACE_S",
-        "RIDGELINE_LOG_LEVEL",
-    } == set(settings)
+    told = set(re.findall(r"RIDGELINE_[A-Z_]+\b", text))
+    assert told == {
+        "RIDGELINE_CONFIG",
+        *(f"RIDGELINE_{name.upper()}" for name in Settings.model_fields),
+    }
     for command in ("serve", "migrate", "seed", "check", "health"):
         assert command in text
         assert run(command, "--help").returncode == 0

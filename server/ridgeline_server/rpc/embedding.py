@@ -5,9 +5,9 @@ from __future__ import annotations
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 
+from ridgeline_server.default_database import database_url as default_database_url
 from ridgeline_server.rpc.dispatch import service_methods
 from ridgeline_server.rpc.errors import StatusError, status_of
-from ridgeline_server.settings import database_url as settings_database_url
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.database import database_url as parsed_url
 from ridgeline_server.store.database import sqlite_path
@@ -21,7 +21,7 @@ def open_embedded(database_url: str | None) -> EmbeddedService | Status:
     A SQLite file is created, migrated and seeded as needed; PostgreSQL, which others may use, is left as it
     is.
     """
-    url = settings_database_url() if database_url is None else database_url
+    url = default_database_url() if database_url is None else database_url
     try:
         own = sqlite_path(parsed_url(url)) is not None
         return EmbeddedService(open_embedded_catalog(url) if own else open_catalog(url))
