@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
@@ -42,11 +42,21 @@ class ListenError(OSError):
 class Server:
     """One gRPC server. Start it, and stop it once."""
 
-    def __init__(self, methods: Mapping[str, Method], listen: str, threads: int) -> None:
-        """Bind the address, HOST:PORT. Port 0 takes a free one. Raises ListenError."""
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        listen: str,
+        threads: int,
+        interceptors: Sequence[grpc.ServerInterceptor] = (),
+    ) -> None:
+        """Bind the address, HOST:PORT. Port 0 takes a free one. Raises ListenError.
+
+        The first interceptor is the outermost.
+        """
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="rpc")
         self._server = grpc.server(
             self._pool,
+            interceptors=list(interceptors),
             # A second server on the same port must fail, not share it by chance.
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_REQUEST_BYTES)],
             maximum_concurrent_rpcs=threads + MAX_QUEUED_CALLS,

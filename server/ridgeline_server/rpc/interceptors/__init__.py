@@ -1,0 +1,1 @@
+"""What happens around every call over the wire, whichever rpc it is: one module for each concern."""
