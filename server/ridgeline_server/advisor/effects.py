@@ -5,7 +5,7 @@ from __future__ import annotations
 from ridgeline_server.advisor.changes import Interval, change_interval
 from ridgeline_server.advisor.results import Effect
 from ridgeline_server.domain.deployment import CostBasis
-from ridgeline_server.roofline.metrics import RATE_METRICS, metric_values
+from ridgeline_server.roofline.metrics import RATE_METRICS, best_value, metric_values
 from ridgeline_server.roofline.serving import Simulation
 
 MEMORY_METRIC = "total_memory_bytes"
@@ -56,9 +56,7 @@ def gain_on(metric: str, before: Simulation, after: Simulation) -> float:
     """How many times better a metric, or the memory, is after a change, at the constants' best values."""
     if metric == MEMORY_METRIC:
         return before.memory.total_bytes / after.memory.total_bytes
-    ideal = before.candidate.scenario.profiles is None
-    old, new = (metric_values(each, ideal=ideal)[metric][0] for each in (before, after))
-    return speedup(metric, old, new)
+    return speedup(metric, best_value(before, metric), best_value(after, metric))
 
 
 def effect_on(effects: tuple[Effect, ...], metric: str) -> Effect:

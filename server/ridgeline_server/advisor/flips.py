@@ -11,7 +11,7 @@ from ridgeline_server.advisor.technique import GAIN, Asking, Facts, Outcome
 from ridgeline_server.advisor.wording import load_in_words
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Workload
-from ridgeline_server.roofline.metrics import metric_values
+from ridgeline_server.roofline.metrics import best_value
 from ridgeline_server.roofline.serving import Candidate
 
 LARGEST_BATCH = 16_384
@@ -76,9 +76,8 @@ def _first(
         return None
     scenarios = facts.scenario, replace(facts.scenario, deployment=after)
     places = yield [Candidate(scenario, load) for scenario in scenarios for load in loads]
-    ideal = facts.scenario.profiles is None
     for load, *both in zip(loads, places[: len(loads)], places[len(loads) :], strict=True):
-        old, new = (metric_values(each.simulation, ideal=ideal)[metric][0] for each in both)
+        old, new = (best_value(each.simulation, metric) for each in both)
         if (speedup(metric, old, new) > GAIN) is gaining:
             return load
     return None

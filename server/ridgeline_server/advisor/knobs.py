@@ -8,7 +8,7 @@ from ridgeline_server.advisor.effects import speedup
 from ridgeline_server.advisor.results import Knob
 from ridgeline_server.advisor.technique import GAIN, Asking, Facts
 from ridgeline_server.domain.deployment import Deployment
-from ridgeline_server.roofline.metrics import metric_values
+from ridgeline_server.roofline.metrics import best_value
 
 STATED = "stated in the request"
 HUNDREDTHS = 100
@@ -34,14 +34,13 @@ def break_even(
     """The value, to a hundredth, from which on a deployment is better than today's by more than 3% on a
     metric; None where not even the best one is. The gain grows from the worst value to the best.
     """
-    ideal = facts.scenario.profiles is None
     losing, gaining = round(worst * HUNDREDTHS), round(best * HUNDREDTHS)
     for step in STEPS:
         values = _steps(losing, gaining, step)
         served = (facts.candidate(deployment=serve(value / HUNDREDTHS)) for value in values)
         today, *changed = yield [facts.candidate(), *served]
-        before = metric_values(today.simulation, ideal=ideal)[metric][0]
-        after = (metric_values(each.simulation, ideal=ideal)[metric][0] for each in changed)
+        before = best_value(today.simulation, metric)
+        after = (best_value(each.simulation, metric) for each in changed)
         first = next((n for n, value in enumerate(after) if speedup(metric, before, value) > GAIN), None)
         if first is None:
             return None

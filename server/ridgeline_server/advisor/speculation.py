@@ -22,7 +22,7 @@ from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.gates import check_techniques
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.speculation import PUBLISHED_RATES, Draft, PublishedRate, Speculation
-from ridgeline_server.roofline.metrics import metric_values
+from ridgeline_server.roofline.metrics import best_value
 from ridgeline_server.roofline.wording import ms, share
 
 LENGTHS = (1, 2, 3, 5)
@@ -89,8 +89,7 @@ def propose_drafting(
             f"what drafts cannot be served beside the model: {violations[0].description}.",
         )
     simulations = facts.simulate([facts.candidate(deployment=deployment) for deployment in deployments])
-    ideal = facts.scenario.profiles is None
-    times = [metric_values(simulation, ideal=ideal)["tpot_ms"][0] for simulation in simulations]
+    times = [best_value(simulation, "tpot_ms") for simulation in simulations]
     return Proposal(facts.workload, deployments[times.index(min(times))])
 
 

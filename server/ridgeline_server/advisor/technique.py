@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -122,12 +122,9 @@ class Facts:
         hardware: Hardware | None = None,
     ) -> Candidate:
         """Today's candidate with another load, deployment or device."""
-        scenario = self.scenario
-        if deployment is not None:
-            scenario = replace(scenario, deployment=deployment)
-        if hardware is not None:
-            scenario = replace(scenario, hardware=hardware)
-        return Candidate(scenario, workload or self.workload)
+        today = self.scenario
+        changed = Scenario(hardware or today.hardware, deployment or today.deployment, today.profiles)
+        return Candidate(changed, workload or self.workload)
 
     def proposed(self, proposal: Proposal) -> Candidate:
         """The candidate that a proposal makes of today's."""

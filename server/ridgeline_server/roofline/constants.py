@@ -85,17 +85,17 @@ class _Kind(NamedTuple):
     has_experts: bool
 
 
-@lru_cache(maxsize=512)
 def setting_of(scenario: Scenario, model_id: str = "") -> Setting:
     """Where the constants of a scenario with profiles are sought."""
     assert scenario.profiles is not None
     engine = scenario.deployment.engine
-    return scenario.profiles.setting(
-        scenario.hardware.id,
-        "" if engine is None else engine.asked_engine,
-        "" if engine is None else engine.asked_version,
-        model_id,
-    )
+    asked = ("", "") if engine is None else (engine.asked_engine, engine.asked_version)
+    return _setting(scenario.profiles, scenario.hardware.id, *asked, model_id)
+
+
+@lru_cache(maxsize=512)
+def _setting(profiles: ProfileSet, hardware_id: str, engine: str, version: str, model_id: str) -> Setting:
+    return profiles.setting(hardware_id, engine, version, model_id)
 
 
 def used_profiles(

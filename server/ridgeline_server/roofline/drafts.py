@@ -34,12 +34,13 @@ def draft_deployment(deployment: Deployment, draft: Model) -> Deployment:
     formats of its checkpoint, unless another is stated for its weights, and multiplies in the wide one.
     """
     speculation = deployment.speculation
-    parallel = replace(deployment.parallel, pp=1, **({"ep": 1} if draft.experts is None else {}))
-    alike = replace(deployment, parallel=parallel, speculation=None)
+    parallel = deployment.parallel
+    if parallel.devices > 1:
+        parallel = replace(parallel, pp=1, **({"ep": 1} if draft.experts is None else {}))
     if speculation is None or speculation.model is None:
-        return alike
+        return replace(deployment, parallel=parallel, speculation=None)
     if speculation.weight_dtype is not None:
-        stored = speculation.weight_dtype
+        stored, alike = speculation.weight_dtype, replace(deployment, parallel=parallel, speculation=None)
         return alike.storing(stored, DEFAULT_GROUP_SIZE.get(stored, 0), deployment.compute_dtype)
     return replace(
         deployment,

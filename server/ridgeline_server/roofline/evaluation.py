@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from ridgeline_server.domain.efficiency import Estimate, FurtherConstant, Operat
 from ridgeline_server.domain.errors import MissingProfileError
 from ridgeline_server.domain.model import Model
 from ridgeline_server.roofline.closed_loop import added_prefill
-from ridgeline_server.roofline.constants import FACTOR_ENDS, end_of, time_factor
+from ridgeline_server.roofline.constants import FACTOR_ENDS, UsedProfile, end_of, time_factor
 from ridgeline_server.roofline.cost import Cost, cost_steps
 from ridgeline_server.roofline.drafts import draft_deployment, draft_of
 from ridgeline_server.roofline.operators.layer import Placement, Stage
@@ -118,26 +119,28 @@ def evaluate(
 
 def _time_factors(
     model: Model, scenario: Scenario, variants: Sequence[Variant], *, closed_loop: bool
-) -> list[TimeFactors]:
+) -> Sequence[TimeFactors]:
     """What whole times are multiplied by at each variant."""
     if scenario.profiles is None:
         return [TimeFactors()]
     first_token = OperatorClass.FIRST_TOKEN_TIME if closed_loop else OperatorClass.PREFILL_TIME
     classes = (OperatorClass.PREFILL_TIME, OperatorClass.DECODE_TIME, first_token)
-    found = [_factor(model, scenario, operator_class, variants) for operator_class in classes]
-    return [TimeFactors(*(end_of(each, FACTOR_ENDS, variant) for each in found)) for variant in variants]
+    used = tuple(time_factor(scenario, model, operator_class) for operator_class in classes)
+    return _factors(classes, used, tuple(variants))
 
 
-def _factor(
-    model: Model, scenario: Scenario, operator_class: OperatorClass, variants: Sequence[Variant]
-) -> Estimate:
+@lru_cache(maxsize=256)
+def _factors(
+    classes: tuple[OperatorClass, ...], used: tuple[UsedProfile | None, ...], variants: tuple[Variant, ...]
+) -> Sequence[TimeFactors]:
     """Raises MissingProfileError where a range is asked for and the catalog has none."""
-    used = time_factor(scenario, model, operator_class)
-    if used is not None:
-        return used.profile.constant(FurtherConstant.TIME_FACTOR)
-    if not FACTOR_ENDS.keys().isdisjoint(variants):
-        raise MissingProfileError(operator_class)
-    return ONE
+    ends = []
+    for operator_class, profile in zip(classes, used, strict=True):
+        if profile is None and not FACTOR_ENDS.keys().isdisjoint(variants):
+            raise MissingProfileError(operator_class)
+        factor = ONE if profile is None else profile.profile.constant(FurtherConstant.TIME_FACTOR)
+        ends.append([end_of(factor, FACTOR_ENDS, variant) for variant in variants])
+    return tuple(TimeFactors(*of_variant) for of_variant in zip(*ends, strict=True))
 
 
 ONE = Estimate(1.0, 1.0, 1.0)

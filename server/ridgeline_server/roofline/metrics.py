@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.domain.workload import Slo, Workload
@@ -24,6 +24,25 @@ def metric_values(simulation: Simulation, *, ideal: bool) -> Mapping[str, tuple[
     return simulation.metrics[ideal]
 
 
+def best_value(simulation: Simulation, metric: str) -> float:
+    """One metric of a load at the constants' best values; on the ideal roofline where its scenario knows no
+    other.
+    """
+    ideal = simulation.candidate.scenario.profiles is None
+    of_request = OF_REQUEST.get(metric)
+    if of_request is None or ideal in simulation.metrics:
+        return metric_values(simulation, ideal=ideal)[metric][0]
+    return of_request(simulation.ideal_request if ideal else simulation.requests[0])
+
+
+OF_REQUEST: Mapping[str, Callable[[Request], float]] = {
+    "ttft_ms": lambda request: request.ttft_s * 1e3,
+    "tpot_ms": lambda request: request.tpot_s * 1e3,
+    "e2e_latency_ms": lambda request: request.latency_s * 1e3,
+}
+"""Metrics that one request tells by itself."""
+
+
 def _metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[float, ...]]:
     workload, scenario = simulation.candidate.workload, simulation.candidate.scenario
     found = (simulation.ideal_request,) if ideal else simulation.requests
@@ -33,9 +52,7 @@ def _metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[fl
         # What arrives is served, however long it takes.
         rates = [workload.request_rate * workload.output_len] * len(found)
     values = {
-        "ttft_ms": tuple([request.ttft_s * 1e3 for request in found]),
-        "tpot_ms": tuple([request.tpot_s * 1e3 for request in found]),
-        "e2e_latency_ms": tuple([request.latency_s * 1e3 for request in found]),
+        **{name: tuple([of(request) for request in found]) for name, of in OF_REQUEST.items()},
         "output_tokens_per_s": tuple(rates),
         "output_tokens_per_s_per_device": tuple([rate / devices for rate in rates]),
         "total_tokens_per_s": tuple([rate * workload.total_len / workload.output_len for rate in rates]),

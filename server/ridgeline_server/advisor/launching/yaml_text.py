@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 Value: TypeAlias = "str | int | float | bool | dict[str, Value] | list[Value] | None"
@@ -51,7 +52,12 @@ def _list(items: Sequence[Value]) -> Iterator[str]:
 
 
 def _scalar(value: Value) -> str:
-    """A value on one line. What is JSON is YAML too, so that any text that is not plainly one is quoted."""
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _TAKEN:
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    """A value on one line."""
+    return _text(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@lru_cache(maxsize=1024)
+def _text(value: str) -> str:
+    """What is JSON is YAML too, so that any text that is not plainly one is quoted."""
+    plain = _PLAIN.fullmatch(value) and value.lower() not in _TAKEN
+    return value if plain else json.dumps(value, ensure_ascii=False)

@@ -27,7 +27,7 @@ from ridgeline_server.advisor.technique import (
 )
 from ridgeline_server.advisor.wording import change
 from ridgeline_server.domain.workload import Load
-from ridgeline_server.roofline.metrics import metric_values
+from ridgeline_server.roofline.metrics import best_value
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import ms
 
@@ -61,9 +61,8 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
             f"of {CHUNKS[0]:,}.",
         )
     deployments = [replace(facts.deployment, chunk_tokens=chunk) for chunk in chunks]
-    ideal = facts.scenario.profiles is None
     whole, *cut = (
-        metric_values(simulation, ideal=ideal)["e2e_latency_ms"][0]
+        best_value(simulation, "e2e_latency_ms")
         for simulation in facts.simulate(
             [facts.candidate(), *(facts.candidate(deployment=deployment) for deployment in deployments)]
         )

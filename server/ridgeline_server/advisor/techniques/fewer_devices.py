@@ -23,7 +23,7 @@ from ridgeline_server.advisor.verdict import PER_DEVICE
 from ridgeline_server.advisor.wording import change
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.parallelism import Parallelism
-from ridgeline_server.roofline.metrics import meets_slo, metric_values
+from ridgeline_server.roofline.metrics import best_value, meets_slo
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import gib
 
@@ -50,7 +50,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
         )
     best = max(
         fitting,
-        key=lambda s: (meets_slo(s, ideal=ideal), metric_values(s, ideal=ideal)[PER_DEVICE][0]),
+        key=lambda s: (meets_slo(s, ideal=ideal), best_value(s, PER_DEVICE)),
     )
     return Proposal(facts.workload, best.candidate.scenario.deployment)
 

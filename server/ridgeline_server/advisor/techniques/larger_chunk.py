@@ -27,7 +27,7 @@ from ridgeline_server.advisor.technique import (
 from ridgeline_server.advisor.wording import changes, spent_on
 from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.memory import PREFILL_CHUNK_TOKENS
-from ridgeline_server.roofline.metrics import metric_values
+from ridgeline_server.roofline.metrics import best_value
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import gib, ms
 
@@ -57,9 +57,8 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
         )
     deployments = [replace(deployment, chunk_tokens=each) for each in chunks]
     simulations = facts.simulate([facts.candidate(deployment=each) for each in deployments])
-    ideal = facts.scenario.profiles is None
     times = [
-        (metric_values(simulation, ideal=ideal)[METRIC][0], each)
+        (best_value(simulation, METRIC), each)
         for each, simulation in zip(deployments, simulations, strict=True)
         if simulation.memory.fits or not facts.memory.fits
     ]

@@ -35,7 +35,7 @@ from ridgeline_server.advisor.technique import (
 )
 from ridgeline_server.advisor.wording import change, changes, listed, load_in_words
 from ridgeline_server.domain.deployment import Deployment
-from ridgeline_server.roofline.metrics import metric_values
+from ridgeline_server.roofline.metrics import best_value
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import gib, ms, rate, share
 
@@ -59,9 +59,8 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     less = list(_less(facts))
     if not less:
         return Proposal(facts.workload, nothing, ReasonCode.MEMORY_LIMIT, at_most=Verdict.CONSIDER)
-    ideal = facts.scenario.profiles is None
     simulations = facts.simulate([facts.candidate(deployment=each) for each in less])
-    times = [metric_values(simulation, ideal=ideal)["e2e_latency_ms"][0] for simulation in simulations]
+    times = [best_value(simulation, "e2e_latency_ms") for simulation in simulations]
     return Proposal(facts.workload, less[times.index(min(times))])
 
 
@@ -123,16 +122,12 @@ def _smaller(facts: Facts, outcome: Outcome) -> str:
     if not 1 <= batch < facts.workload.batch:
         return fewer
     load = replace(facts.workload, batch=batch)
-    ideal = facts.scenario.profiles is None
-    simulations = facts.simulate(
-        [facts.candidate(), facts.candidate(load, _nothing(facts.deployment))],
-    )
-    before, then = (metric_values(simulation, ideal=ideal) for simulation in simulations)
+    before, then = facts.simulate([facts.candidate(), facts.candidate(load, _nothing(facts.deployment))])
     throughput, latency = "output_tokens_per_s", "e2e_latency_ms"
     return (
-        f"Without the host {load_in_words(load)} fits: it gives {rate(then[throughput][0])} instead of "
-        f"{rate(before[throughput][0])}, and a request takes {ms(then[latency][0])} instead of "
-        f"{ms(before[latency][0])}. {fewer}"
+        f"Without the host {load_in_words(load)} fits: it gives {rate(best_value(then, throughput))} instead "
+        f"of {rate(best_value(before, throughput))}, and a request takes {ms(best_value(then, latency))} "
+        f"instead of {ms(best_value(before, latency))}. {fewer}"
     )
 
 

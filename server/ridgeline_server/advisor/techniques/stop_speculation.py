@@ -30,7 +30,7 @@ from ridgeline_server.advisor.technique import (
     Technique,
 )
 from ridgeline_server.advisor.wording import change, counted, load_in_words, makes_it_fit, sequences
-from ridgeline_server.roofline.metrics import metric_values
+from ridgeline_server.roofline.metrics import best_value
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import ms
 
@@ -86,7 +86,6 @@ def _fewer(facts: Facts, outcome: Outcome) -> str:
     speculation, metric = facts.deployment.speculation, outcome.deciding.metric
     assert speculation is not None
     fewer = [tokens for tokens in LENGTHS if tokens < speculation.tokens]
-    ideal = facts.scenario.profiles is None
     simulations = facts.simulate(
         [
             facts.candidate(
@@ -95,7 +94,7 @@ def _fewer(facts: Facts, outcome: Outcome) -> str:
             for tokens in fewer
         ]
     )
-    times = [metric_values(simulation, ideal=ideal)[metric][0] for simulation in simulations]
+    times = [best_value(simulation, metric) for simulation in simulations]
     if not times or min(times) * GAIN >= outcome.deciding.after:
         return ""
     tokens = fewer[times.index(min(times))]
