@@ -19,6 +19,7 @@ from ridgeline_server.roofline.operators.table import OperatorTable
 from ridgeline_server.roofline.operators.variables import Steps
 from ridgeline_server.roofline.results import (
     BOUND_OF,
+    Bound,
     BoundShare,
     BytesByClass,
     OperatorAnalysis,
@@ -41,6 +42,16 @@ def describe_stages(simulated: SimulatedGrid, index: int) -> tuple[StageAnalysis
 def describe_step(simulated: SimulatedGrid, index: int, stage: Stage) -> StageAnalysis:
     """A step of the prefill of one candidate, or the mean of the request's own decode steps."""
     return _stage(simulated, index, stage, *simulated.evaluation(index))
+
+
+def leading_bounds(cost: Cost) -> list[list[Bound]]:
+    """The bound that holds most of the time of each step, of S scenarios and K steps."""
+    time = cost.ideal_s if cost.expected_s is None else cost.expected_s[:, 0]
+    spent = cost.folded.runs[..., None] * time
+    held = np.stack([np.where(cost.bound == code, spent, 0.0).sum(axis=1) for code in BoundCode])
+    if cost.overhead_s is not None:
+        held[BoundCode.LATENCY] += cost.overhead_s[:, 0]
+    return [[BOUND_OF[code] for code in row] for row in held.argmax(axis=0).tolist()]
 
 
 def _stage(

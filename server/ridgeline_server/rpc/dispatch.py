@@ -2,13 +2,14 @@
 
 The rpcs are read from the contract's descriptors: `CatalogService.GetHardware` is answered by the method
 `get_hardware` of the servicer of CatalogService, and one that has no such method is an error at start. A
-handler gets the request and returns the response or raises; it knows nothing of how the call came in.
+handler gets the request and returns the response, or the responses of a stream one by one, or raises; it
+knows nothing of how the call came in.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from ridgeline.v1 import (
     measurement_service_pb2,
     recommendation_service_pb2,
 )
+from ridgeline_server.planning.sweep import MAX_ROWS
 from ridgeline_server.rpc.analysis import AnalysisServicer
 from ridgeline_server.rpc.catalog import CatalogServicer
 from ridgeline_server.rpc.errors import StatusError, status_of
@@ -45,18 +47,27 @@ SERVICES: tuple[ServiceDescriptor, ...] = tuple(
 
 @dataclass(frozen=True)
 class Method:
-    """One rpc. `name` is `package.Service/Method`."""
+    """One rpc. `name` is `package.Service/Method`; `streams` says that it answers with many messages."""
 
     name: str
     request_type: type[Message]
     response_type: type[Message]
-    handle: Callable[[Any], Message]
+    handle: Callable[[Any], Any]
+    streams: bool = False
 
     def answer(self, request: Message) -> Message:
         """The response. Whatever the handler raises leaves as a StatusError that is fit for any caller."""
         try:
-            return self.handle(request)
+            response: Message = self.handle(request)
         except Exception as error:  # the edge: nothing unexpected may reach a caller as it is
+            raise StatusError(status_of(error, self.name)) from error
+        return response
+
+    def stream(self, request: Message) -> Iterator[Message]:
+        """The responses of a stream, each when it is taken; errors leave as they do from `answer`."""
+        try:
+            yield from self.handle(request)
+        except Exception as error:  # the edge, as above
             raise StatusError(status_of(error, self.name)) from error
 
 
@@ -70,13 +81,13 @@ def bind(servicers: Mapping[str, object]) -> dict[str, Method]:
     }
 
 
-def service_methods(store: CatalogStore) -> dict[str, Method]:
+def service_methods(store: CatalogStore, *, max_sweep_rows: int = MAX_ROWS) -> dict[str, Method]:
     """All rpcs of the service on one stored catalog."""
     cache = CatalogCache(store)
     return bind(
         {
             "ridgeline.v1.CatalogService": CatalogServicer(store),
-            "ridgeline.v1.AnalysisService": AnalysisServicer(cache),
+            "ridgeline.v1.AnalysisService": AnalysisServicer(cache, max_sweep_rows),
             "ridgeline.v1.RecommendationService": RecommendationServicer(cache),
             "ridgeline.v1.MeasurementService": MeasurementServicer(store, cache),
         }
@@ -90,6 +101,7 @@ def _methods(service: ServiceDescriptor, servicer: object) -> Iterable[Method]:
             request_type=GetMessageClass(method.input_type),
             response_type=GetMessageClass(method.output_type),
             handle=getattr(servicer, _snake_case(method.name)),
+            streams=method.server_streaming,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 
@@ -42,6 +44,13 @@ class EmbeddedService:
             return self._methods[method].answer(request)
         except StatusError as error:
             return _with_location(error.status, error.__cause__)
+
+    def stream(self, method: str, request: Message) -> Iterator[Message | Status]:
+        """The responses of a streaming rpc, each when it is taken; a status that ends them too early."""
+        try:
+            yield from self._methods[method].stream(request)
+        except StatusError as error:
+            yield _with_location(error.status, error.__cause__)
 
     def close(self) -> None:
         """Close the database."""

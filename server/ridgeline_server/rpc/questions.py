@@ -67,7 +67,7 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     Raises InvalidFieldsError with everything that is wrong, what `checks` holds already included;
     NotFoundError and UnsupportedDtypeError only when nothing else is.
     """
-    workload = _workload(request.workload, checks)
+    workload = read_workload(request.workload, checks)
     message, command = with_command(request.launch_command, request.deployment, checks)
     stated = read_deployment(message, checks)
     basis = checks.enum("basis", request.basis, BASIS) or CostBasis.EXPECTED
@@ -215,7 +215,8 @@ def _is_name(checks: Checks, field: str, name: str) -> bool:
     return False
 
 
-def _workload(message: common_pb2.Workload, checks: Checks) -> Workload:
+def read_workload(message: common_pb2.Workload, checks: Checks) -> Workload:
+    """The load in a request; figures out of bounds are noted."""
     request_rate = None
     if message.WhichOneof("load") == "concurrency":
         load, field, batch = Load.CLOSED_LOOP, "workload.concurrency", message.concurrency

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import Message
@@ -23,8 +23,13 @@ def add_to_server(methods: Mapping[str, Method], server: grpc.Server) -> None:
     by_service: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
     for name, method in methods.items():
         service, _, rpc = name.partition("/")
-        by_service.setdefault(service, {})[rpc] = grpc.unary_unary_rpc_method_handler(
-            _behaviour(method),
+        handler, behaviour = (
+            (grpc.unary_stream_rpc_method_handler, _streaming(method))
+            if method.streams
+            else (grpc.unary_unary_rpc_method_handler, _behaviour(method))
+        )
+        by_service.setdefault(service, {})[rpc] = handler(
+            behaviour,
             request_deserializer=method.request_type.FromString,
             response_serializer=method.response_type.SerializeToString,
         )
@@ -41,12 +46,27 @@ def _behaviour(method: Method) -> Callable[[Message, grpc.ServicerContext], Mess
             with acting_as(_caller(context)):
                 return method.answer(request)
         except StatusError as error:
-            if isinstance(error.__cause__, DatabaseError):
-                # Where the database is, which callers are not told.
-                logger.error("%s failed: %s", method.name, error.__cause__)
-            context.abort_with_status(rpc_status.to_status(error.status))
+            _abort(method, error, context)
 
     return answer
+
+
+def _streaming(method: Method) -> Callable[[Message, grpc.ServicerContext], Iterator[Message]]:
+    def answers(request: Message, context: grpc.ServicerContext) -> Iterator[Message]:
+        try:
+            with acting_as(_caller(context)):
+                yield from method.stream(request)
+        except StatusError as error:
+            _abort(method, error, context)
+
+    return answers
+
+
+def _abort(method: Method, error: StatusError, context: grpc.ServicerContext) -> NoReturn:
+    if isinstance(error.__cause__, DatabaseError):
+        # Where the database is, which callers are not told.
+        logger.error("%s failed: %s", method.name, error.__cause__)
+    context.abort_with_status(rpc_status.to_status(error.status))
 
 
 def _caller(context: grpc.ServicerContext) -> str:

@@ -1,0 +1,1 @@
+"""Many questions at once: sweeps over models, devices, deployments and loads."""
