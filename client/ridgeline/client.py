@@ -14,6 +14,7 @@ from ridgeline.calls.measurements import MeasurementCalls
 from ridgeline.calls.models import ModelCalls
 from ridgeline.calls.profiles import ProfileCalls
 from ridgeline.calls.questions import QuestionCalls
+from ridgeline.calls.sweeps import SweepCalls
 from ridgeline.errors import FieldViolation, InvalidArgumentError
 
 __all__ = ["Client", "Transport", "connect"]
@@ -47,12 +48,15 @@ def connect(server: str | None = None, database_url: str | None = None, timeout_
     return Client(EmbeddedTransport(database_url))
 
 
-class Client(QuestionCalls, HardwareCalls, ModelCalls, ProfileCalls, CatalogCalls, MeasurementCalls):
+class Client(
+    QuestionCalls, SweepCalls, HardwareCalls, ModelCalls, ProfileCalls, CatalogCalls, MeasurementCalls
+):
     """Asks questions. Safe to share between threads; close it, or use it as a context manager.
 
     A method returns the whole response message of its rpc, which `ridgeline.jsonform` prints (the `iter_`
-    ones yield entries instead), and raises `ridgeline.errors.RidgelineError`: beside the errors that a method
-    names, UnavailableError and DeadlineExceededError when the server or the database does not answer.
+    ones yield entries instead, sweeps record batches), and raises `ridgeline.errors.RidgelineError`: beside
+    the errors that a method names, UnavailableError and DeadlineExceededError when the server or the database
+    does not answer.
     """
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import TYPE_CHECKING, TypeVar
 
@@ -45,6 +45,16 @@ class EmbeddedTransport:
             raise from_status(answer)
         assert isinstance(answer, response_type)
         return answer
+
+    def stream(self, method: str, request: Message, response_type: type[R]) -> Iterator[R]:
+        """The responses of a streaming `package.Service/Method`, each computed when it is taken. Raises the
+        RidgelineError that the same call over the wire would.
+        """
+        for answer in self._service.stream(method, request):
+            if isinstance(answer, Status):
+                raise from_status(answer)
+            assert isinstance(answer, response_type)
+            yield answer
 
     def close(self) -> None:
         """Close the database."""

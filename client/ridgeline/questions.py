@@ -150,15 +150,16 @@ def question(
     return QuestionParts(
         model_selector(model, checks),
         hardware_selector(hardware, options.get("overrides"), checks),
-        _workload(options, checks),
-        _deployment(options, checks),
+        workload_of(options, checks),
+        deployment_of(options, checks),
         common_pb2.COST_BASIS_IDEAL if options.get("ideal") else common_pb2.COST_BASIS_EXPECTED,
         checks.whole("catalog_revision", options.get("catalog_revision", 0)),
         checks.text("launch_command", options.get("launch_command") or ""),
     )
 
 
-def _workload(options: QuestionOptions, checks: Checks) -> common_pb2.Workload:
+def workload_of(options: QuestionOptions, checks: Checks) -> common_pb2.Workload:
+    """The load as a message."""
     batch, concurrency, rate = (options.get(name) for name in ("batch", "concurrency", "request_rate"))
     message = common_pb2.Workload()
     if rate is not None:
@@ -216,7 +217,8 @@ _NUMBERS = {
 """Arguments by the field of Deployment that each fills."""
 
 
-def _deployment(options: DeploymentOptions, checks: Checks) -> common_pb2.Deployment:
+def deployment_of(options: DeploymentOptions, checks: Checks) -> common_pb2.Deployment:
+    """The deployment as a message."""
     stated = {name: value for name, value in options.items() if value is not None}
     message = common_pb2.Deployment(
         weight_dtype=_dtype("deployment.weight_dtype", stated.get("weights"), checks),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import grpc
@@ -66,6 +66,23 @@ class WireTransport:
         except grpc.RpcError as error:
             raise self._translated(error, request) from None
         return response
+
+    def stream(self, method: str, request: Message, response_type: type[R]) -> Iterator[R]:
+        """The responses of a streaming `package.Service/Method`, without a limit of time. Raises the
+        RidgelineError that the server or the network reports; closing the iterator cancels the call.
+        """
+        send: Any = self._channel.unary_stream(
+            f"/{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=response_type.FromString,
+        )
+        responses = send(request)
+        try:
+            yield from responses
+        except grpc.RpcError as error:
+            raise self._translated(error, request) from None
+        finally:
+            responses.cancel()
 
     def close(self) -> None:
         """Close the channel; calls that are under way are cancelled."""

@@ -77,7 +77,9 @@ def serve(settings: Settings) -> None:
     with database_errors():
         store = open_catalog(settings.database_url, threads=settings.threads)
     try:
-        server = Server(service_methods(store), settings.listen, settings.threads)
+        server = Server(
+            service_methods(store, max_sweep_rows=settings.sweep_max_rows), settings.listen, settings.threads
+        )
         serve_until_signal(server, settings.grace_s, lambda address: click.echo(f"Listening on {address}"))
     except ListenError as error:
         fail(str(error))

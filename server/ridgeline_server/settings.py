@@ -64,6 +64,7 @@ class Settings(BaseModel):
     )
     home: str = Field(default="", description="folder of the SQLite file; the user's data folder unless set")
     threads: int = Field(default=16, ge=1, le=1000, description="calls answered at the same time")
+    sweep_max_rows: int = Field(default=100_000_000, ge=1, le=2**31 - 1, description="points of one sweep")
     grace_s: float = Field(
         default=20.0, ge=0, le=3600, description="seconds that calls in flight get at a stop"
     )

@@ -114,8 +114,9 @@ def test_a_fault_shows_nothing_but_an_id_that_the_log_has_too(
         raise RuntimeError(SECRET)
 
     method = methods[rpc]
-    faulty = Method(rpc, method.request_type, method.response_type, broken)
+    faulty = Method(rpc, method.request_type, method.response_type, broken, method.streams)
     with running({rpc: faulty}) as server, grpc.insecure_channel(server.address) as channel:
+        # On the wire a stream without a message looks like a unary call that fails.
         call: RawCall = channel.unary_unary(f"/{rpc}")
         with (
             caplog.at_level(logging.ERROR, "ridgeline_server"),
@@ -166,7 +167,10 @@ def test_bytes_that_are_no_message_are_refused_without_a_fault(server: Server) -
 
 def _call(transport: WireTransport | EmbeddedTransport, method: MethodDescriptor) -> Message:
     request, response_type = GetMessageClass(method.input_type)(), GetMessageClass(method.output_type)
-    return transport.call(f"{method.containing_service.full_name}/{method.name}", request, response_type)
+    name = f"{method.containing_service.full_name}/{method.name}"
+    if method.server_streaming:
+        return next(transport.stream(name, request, response_type))
+    return transport.call(name, request, response_type)
 
 
 def _error_info(status_details: bytes) -> error_details_pb2.ErrorInfo:

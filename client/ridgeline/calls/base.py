@@ -42,6 +42,12 @@ class Transport(Protocol):
         """Call `package.Service/Method`; raises RidgelineError."""
         ...
 
+    def stream(self, method: str, request: Message, response_type: type[R]) -> Iterator[R]:
+        """The responses of a streaming `package.Service/Method`, each when it is taken; raises
+        RidgelineError. Closing the iterator ends the call.
+        """
+        ...
+
     def close(self) -> None:
         """Give back what the transport holds."""
         ...

@@ -36,13 +36,22 @@ ANY_LOAD = common_pb2.Workload(batch=1, input_len=1, output_len=1)
 _REFUSED = (*REFUSALS, UnsupportedArchitectureError, UnsupportedConfigError, NotFoundError)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a point has no answer: the contract's ErrorReason without its prefix, and a sentence."""
+
+    reason: str
+    message: str
+
+
 class Asked(NamedTuple):
-    """A point as the request states it."""
+    """A point as the request states it; `refusal` tells why it could not be stated at all."""
 
     model: common_pb2.ModelSelector
     hardware: common_pb2.HardwareSelector
     deployment: common_pb2.Deployment
     workload: common_pb2.Workload
+    refusal: Refusal | None = None
 
 
 class AskedPoints(Protocol):
@@ -103,14 +112,6 @@ class Product:
         return Asked(models[model], hardware[device], deployments[deployment], workload)
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a point has no answer: the contract's ErrorReason without its prefix, and a sentence."""
-
-    reason: str
-    message: str
-
-
 class Case(NamedTuple):
     """A combination of model, device and deployment, read."""
 
@@ -130,6 +131,8 @@ class PointReader:
 
     def point(self, asked: Asked) -> Point | Refusal:
         """A point in the domain's words, or all that is wrong with it."""
+        if asked.refusal is not None:
+            return asked.refusal
         case = self._cases(*(part.SerializeToString(deterministic=True) for part in asked[:3]))
         load = self._loads(asked.workload.SerializeToString(deterministic=True))
         for each in (case, load):

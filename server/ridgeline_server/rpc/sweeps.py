@@ -46,7 +46,7 @@ def sweep(request: SweepRequest, cache: CatalogCache, max_rows: int = MAX_ROWS) 
     total = points.count
     if total > max_rows:
         checks.add("points", f"are {total:,}; {max_rows:,} are the most of one sweep: divide it")
-    columns = _columns(request.columns, checks)
+    columns = read_columns(request.columns, checks)
     checks.whole("batch_rows", request.batch_rows, 0, MAX_BATCH_ROWS)
     basis = checks.enum("basis", request.basis, BASIS) or CostBasis.EXPECTED
     revision = read_revision(checks, request.catalog_revision)
@@ -90,7 +90,7 @@ def answered(points: AskedPoints, places: range, reader: PointReader) -> list[Ro
     return [Row(*each) for each in zip(places, asked, found, strict=True)]
 
 
-def _columns(names: Sequence[str], checks: Checks) -> tuple[Column, ...]:
+def read_columns(names: Sequence[str], checks: Checks) -> tuple[Column, ...]:
     """The columns of these names, all where there are none."""
     for position, name in enumerate(names):
         if name not in BY_NAME:

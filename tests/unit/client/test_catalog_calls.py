@@ -37,6 +37,9 @@ class Answering:
         assert isinstance(answer, response_type)
         return answer
 
+    def stream(self, method: str, request: Message, response_type: type[R]) -> Iterator[R]:
+        raise AssertionError(f"{method} is not asked here")
+
     def close(self) -> None:
         """Nothing to close."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +39,9 @@ class Recorder:
         kept.CopyFrom(request)
         self.sent.append((method, kept))
         return response_type()
+
+    def stream(self, method: str, request: Message, response_type: type[R]) -> Iterator[R]:
+        raise AssertionError(f"{method} is not asked here")
 
     def close(self) -> None:
         """Nothing to close."""

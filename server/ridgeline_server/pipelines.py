@@ -1,0 +1,157 @@
+"""Sweeps as a pure function, for engines that map record batches over a cluster: Ray Data, Spark, Dask.
+
+    from ridgeline_server.pipelines import evaluate
+
+    answers = evaluate(questions)            # pyarrow.RecordBatch in, pyarrow.RecordBatch out
+
+A row of the input is a point. Its columns are `model`, `hardware` and `input_len`, and, where they are not
+null or absent, the load (`batch`, `concurrency` or `request_rate`; a static batch of 1 otherwise),
+`output_len` (128), the formats `weight_dtype`, `activation_dtype` and `kv_dtype`, the degrees `tp`, `pp`,
+`ep` and `dp`, and `engine` (NAME or NAME@VERSION), all in the words of the contract. The output has the rows
+in the same order, and the columns of `AnalysisService.Sweep` (docs/sweeps.md) with the same figures. A row
+that cannot be answered has `error_reason` and `error_message`.
+
+Names are looked up in the catalog that ships, or in the database that `database_url` names. A process opens a
+catalog once, and keeps it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from ridgeline.v1 import common_pb2
+from ridgeline_server.domain.deployment import CostBasis
+from ridgeline_server.rpc.checks import Checks
+from ridgeline_server.rpc.convert.enums import DTYPE
+from ridgeline_server.rpc.convert.sweep_columns import record_batch, schema_of
+from ridgeline_server.rpc.sweep_points import Asked, PointReader, Refusal
+from ridgeline_server.rpc.sweeps import BATCH_ROWS, answered, read_columns
+from ridgeline_server.store.catalog import CatalogCache
+from ridgeline_server.store.startup import open_catalog, open_embedded_catalog
+
+INVALID = "INVALID_FIELD"
+NEEDED = ("model", "hardware", "input_len")
+LOADS = ("batch", "concurrency", "request_rate")
+DTYPES = ("weight_dtype", "activation_dtype", "kv_dtype")
+DEGREES = ("tp", "pp", "ep", "dp")
+COLUMNS = (*NEEDED, *LOADS, "output_len", *DTYPES, *DEGREES, "engine")
+"""Columns of the input."""
+
+DEFAULT_OUTPUT_LEN = 128
+
+
+def evaluate(
+    questions: pa.RecordBatch | pa.Table,
+    *,
+    columns: Sequence[str] = (),
+    ideal: bool = False,
+    database_url: str | None = None,
+) -> pa.RecordBatch:
+    """The answers to a record batch of points, one row each, in their order.
+
+    `columns` chooses columns of the output, all when empty; `point` counts within this batch. Raises
+    InvalidFieldsError, a ValueError, for columns that there are not, that lack, or that hold something else
+    than they should.
+    """
+    checks = Checks()
+    chosen = read_columns(columns, checks)
+    _check_names(questions.schema.names, checks)
+    checks.raise_if_any()
+    schema, points = schema_of(chosen), _Rows(questions.to_pylist())
+    basis = CostBasis.IDEAL if ideal else CostBasis.EXPECTED
+    reader = PointReader(_catalog(database_url).snapshot(), basis)
+    starts = range(0, points.count, BATCH_ROWS)
+    parts = [
+        record_batch(
+            answered(points, range(start, min(start + BATCH_ROWS, points.count)), reader), chosen, schema
+        )
+        for start in starts
+    ]
+    whole = pa.Table.from_batches(parts, schema).combine_chunks().to_batches()
+    return whole[0] if whole else pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def _catalog(database_url: str | None) -> CatalogCache:
+    return _shipped().cache if database_url is None else _of_database(database_url)
+
+
+@lru_cache(maxsize=4)
+def _of_database(url: str) -> CatalogCache:
+    return CatalogCache(open_catalog(url))
+
+
+class _Shipped(NamedTuple):
+    """The catalog that ships, in a database of this process's own that vanishes with it."""
+
+    folder: tempfile.TemporaryDirectory[str]
+    cache: CatalogCache
+
+
+@cache
+def _shipped() -> _Shipped:
+    folder = tempfile.TemporaryDirectory(prefix="ridgeline-")
+    store = open_embedded_catalog(f"sqlite:///{Path(folder.name) / 'catalog.sqlite3'}")
+    return _Shipped(folder, CatalogCache(store))
+
+
+def _check_names(names: Sequence[str], checks: Checks) -> None:
+    for name in names:
+        if name not in COLUMNS:
+            checks.add(name, f"is no column of points; give {', '.join(COLUMNS)}")
+        elif names.count(name) > 1:
+            checks.add(name, "is there twice; give each column once")
+    for name in NEEDED:
+        if name not in names:
+            checks.add(name, "is missing; every point has one")
+
+
+class _Rows:
+    """Rows of a table as points. What is null states nothing: a point without a model is refused like one
+    that came over the wire.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._rows = rows
+        self.count = len(rows)
+
+    def at(self, place: int) -> Asked:
+        """The point at a place from 0 on."""
+        stated = {name: value for name, value in self._rows[place].items() if value is not None}
+        asked = Asked(
+            common_pb2.ModelSelector(),
+            common_pb2.HardwareSelector(),
+            common_pb2.Deployment(),
+            common_pb2.Workload(output_len=DEFAULT_OUTPUT_LEN),
+        )
+        wrong = [told for name, value in stated.items() if (told := _set(asked, name, value))]
+        if len(loads := [name for name in LOADS if name in stated]) > 1:
+            wrong.append(f"{' and '.join(loads)} are given together; give one of them")
+        return asked._replace(refusal=Refusal(INVALID, "; ".join(wrong))) if wrong else asked
+
+
+def _set(asked: Asked, name: str, value: Any) -> str:
+    """Put an entry into its field; what is wrong with it where it does not go in."""
+    try:
+        if name in ("model", "hardware"):
+            getattr(asked, name).id = value
+        elif name in DTYPES:
+            number = DTYPE.wire.values_by_name.get(f"DTYPE_{str(value).upper()}")
+            if number is None or number.number == 0:
+                return f"{name} is {value!r}; give one of {DTYPE.choices}"
+            setattr(asked.deployment, name, number.number)
+        elif name in DEGREES:
+            setattr(asked.deployment.parallel, name, value)
+        elif name == "engine":
+            asked.deployment.engine, _, asked.deployment.engine_version = value.partition("@")
+        else:
+            setattr(asked.workload, name, value)
+    except (AttributeError, TypeError, ValueError):
+        kind = "a text" if name in (*NEEDED[:2], "engine") else "a number of the field's range"
+        return f"{name} is {value!r}; give {kind}"
+    return ""

@@ -1,0 +1,102 @@
+"""The pure function: the same rows as the service's, for whoever maps it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import ridgeline
+from ridgeline_server.domain.errors import InvalidFieldsError
+from ridgeline_server.pipelines import evaluate
+
+ROWS: list[dict[str, Any]] = [
+    {"model": "llama-2-7b", "hardware": "rtx-a6000", "input_len": 2048, "batch": 4},
+    {
+        "model": "llama-2-7b",
+        "hardware": "h100-sxm",
+        "input_len": 100,
+        "concurrency": 8,
+        "weight_dtype": "fp8",
+    },
+    {"model": "llama-2-7b", "hardware": "h100-sxm", "input_len": 100, "request_rate": 1.5, "output_len": 64},
+    {"model": "llama-2-7b", "hardware": "h100-sxm", "input_len": 100, "tp": 2, "engine": "vllm@0.19.0"},
+    {"model": "no-such-model", "hardware": "h100-sxm", "input_len": 100},
+]
+NAMES = {"weight_dtype": "weights", "activation_dtype": "activations", "kv_dtype": "kv"}
+"""What the client calls some columns."""
+
+
+def batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(rows, schema=pa.Table.from_pylist(whole(rows)).schema)
+
+
+def whole(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the columns of all of them."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows]
+
+
+def in_another_process(payload: bytes) -> bytes:
+    return pickle.dumps(evaluate(pickle.loads(payload)))
+
+
+def test_the_rows_are_those_of_the_service(tmp_path_factory: pytest.TempPathFactory) -> None:
+    url = f"sqlite:///{tmp_path_factory.mktemp('catalog') / 'ridgeline.sqlite3'}"
+    with ridgeline.connect(database_url=url) as client:
+        points = [{NAMES.get(name, name): value for name, value in row.items()} for row in ROWS]
+        served = client.sweep_points(points).to_arrow()
+    assert pa.Table.from_batches([evaluate(batch(ROWS))]) == served
+    assert pa.Table.from_batches([evaluate(batch(ROWS), database_url=url)]) == served
+
+
+def test_order_and_number_of_rows_do_not_matter() -> None:
+    together = evaluate(batch(ROWS), columns=["model_id", "ttft_ms", "error_reason"]).to_pylist()
+    alone = [
+        evaluate(batch([row]), columns=["model_id", "ttft_ms", "error_reason"]).to_pylist()[0] for row in ROWS
+    ]
+    assert together == alone
+    many = evaluate(batch(ROWS[:2] * 600), columns=["point", "ttft_ms"])
+    assert many["point"].to_pylist() == list(range(1200))
+    assert many["ttft_ms"].to_pylist() == [together[0]["ttft_ms"], together[1]["ttft_ms"]] * 600
+
+
+def test_no_rows_are_no_rows() -> None:
+    empty = batch(ROWS).slice(0, 0)
+    answers = evaluate(empty)
+    assert answers.num_rows == 0
+    assert answers.schema == evaluate(batch(ROWS)).schema
+
+
+def test_it_works_in_processes_that_share_nothing() -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        there = pickle.loads(pool.apply(in_another_process, (pickle.dumps(batch(ROWS)),)))
+    assert there == evaluate(batch(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"weight_dtype": "int3"}, "give one of"),
+        ({"tp": 2**40}, "tp is 1099511627776"),
+        ({"input_len": None}, "input_len is 0"),
+        ({"model": None}, "model"),
+        ({"concurrency": 3}, "batch and concurrency"),
+        ({"output_len": "many"}, "output_len is 'many'"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_in_the_row(change: dict[str, Any], words: str) -> None:
+    (row,) = evaluate(batch([ROWS[0] | change])).to_pylist()
+    assert row["error_reason"] == "INVALID_FIELD"
+    assert words in row["error_message"]
+
+
+def test_columns_that_there_are_not_are_all_told() -> None:
+    table = batch([{"model": "llama-2-7b", "gpu": "h100-sxm", "input_len": 1}])
+    with pytest.raises(InvalidFieldsError) as caught:
+        evaluate(table, columns=["nothing"])
+    assert {violation.field for violation in caught.value.violations} == {"gpu", "hardware", "columns[0]"}

@@ -1,0 +1,230 @@
+"""Sweeps: each row is what Analyze says, in order, whole or resumed, over the wire and in-process."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import ridgeline
+from ridgeline import jsonform
+from ridgeline.errors import InvalidArgumentError, NotFoundError, OutOfRangeError
+from ridgeline.v1 import sweep_pb2, types_pb2
+from ridgeline_server.rpc.convert.sweep_columns import COLUMNS
+from ridgeline_server.rpc.dispatch import service_methods
+from ridgeline_server.rpc.errors import StatusError
+from ridgeline_server.store.startup import open_catalog
+
+MODEL, DEVICE = "llama-2-7b", "rtx-a6000"
+POINTS: tuple[dict[str, Any], ...] = (
+    {"model": MODEL, "hardware": DEVICE, "input_len": 2048},
+    {"model": MODEL, "hardware": DEVICE, "input_len": 512, "batch": 64, "weights": "int4", "kv": "int8"},
+    {"model": MODEL, "hardware": "h100-sxm", "input_len": 3900, "output_len": 400, "concurrency": 300},
+    {"model": MODEL, "hardware": "h100-sxm", "input_len": 500, "output_len": 1, "request_rate": 2.5},
+    {"model": "deepseek-v3", "hardware": "h200-sxm", "input_len": 1000, "tp": 8, "engine": "vllm@0.19.0"},
+    {"model": MODEL, "hardware": DEVICE, "input_len": 100, "draft": "heads", "draft_tokens": 2},
+)
+"""Points of every kind of load, one that does not fit, and one over the model's context."""
+METRICS = (
+    "ttft_ms", "tpot_ms", "e2e_latency_ms", "output_tokens_per_s", "output_tokens_per_s_per_device",
+    "total_tokens_per_s", "cost_usd_per_million_output_tokens", "joules_per_output_token",
+)  # fmt: skip
+
+
+def expected(client: ridgeline.Client, point: dict[str, Any], *, ideal: bool) -> dict[str, Any]:
+    """The entries of a point's row, by way of Analyze."""
+    options = {name: value for name, value in point.items() if name not in ("model", "hardware")}
+    told = client.analyze(point["model"], point["hardware"], flips=False, ideal=ideal, **options)
+    found: dict[str, Any] = {
+        "model_id": told.model_id,
+        "hardware_id": told.hardware_id,
+        "input_len": told.workload.input_len,
+        "output_len": told.workload.output_len,
+        "weight_dtype": jsonform.enum_name(types_pb2.Dtype.DESCRIPTOR, told.deployment.weight_dtype),
+        "tp": told.deployment.parallel.tp,
+        "prefill_bound": jsonform.enum_name(types_pb2.Bound.DESCRIPTOR, told.stages[0].bound),
+        "decode_bound": jsonform.enum_name(types_pb2.Bound.DESCRIPTOR, told.stages[1].bound),
+        "requests_in_flight": told.metrics.requests_in_flight,
+        "requests_waiting": told.metrics.requests_waiting,
+        "memory_bytes": told.memory.total_bytes,
+        "usable_memory_bytes": told.memory.usable_bytes,
+        "fits": told.memory.fits,
+        "max_batch": told.memory.max_batch,
+        "context_exceeded": any("extrapolations" in notice.message for notice in told.notices),
+        "error_reason": None,
+    }
+    for name in METRICS:
+        metric = getattr(told.metrics, name)
+        has = told.metrics.HasField(name)  # type: ignore[arg-type]  # the names of fields
+        parts = {"": "ideal" if ideal else "expected", "_low": "low", "_high": "high", "_ideal": "ideal"}
+        for suffix, part in parts.items():
+            there = has and (part == "ideal" or metric.HasField(part))
+            found[name + suffix] = getattr(metric, part) if there else None
+    return found
+
+
+@pytest.mark.parametrize("ideal", [False, True])
+def test_a_row_is_what_analyze_says(client: ridgeline.Client, ideal: bool) -> None:
+    rows = client.sweep_points(POINTS, ideal=ideal, batch_rows=4).to_arrow().to_pylist()
+    assert [row["point"] for row in rows] == list(range(len(POINTS)))
+    for point, row in zip(POINTS, rows, strict=True):
+        wanted = expected(client, point, ideal=ideal)
+        for name, value in wanted.items():
+            close = pytest.approx(value, rel=1e-12) if isinstance(value, float) else value
+            assert row[name] == close, name
+    assert [row["fits"] for row in rows] == [True, True, False, True, True, True]
+    assert any(row["context_exceeded"] for row in rows)
+
+
+def test_a_product_has_every_combination_loads_fastest(client: ridgeline.Client) -> None:
+    swept = client.sweep(
+        [MODEL, "llama-2-13b"],
+        [DEVICE, "h100-sxm"],
+        deployments=[{}, {"weights": "int4"}],
+        batch=[1, 8],
+        concurrency=[4],
+        input_len=[100, 200],
+        output_len=[16, 32],
+        batch_rows=7,
+        columns=[
+            "point",
+            "model_id",
+            "hardware_id",
+            "weight_dtype",
+            "load",
+            "requests",
+            "input_len",
+            "output_len",
+        ],
+    )
+    rows = [tuple(row.values()) for batch in swept for row in batch.to_pylist()]
+    combinations = product(
+        ["meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-13b-hf"],
+        [DEVICE, "h100-sxm"],
+        ["FP16", "INT4"],
+        [("STATIC_BATCH", 1), ("STATIC_BATCH", 8), ("CLOSED_LOOP", 4)],
+        [100, 200],
+        [16, 32],
+    )
+    wanted = [(n, m, h, w, *load, i, o) for n, (m, h, w, load, i, o) in enumerate(combinations)]
+    assert rows == wanted
+    assert (swept.rows_done, swept.rows_total, swept.rows_refused) == (96, 96, 0)
+
+
+def test_what_is_wrong_with_a_point_is_in_its_row(client: ridgeline.Client) -> None:
+    good: dict[str, Any] = {"model": MODEL, "hardware": DEVICE, "input_len": 100}
+    bad: list[tuple[dict[str, Any], str, str]] = [
+        ({"model": "no-such-model"}, "MODEL_NOT_FOUND", "no-such-model"),
+        ({"hardware": ""}, "INVALID_FIELD", "hardware.id is empty"),
+        ({"input_len": 0}, "INVALID_FIELD", "workload.input_len is 0"),
+        ({"batch": -4}, "INVALID_FIELD", "workload.batch is -4"),
+        ({"weights": "fp8", "activations": "fp8"}, "UNSUPPORTED_DTYPE", "fp8"),
+        ({"tp": 7}, "INVALID_FIELD", "tp"),
+        ({"request_rate": 1e6}, "INVALID_FIELD", "serves at most"),
+    ]
+    points = [good, *(good | change for change, _, _ in bad), good]
+    swept = client.sweep_points(points)
+    rows = swept.to_arrow().to_pylist()
+    assert rows[0]["ttft_ms"] == rows[-1]["ttft_ms"] > 0
+    for row, (_, reason, words) in zip(rows[1:-1], bad, strict=True):
+        assert row["error_reason"] == reason
+        assert words in row["error_message"]
+        assert row["ttft_ms"] is None
+        assert row["fits"] is None
+    assert swept.rows_refused == len(bad)
+
+
+def test_a_sweep_goes_on_behind_the_last_message(client: ridgeline.Client) -> None:
+    axes: dict[str, Any] = {"batch": [1, 2, 4], "input_len": [100, 200, 300], "batch_rows": 2}
+    whole = client.sweep([MODEL], [DEVICE], **axes).to_arrow()
+    with client.sweep([MODEL], [DEVICE], **axes) as first:
+        begun = [next(first), next(first)]
+        token = first.resume_token
+    rest = client.sweep([MODEL], [DEVICE], **axes, resume_token=token)
+    assert pa.Table.from_batches([*begun, *rest], whole.schema) == whole
+    assert rest.rows_done == 9
+
+
+def forged(**changes: object) -> str:
+    """A token of another kind."""
+    parts = {"version": 1, "digest": "0" * 16, "revision": 1, "done": 2} | changes
+    return base64.urlsafe_b64encode(json.dumps(list(parts.values())).encode()).decode()
+
+
+@pytest.mark.parametrize("token", ["x", "é", forged(), forged(done=-1), forged(version=9), forged(done="a")])
+def test_a_token_of_another_sweep_is_refused(client: ridgeline.Client, token: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        client.sweep([MODEL], [DEVICE], input_len=[100], resume_token=token).to_arrow()
+    assert [violation.field for violation in caught.value.violations] == ["resume_token"]
+
+
+def test_wrong_requests_are_refused_at_once(client: ridgeline.Client) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        client.sweep([], [DEVICE], input_len=[], columns=["ttft", "fits", "fits"], batch_rows=5000).to_arrow()
+    fields = {violation.field: violation.description for violation in caught.value.violations}
+    axes = {"product.models", "product.loads.input_len"}
+    assert set(fields) == {*axes, "columns[0]", "columns[2]", "batch_rows"}
+    assert "ttft_ms" in fields["columns[0]"]
+    with pytest.raises(InvalidArgumentError):
+        client.sweep_points([]).to_arrow()
+    with pytest.raises(OutOfRangeError):
+        client.sweep([MODEL], [DEVICE], input_len=[1], catalog_revision=2**30).to_arrow()
+
+
+def test_a_sweep_has_no_more_points_than_allowed(seeded_database_url: str) -> None:
+    store = open_catalog(seeded_database_url)
+    method = service_methods(store, max_sweep_rows=99)["ridgeline.v1.AnalysisService/Sweep"]
+    request = sweep_pb2.SweepRequest()
+    request.product.models.add(id=MODEL)
+    request.product.hardware.add(id=DEVICE)
+    request.product.loads.batch.extend(range(1, 101))
+    request.product.loads.input_len.append(10)
+    request.product.loads.output_len.append(10)
+    with pytest.raises(StatusError, match="points"):
+        next(method.stream(request))
+    del request.product.loads.batch[-1]
+    assert next(method.stream(request)).rows_total == 99  # type: ignore[attr-defined]
+    store.close()
+
+
+def test_axes_too_long_to_lay_out_are_only_counted(client: ridgeline.Client) -> None:
+    """Ten billion billion points are refused as fast as ten."""
+    axis = list(range(1, 10_001))
+    began = time.monotonic()
+    with pytest.raises(InvalidArgumentError, match="points"):
+        client.sweep([MODEL] * 1000, [DEVICE] * 1000, batch=axis, input_len=axis, output_len=axis).to_arrow()
+    assert time.monotonic() - began < 60
+
+
+def test_nothing_is_computed_ahead(seeded_database_url: str) -> None:
+    store = open_catalog(seeded_database_url)
+    method = service_methods(store)["ridgeline.v1.AnalysisService/Sweep"]
+    request = sweep_pb2.SweepRequest(batch_rows=1)
+    request.product.models.add(id=MODEL)
+    request.product.hardware.add(id=DEVICE)
+    request.product.loads.batch.extend(range(1, 10_001))
+    request.product.loads.input_len.extend(range(1, 10_001))
+    request.product.loads.output_len.append(10)
+    stream = method.stream(request)
+    assert next(stream).rows_done == 1  # type: ignore[attr-defined]
+    stream.close()  # type: ignore[attr-defined]
+    store.close()
+
+
+def test_a_missing_model_is_no_error_of_the_stream(client: ridgeline.Client) -> None:
+    table = client.sweep(["no-such-model"], [DEVICE], input_len=[10]).to_arrow()
+    with pytest.raises(NotFoundError) as caught:
+        client.analyze("no-such-model", DEVICE, input_len=10)
+    assert table["error_message"].to_pylist() == [caught.value.message]
+
+
+def test_the_documentation_has_every_column() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    rows = [f"| `{column.name}` | {column.type} | {column.tells} |" for column in COLUMNS]
+    assert [line for line in text.splitlines() if line.startswith("| `")] == rows
