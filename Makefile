@@ -68,7 +68,7 @@ COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --upgrade
 lock: dev ## refresh deploy/locks to the newest allowed versions
 	$(PIP) install uv
-	$(COMPILE) pyproject.toml --extra server --extra postgres --extra plots --extra arrow --extra ray --extra otel --group dev -o $(LOCKS)/dev.txt
+	$(COMPILE) pyproject.toml --extra server --extra postgres --extra plots --extra arrow --extra aio --extra ray --extra otel --group dev -o $(LOCKS)/dev.txt
 	$(COMPILE) pyproject.toml --extra server --extra plots --group build -c $(LOCKS)/dev.txt -o $(LOCKS)/demo.txt
 	$(COMPILE) pyproject.toml --extra server --extra postgres -c $(LOCKS)/dev.txt -o $(LOCKS)/service.txt
 	$(COMPILE) --group build -c $(LOCKS)/dev.txt -o $(LOCKS)/build.txt

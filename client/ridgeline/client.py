@@ -20,18 +20,35 @@ from ridgeline.errors import FieldViolation, InvalidArgumentError
 __all__ = ["Client", "Transport", "connect"]
 
 
-def connect(server: str | None = None, database_url: str | None = None, timeout_s: float = 30.0) -> Client:
+def connect(
+    server: str | None = None, database_url: str | None = None, timeout_s: float | None = None
+) -> Client:
     """A client of the server at `server` (HOST:PORT), of RIDGELINE_SERVER, or of the service in this process.
 
     In this process the service uses `database_url`, else RIDGELINE_DATABASE_URL, else a SQLite file under
     RIDGELINE_HOME (default: the platform's user data directory); it creates, migrates and seeds a SQLite file
-    when needed. `timeout_s` limits each call over the wire.
+    when needed. `timeout_s` limits each call over the wire; by default
+    30 s, 300 s where it is about many rows. Sweeps have no limit.
 
     Nothing is sent yet to a server, so that one which does not answer is found by the first call. Raises
     InvalidArgumentError for arguments that cannot be meant, MissingServerError when the service is not
     installed, and the database's errors.
     """
-    if not 0 < timeout_s < math.inf:
+    named = resolved_server(server, database_url, timeout_s)
+    if named is not None:
+        from ridgeline.wire import WireTransport
+
+        return Client(WireTransport(named, timeout_s))
+    from ridgeline.embedded import EmbeddedTransport
+
+    return Client(EmbeddedTransport(database_url))
+
+
+def resolved_server(server: str | None, database_url: str | None, timeout_s: float | None) -> str | None:
+    """The server that is meant; None for the service in this process. Raises InvalidArgumentError for
+    arguments that cannot be meant.
+    """
+    if timeout_s is not None and not 0 < timeout_s < math.inf:
         raise _wrong_argument("timeout_s", f"is {timeout_s!r}; give seconds over 0, such as 30")
     if server is not None and database_url is not None:
         raise _wrong_argument(
@@ -39,13 +56,7 @@ def connect(server: str | None = None, database_url: str | None = None, timeout_
         )
     if server is None and database_url is None:
         server = os.environ.get("RIDGELINE_SERVER") or None
-    if server is not None:
-        from ridgeline.wire import WireTransport
-
-        return Client(WireTransport(server, timeout_s))
-    from ridgeline.embedded import EmbeddedTransport
-
-    return Client(EmbeddedTransport(database_url))
+    return server
 
 
 class Client(

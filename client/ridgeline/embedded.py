@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import TYPE_CHECKING, TypeVar
@@ -55,6 +56,10 @@ class EmbeddedTransport:
                 raise from_status(answer)
             assert isinstance(answer, response_type)
             yield answer
+
+    def pause(self, seconds: float) -> None:
+        """Wait before trying again."""
+        time.sleep(seconds)
 
     def close(self) -> None:
         """Close the database."""

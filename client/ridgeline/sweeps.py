@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,11 +17,13 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from ridgeline.calls.base import Transport
+
 MAX_RESUMPTIONS = 5
 """Times in a row that a stream which breaks off is resumed, unless rows arrive in between."""
 FIRST_PAUSE_S = 0.5
 
-Opened = Callable[[SweepRequest], Iterator[SweepResponse]]
+RPC = "ridgeline.v1.AnalysisService/Sweep"
 
 
 class Sweep:
@@ -34,14 +35,14 @@ class Sweep:
     reports, before the first batch; a point that is refused is a row with `error_reason` and `error_message`.
     """
 
-    def __init__(self, request: SweepRequest, opened: Opened) -> None:
+    def __init__(self, request: SweepRequest, transport: Transport) -> None:
         """Nothing is sent before the first batch is asked for. Raises FailedPreconditionError without
         pyarrow.
         """
         _arrow()
         self._request = SweepRequest()
         self._request.CopyFrom(request)
-        self._opened = opened
+        self._transport = transport
         self._responses: Iterator[SweepResponse] | None = None
         self._schema: pa.Schema | None = None
         self._ahead: pa.RecordBatch | None = None
@@ -102,7 +103,7 @@ class Sweep:
             raise StopIteration
         for attempt in range(MAX_RESUMPTIONS + 1):
             if self._responses is None:
-                self._responses = self._opened(self._request)
+                self._responses = self._transport.stream(RPC, self._request, SweepResponse)
                 self._refused_before = self.rows_refused
             try:
                 return next(self._responses)
@@ -111,7 +112,7 @@ class Sweep:
                 # Before the first batch nothing is known to be there: that is for the caller to hear.
                 if not self.rows_done or attempt == MAX_RESUMPTIONS:
                     raise
-                time.sleep(FIRST_PAUSE_S * 2**attempt)
+                self._transport.pause(FIRST_PAUSE_S * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
     def to_arrow(self) -> pa.Table:

@@ -48,6 +48,10 @@ class Transport(Protocol):
         """
         ...
 
+    def pause(self, seconds: float) -> None:
+        """Wait before trying again."""
+        ...
+
     def close(self) -> None:
         """Give back what the transport holds."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from ridgeline import requests
@@ -24,10 +24,7 @@ from ridgeline.v1.sweep_pb2 import (
     SweepPoints,
     SweepProduct,
     SweepRequest,
-    SweepResponse,
 )
-
-ANALYSIS = "ridgeline.v1.AnalysisService"
 
 LOAD_OPTIONS = ("batch", "concurrency", "request_rate", "input_len", "output_len")
 
@@ -111,10 +108,7 @@ class SweepCalls(Calls):
         request.columns.extend(checks.text("columns", name) for name in requests.field_paths(columns))
         request.resume_token = checks.text("resume_token", resume_token)
         checks.raise_if_any()
-        return Sweep(request, self._opened)
-
-    def _opened(self, request: SweepRequest) -> Iterator[SweepResponse]:
-        return self._transport.stream(f"{ANALYSIS}/Sweep", request, SweepResponse)
+        return Sweep(request, self._transport)
 
 
 def _selectors(sources: Any, path: str, selector: Any, checks: Checks) -> list[Any]:

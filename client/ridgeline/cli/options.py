@@ -398,9 +398,7 @@ def connection(function: F) -> F:
         _connection(
             "--timeout",
             type=float,
-            default=30.0,
-            show_default=True,
             metavar="SECONDS",
-            help="How long to wait for a server's answer.",
+            help="How long to wait for a server's answer [default: 30; 300 where it is about many rows].",
         ),
     )(function)

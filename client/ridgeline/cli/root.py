@@ -23,7 +23,10 @@ COMMANDS = {
     "explain": ("ridgeline.cli.explain:explain", "Show what one technique changes, operator by operator."),
     "analyze": ("ridgeline.cli.analyze:analyze", "Show what limits a model on a device."),
     "plot": ("ridgeline.cli.plot:plot", "Draw what limits a model on a device."),
-    "sweep": ("ridgeline.cli.sweep:sweep", "Cost many models, devices, deployments and loads."),
+    "sweep": (
+        "ridgeline.cli.sweep:sweep",
+        "Cost every combination of models, devices, deployments and loads.",
+    ),
     "validate": ("ridgeline.cli.validate:validate", "Compare predictions with what was measured."),
     "calibrate": ("ridgeline.cli.calibrate:calibrate", "Correct predictions by what you measured."),
     "models": ("ridgeline.cli.models:models", "Look after the catalog's models."),

@@ -189,7 +189,7 @@ def refusal_code(reason: str) -> int:
 
 
 @contextmanager
-def client(server: str | None, timeout: float) -> Iterator[Client]:
+def client(server: str | None, timeout: float | None) -> Iterator[Client]:
     """A client of the server, or of the service in this process; its errors become a Failure."""
     import ridgeline
     from ridgeline.errors import RidgelineError

@@ -144,11 +144,13 @@ def sweep(ctx: click.Context, /, **given: Any) -> None:
 
     \b
     Examples:
-      ridgeline sweep --models llama-3.1-8b --hardware l40s,h100-sxm --batch 1:256 --input-len 1000
-      ridgeline sweep --models llama-3.1-70b --hardware h100-sxm --tp 2,4,8 --weights bf16,fp8 \
-          --concurrency 1:512 --input-len 500,2000 --output-len 128,512 -o parquet --out sweep.parquet
-      ridgeline sweep --models llama-2-7b --hardware rtx-a6000 --input-len 128:4096 -o csv \
-          --columns input_len,ttft_ms,prefill_bound
+      ridgeline sweep --models llama-3.1-8b --hardware l40s,h100-sxm \
+          --batch 1:256 --input-len 1000
+      ridgeline sweep --models llama-3.1-70b --hardware h100-sxm --tp 2,4,8 \
+          --weights bf16,fp8 --concurrency 1:512 --input-len 500,2000 \
+          -o parquet --out sweep.parquet
+      ridgeline sweep --models llama-2-7b --hardware rtx-a6000 -o csv \
+          --input-len 128:4096 --columns input_len,ttft_ms,prefill_bound
 
     A stream from a server that breaks off goes on where it was. Exit code 1 says that every point was
     refused.

@@ -37,7 +37,7 @@ class FakeClient:
 
         return call
 
-    def connect(self, server: str | None = None, timeout_s: float = 30.0) -> Self:
+    def connect(self, server: str | None = None, timeout_s: float | None = None) -> Self:
         self.connections.append({"server": server, "timeout_s": timeout_s})
         return self
 

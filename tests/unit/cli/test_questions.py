@@ -35,7 +35,7 @@ def test_only_what_is_stated_is_sent(run: Run, fake: FakeClient) -> None:
             "catalog_revision": 0,
         }
     ]
-    assert fake.connections == [{"server": None, "timeout_s": 30.0}]
+    assert fake.connections == [{"server": None, "timeout_s": None}]
 
 
 def test_every_option_reaches_the_question(run: Run, fake: FakeClient) -> None:

@@ -36,6 +36,8 @@ RESPONSES: tuple[Descriptor, ...] = tuple(
     )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
+    # Streams carry Arrow, which is never printed as JSON.
+    if not method.server_streaming
 )
 
 

@@ -43,6 +43,9 @@ class Recorder:
     def stream(self, method: str, request: Message, response_type: type[R]) -> Iterator[R]:
         raise AssertionError(f"{method} is not asked here")
 
+    def pause(self, seconds: float) -> None:
+        raise AssertionError("nothing is tried again here")
+
     def close(self) -> None:
         """Nothing to close."""
 
