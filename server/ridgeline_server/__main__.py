@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 import click
 
-from ridgeline_server.settings import FILE_VARIABLE, PREFIX, Settings, SettingsError
+from ridgeline_server.settings import FILE_VARIABLE, MAX_WORKERS, PREFIX, Settings, SettingsError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -58,31 +56,33 @@ def main(context: click.Context) -> None:
 
 
 @main.command()
+@click.option(
+    "--workers",
+    type=click.IntRange(1, MAX_WORKERS),
+    metavar="N",
+    help="Processes that share the port, in place of RIDGELINE_WORKERS.",
+)
 @click.pass_obj
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, workers: int | None) -> None:
     """Answer calls until SIGTERM or SIGINT.
 
     A stop finishes the calls in flight. The database must have been migrated; what it lacks is told.
     Beside its own services the server answers grpc.health.v1 and reflection.
-    """
-    from ridgeline_server.app import ListenError, Server, serve_until_signal
-    from ridgeline_server.rpc.dispatch import service_methods
-    from ridgeline_server.store.startup import open_catalog
 
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
-    with database_errors():
-        store = open_catalog(settings.database_url, threads=settings.threads)
+    Several workers use several cores: each is a process with threads and connections of its own. One that
+    dies is started again; when one keeps dying the command ends.
+    """
+    from ridgeline_server.app import ListenError
+    from ridgeline_server.serving import serve as serve_here
+    from ridgeline_server.supervisor import WorkersFailedError, supervise
+
+    settings = settings if workers is None else settings.model_copy(update={"workers": workers})
+    run = serve_here if settings.workers == 1 else supervise
     try:
-        server = Server(service_methods(store), settings.listen, settings.threads)
-        serve_until_signal(server, settings.grace_s, lambda address: click.echo(f"Listening on {address}"))
-    except ListenError as error:
+        with database_errors():
+            run(settings, lambda address: click.echo(f"Listening on {address}"))
+    except (ListenError, WorkersFailedError) as error:
         fail(str(error))
-    finally:
-        store.close()
 
 
 @main.command()

@@ -22,6 +22,7 @@ from ridgeline_server.rpc.dispatch import SERVICES, Method
 from ridgeline_server.rpc.interceptors.admission import Admission, default_limits
 from ridgeline_server.rpc.interceptors.patience import Patience
 from ridgeline_server.rpc.wire import add_to_server
+from ridgeline_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +32,8 @@ MAX_CALLS_BEYOND = 1000
 REFLECTION_THREADS = 4
 """Clients that read the contract at the same time; each has a thread for as long as its stream is open."""
 
-STREAM_THREADS = 8
-WRITE_THREADS = 4
+STREAM_THREADS: int = Settings.model_fields["stream_threads"].default
+WRITE_THREADS: int = Settings.model_fields["write_threads"].default
 
 MAX_REQUEST_BYTES = 64 * 2**20
 """Holds an import of a thousand entries, each several times as large as real ones."""
@@ -121,7 +122,9 @@ class Server:
             raise ListenError(f"The server cannot listen on {listen}: {error}") from None
 
 
-def serve_until_signal(server: Server, grace_s: float, announce: Callable[[str], None]) -> None:
+def serve_until_signal(
+    server: Server, grace_s: float, announce: Callable[[str], None], drain_s: float = 0.0
+) -> None:
     """Serve until SIGTERM or SIGINT, then stop gracefully. A second signal ends the process at once."""
     stop = threading.Event()
 
@@ -132,23 +135,44 @@ def serve_until_signal(server: Server, grace_s: float, announce: Callable[[str],
 
     for number in _STOP_SIGNALS:
         signal.signal(number, on_signal)
+    serve_until(stop, server, grace_s, announce, drain_s)
+
+
+def serve_until(
+    stop: threading.Event,
+    server: Server,
+    grace_s: float,
+    announce: Callable[[str], None],
+    drain_s: float = 0.0,
+) -> None:
+    """Serve until the event is set, then stop gracefully."""
     server.start()
     announce(server.address)
     stop.wait()
     logger.info("stopping: calls in flight have %g s to finish", grace_s)
-    server.stop(grace_s)
+    server.stop(grace_s, drain_s)
 
 
 def try_bind(listen: str) -> None:
     """Bind the address for a moment: gRPC itself would only log why it cannot. Raises ListenError."""
+    bound(listen).close()
+
+
+def bound(listen: str) -> socket.socket:
+    """A socket that has the address and does not listen. Raises ListenError."""
     host, _, port = listen.rpartition(":")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        found = socket.socket(family, kind, protocol)
+        try:
+            # Connections of a server that has just stopped may linger.
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(address)
+        except BaseException:
+            found.close()
+            raise
     except OSError as error:
         problem = _BIND_PROBLEMS.get(error.errno or 0)
         if isinstance(error, socket.gaierror):
@@ -156,3 +180,4 @@ def try_bind(listen: str) -> None:
         raise ListenError(
             f"The server cannot listen on {listen}: {problem or error.strerror or error}."
         ) from None
+    return found
