@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -13,8 +15,6 @@ from ridgeline_server.settings import FILE_VARIABLE, MAX_WORKERS, PREFIX, Settin
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 4
-
-HEALTH_TIMEOUT_S = 3.0
 
 EXIT_CODES = """\b
 Exit codes:
@@ -155,18 +155,35 @@ def seed(settings: Settings, dry_run: bool, restored: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="A line for each finding, or one JSON array of objects.",
+)
 @click.pass_obj
-def check(settings: Settings) -> None:
-    """Tell whether the database can be served: it answers, and its schema is this release's."""
-    from ridgeline_server.store.startup import open_catalog
+def check(settings: Settings, output: str) -> None:
+    r"""Look a deployment over: tell what keeps the server from serving, and what will trouble it.
 
-    with database_errors():
-        store = open_catalog(settings.database_url)
-        try:
-            revision = store.revision()
-        finally:
-            store.close()
-    click.echo(f"The database can be served; its catalog is at revision {revision}")
+    \b
+    Looked at are the database, its schema, its catalog and its connections, and the address and the cores
+    of this machine. Errors go to standard error. The exit code is that of the first error; warnings leave
+    it at 0.
+    """
+    from ridgeline_server.checkup.all_checks import exit_code, look_over
+    from ridgeline_server.checkup.finding import Severity
+
+    findings = list(look_over(settings))
+    if output == "json":
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    for finding in findings if output == "text" else ():
+        if finding.severity is Severity.ERROR:
+            click.echo(f"ridgeline-server: {finding.check}: {finding.sentence}", err=True)
+        else:
+            click.echo(f"{finding.severity:8} {finding.check:12} {finding.sentence}")
+    raise SystemExit(exit_code(findings))
 
 
 @main.command()
@@ -179,31 +196,16 @@ def health(settings: Settings, address: str | None) -> None:
 
     Exits 0 when it is, 1 when it says anything else, 4 when it is silent.
     """
-    import grpc
-    from grpc_health.v1 import health_pb2
+    from ridgeline_server.health_probe import SERVING, SilentError, reachable, status_at
 
-    target = address or _reachable(settings.listen)
-    with grpc.insecure_channel(target) as channel:
-        try:
-            ask = channel.unary_unary(
-                "/grpc.health.v1.Health/Check",
-                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-                response_deserializer=health_pb2.HealthCheckResponse.FromString,
-            )
-            response = ask(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT_S)
-        except grpc.RpcError as error:
-            code = error.code().name
-            fail(f"The server at {target} does not answer: {code}", EXIT_UNAVAILABLE)
-    status: str = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
-    if response.status != health_pb2.HealthCheckResponse.SERVING:
+    target = address or reachable(settings.listen)
+    try:
+        status = status_at(target)
+    except SilentError as error:
+        fail(f"The server at {target} does not answer: {error}", EXIT_UNAVAILABLE)
+    if status != SERVING:
         fail(f"The server at {target} is {status}")
     click.echo(status)
-
-
-def _reachable(listen: str) -> str:
-    """The address under which this machine reaches a server that listens on all of its addresses."""
-    host, _, port = listen.rpartition(":")
-    return f"{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"
 
 
 @contextmanager

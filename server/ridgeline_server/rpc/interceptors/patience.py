@@ -38,8 +38,7 @@ def patient(context: grpc.ServicerContext) -> Iterator[None]:
         if context.is_active():
             return
         # A deadline that passes ends the call as a cancellation does.
-        remaining_s = context.time_remaining()
-        if remaining_s is not None and remaining_s <= 0:
+        if context.time_remaining() <= 0:
             raise OutOfTimeError("the call's deadline passed before its answer was found; nothing is written")
         raise NoLongerWantedError(
             "the caller cancelled the call, or its connection broke; nothing is written"
