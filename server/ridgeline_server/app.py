@@ -21,6 +21,7 @@ from ridgeline_server.rpc.call_classes import call_classes
 from ridgeline_server.rpc.dispatch import SERVICES, Method
 from ridgeline_server.rpc.interceptors.admission import Admission, default_limits
 from ridgeline_server.rpc.interceptors.patience import Patience
+from ridgeline_server.rpc.interceptors.readable import Readable
 from ridgeline_server.rpc.wire import add_to_server
 from ridgeline_server.settings import Settings
 
@@ -75,7 +76,7 @@ class Server:
         self._pool = ThreadPoolExecutor(REFLECTION_THREADS, thread_name_prefix="rpc-reflection")
         self._server = grpc.server(
             self._pool,
-            interceptors=[*interceptors, self.admission, Patience()],
+            interceptors=[*interceptors, self.admission, Readable(), Patience()],
             options=[
                 # A second server on the same port must fail, not share it by chance.
                 ("grpc.so_reuseport", int(shares_port)),

@@ -47,13 +47,13 @@ def opened(settings: Settings, listen: str | None = None) -> Iterator[Server]:
             write_threads=settings.write_threads,
             shares_port=listen is not None,
         )
-        _keep_what_stays()
+        keep_what_stays()
         yield server
     finally:
         store.close()
 
 
-def _keep_what_stays() -> None:
+def keep_what_stays() -> None:
     """Take modules and catalogs out of what the garbage collector looks through: it found nothing in them,
     and every full look stopped all calls for a sixth of a second.
     """

@@ -19,7 +19,8 @@ def service(method: str, *, streams: bool = False) -> ServiceDescriptor:
     )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)  # type: ignore[no-untyped-call]
-    return pool.FindServiceByName("x.Service")
+    found: ServiceDescriptor = pool.FindServiceByName("x.Service")  # type: ignore[no-untyped-call]
+    return found
 
 
 def test_all_rpcs_have_one() -> None:

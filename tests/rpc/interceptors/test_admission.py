@@ -109,7 +109,8 @@ def channel(service: Service) -> Iterator[grpc.Channel]:
 def begin(channel: grpc.Channel, rpc: str) -> Any:
     """A call that is under way."""
     if rpc == "Stream":
-        return channel.unary_stream(f"/{SERVICE}/{rpc}")(b"x", timeout=LIMIT_S)
+        stream: Any = channel.unary_stream(f"/{SERVICE}/{rpc}")
+        return stream(b"x", timeout=LIMIT_S)
     call: Any = channel.unary_unary(f"/{SERVICE}/{rpc}")
     return call.future(b"x", timeout=LIMIT_S)
 

@@ -36,7 +36,7 @@ def around(handler: grpc.RpcMethodHandler[Any, Any], entered: Entered) -> grpc.R
 
         return responses
 
-    return _wrapped(handler, stream if handler.response_streaming else answer)
+    return wrapped(handler, stream if handler.response_streaming else answer)
 
 
 def in_pool(
@@ -50,7 +50,7 @@ def in_pool(
 
         return in_own_pool
 
-    found = _wrapped(handler, same)
+    found = wrapped(handler, same)
     setattr(_behaviour(found), POOL, pool)
     return found
 
@@ -90,14 +90,16 @@ def _behaviour(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[..., Any]:
     return found
 
 
-def _wrapped(
-    handler: grpc.RpcMethodHandler[Any, Any], wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+def wrapped(
+    handler: grpc.RpcMethodHandler[Any, Any],
+    wrap: Callable[[Callable[..., Any]], Callable[..., Any]],
+    reader: Callable[[bytes], Any] | None = None,
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    """The handler with its function wrapped, which keeps its thread pool."""
+    """The handler with its function wrapped, which keeps its thread pool, and its reader or another one."""
     handle = _behaviour(handler)
-    wrapped = wrap(handle)
+    inside = wrap(handle)
     pool = getattr(handle, POOL, None)
     if pool is not None:
-        setattr(wrapped, POOL, pool)
+        setattr(inside, POOL, pool)
     make = _MAKERS[handler.request_streaming, handler.response_streaming]
-    return make(wrapped, handler.request_deserializer, handler.response_serializer)
+    return make(inside, reader or handler.request_deserializer, handler.response_serializer)
