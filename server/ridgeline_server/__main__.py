@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import sys
+import dataclasses
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 import click
 
-from ridgeline_server.settings import FILE_VARIABLE, PREFIX, Settings, SettingsError
+from ridgeline_server.settings import FILE_VARIABLE, MAX_WORKERS, PREFIX, Settings, SettingsError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 4
-
-HEALTH_TIMEOUT_S = 3.0
 
 EXIT_CODES = """\b
 Exit codes:
@@ -58,33 +56,33 @@ def main(context: click.Context) -> None:
 
 
 @main.command()
+@click.option(
+    "--workers",
+    type=click.IntRange(1, MAX_WORKERS),
+    metavar="N",
+    help="Processes that share the port, in place of RIDGELINE_WORKERS.",
+)
 @click.pass_obj
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, workers: int | None) -> None:
     """Answer calls until SIGTERM or SIGINT.
 
     A stop finishes the calls in flight. The database must have been migrated; what it lacks is told.
     Beside its own services the server answers grpc.health.v1 and reflection.
-    """
-    from ridgeline_server.app import ListenError, Server, serve_until_signal
-    from ridgeline_server.rpc.dispatch import service_methods
-    from ridgeline_server.store.startup import open_catalog
 
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
-    with database_errors():
-        store = open_catalog(settings.database_url, threads=settings.threads)
+    Several workers use several cores: each is a process with threads and connections of its own. One that
+    dies is started again; when one keeps dying the command ends.
+    """
+    from ridgeline_server.app import ListenError
+    from ridgeline_server.serving import serve as serve_here
+    from ridgeline_server.supervisor import WorkersFailedError, supervise
+
+    settings = settings if workers is None else settings.model_copy(update={"workers": workers})
+    run = serve_here if settings.workers == 1 else supervise
     try:
-        server = Server(
-            service_methods(store, max_sweep_rows=settings.sweep_max_rows), settings.listen, settings.threads
-        )
-        serve_until_signal(server, settings.grace_s, lambda address: click.echo(f"Listening on {address}"))
-    except ListenError as error:
+        with database_errors():
+            run(settings, lambda address: click.echo(f"Listening on {address}"))
+    except (ListenError, WorkersFailedError) as error:
         fail(str(error))
-    finally:
-        store.close()
 
 
 @main.command()
@@ -157,18 +155,35 @@ def seed(settings: Settings, dry_run: bool, restored: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="A line for each finding, or one JSON array of objects.",
+)
 @click.pass_obj
-def check(settings: Settings) -> None:
-    """Tell whether the database can be served: it answers, and its schema is this release's."""
-    from ridgeline_server.store.startup import open_catalog
+def check(settings: Settings, output: str) -> None:
+    r"""Look a deployment over: tell what keeps the server from serving, and what will trouble it.
 
-    with database_errors():
-        store = open_catalog(settings.database_url)
-        try:
-            revision = store.revision()
-        finally:
-            store.close()
-    click.echo(f"The database can be served; its catalog is at revision {revision}")
+    \b
+    Looked at are the database, its schema, its catalog and its connections, and the address and the cores
+    of this machine. Errors go to standard error. The exit code is that of the first error; warnings leave
+    it at 0.
+    """
+    from ridgeline_server.checkup.all_checks import exit_code, look_over
+    from ridgeline_server.checkup.finding import Severity
+
+    findings = list(look_over(settings))
+    if output == "json":
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    for finding in findings if output == "text" else ():
+        if finding.severity is Severity.ERROR:
+            click.echo(f"ridgeline-server: {finding.check}: {finding.sentence}", err=True)
+        else:
+            click.echo(f"{finding.severity:8} {finding.check:12} {finding.sentence}")
+    raise SystemExit(exit_code(findings))
 
 
 @main.command()
@@ -181,31 +196,16 @@ def health(settings: Settings, address: str | None) -> None:
 
     Exits 0 when it is, 1 when it says anything else, 4 when it is silent.
     """
-    import grpc
-    from grpc_health.v1 import health_pb2
+    from ridgeline_server.health_probe import SERVING, SilentError, reachable, status_at
 
-    target = address or _reachable(settings.listen)
-    with grpc.insecure_channel(target) as channel:
-        try:
-            ask = channel.unary_unary(
-                "/grpc.health.v1.Health/Check",
-                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-                response_deserializer=health_pb2.HealthCheckResponse.FromString,
-            )
-            response = ask(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT_S)
-        except grpc.RpcError as error:
-            code = error.code().name
-            fail(f"The server at {target} does not answer: {code}", EXIT_UNAVAILABLE)
-    status: str = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
-    if response.status != health_pb2.HealthCheckResponse.SERVING:
+    target = address or reachable(settings.listen)
+    try:
+        status = status_at(target)
+    except SilentError as error:
+        fail(f"The server at {target} does not answer: {error}", EXIT_UNAVAILABLE)
+    if status != SERVING:
         fail(f"The server at {target} is {status}")
     click.echo(status)
-
-
-def _reachable(listen: str) -> str:
-    """The address under which this machine reaches a server that listens on all of its addresses."""
-    host, _, port = listen.rpartition(":")
-    return f"{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
@@ -14,14 +15,26 @@ from types import FrameType
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from ridgeline_server.health import SERVICE_NAME, Health
-from ridgeline_server.rpc.dispatch import Method
+from ridgeline_server.connections import CONNECTION_OPTIONS
+from ridgeline_server.health import MAX_WATCHERS, SERVICE_NAME, Health
+from ridgeline_server.rpc.call_classes import call_classes
+from ridgeline_server.rpc.dispatch import SERVICES, Method
+from ridgeline_server.rpc.interceptors.admission import Admission, default_limits
+from ridgeline_server.rpc.interceptors.patience import Patience
+from ridgeline_server.rpc.interceptors.readable import Readable
 from ridgeline_server.rpc.wire import add_to_server
+from ridgeline_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-MAX_QUEUED_CALLS = 1000
-"""Calls that wait for a thread, health and reflection included; a backstop far above any sensible load."""
+MAX_CALLS_BEYOND = 1000
+"""Calls beyond those that are admitted, such as refusals under way; a backstop far above sensible loads."""
+
+REFLECTION_THREADS = 4
+"""Clients that read the contract at the same time; each has a thread for as long as its stream is open."""
+
+STREAM_THREADS: int = Settings.model_fields["stream_threads"].default
+WRITE_THREADS: int = Settings.model_fields["write_threads"].default
 
 MAX_REQUEST_BYTES = 64 * 2**20
 """Holds an import of a thousand entries, each several times as large as real ones."""
@@ -48,18 +61,31 @@ class Server:
         listen: str,
         threads: int,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
+        *,
+        stream_threads: int = STREAM_THREADS,
+        write_threads: int = WRITE_THREADS,
+        shares_port: bool = False,
     ) -> None:
         """Bind the address, HOST:PORT. Port 0 takes a free one. Raises ListenError.
 
-        The first interceptor is the outermost.
+        Each class of calls has threads of its own. The first interceptor is the outermost; admission is
+        inside of all of these. `shares_port` is for processes that a supervisor has reserved the port for.
         """
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="rpc")
+        limits = default_limits(threads, stream_threads, write_threads)
+        self.admission = Admission(call_classes(SERVICES), limits)
+        self._pool = ThreadPoolExecutor(REFLECTION_THREADS, thread_name_prefix="rpc-reflection")
         self._server = grpc.server(
             self._pool,
-            interceptors=list(interceptors),
-            # A second server on the same port must fail, not share it by chance.
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_REQUEST_BYTES)],
-            maximum_concurrent_rpcs=threads + MAX_QUEUED_CALLS,
+            interceptors=[*interceptors, self.admission, Readable(), Patience()],
+            options=[
+                # A second server on the same port must fail, not share it by chance.
+                ("grpc.so_reuseport", int(shares_port)),
+                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                *CONNECTION_OPTIONS,
+            ],
+            maximum_concurrent_rpcs=sum(limit.calls for limit in limits.values())
+            + MAX_WATCHERS
+            + MAX_CALLS_BEYOND,
         )
         add_to_server(methods, self._server)
         self.services = sorted({name.partition("/")[0] for name in methods})
@@ -67,6 +93,8 @@ class Server:
         self._health.add_to_server(self._server)
         names = (*self.services, SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
+        if not shares_port:
+            try_bind(listen)
         self.port = self._bind(listen)
         self.address = f"{listen.rpartition(':')[0]}:{self.port}"
 
@@ -75,22 +103,29 @@ class Server:
         self._server.start()
         self._health.serving()
 
-    def stop(self, grace_s: float) -> None:
-        """Tell health watchers, refuse new calls, and let those in flight finish within `grace_s`."""
+    def stop(self, grace_s: float, drain_s: float = 0.0) -> None:
+        """Tell health watchers, refuse new calls, and let those in flight finish within `grace_s`.
+
+        New calls are answered for another `drain_s` after health said that there are to be none: whoever
+        balances load looks at health only now and then.
+        """
         self._health.stopping()
+        time.sleep(drain_s)
         self._server.stop(grace_s).wait()
         self._pool.shutdown(wait=False)
+        self.admission.close()
         self._health.close()
 
     def _bind(self, listen: str) -> int:
-        _try_bind(listen)
         try:
             return self._server.add_insecure_port(listen)
         except RuntimeError as error:
             raise ListenError(f"The server cannot listen on {listen}: {error}") from None
 
 
-def serve_until_signal(server: Server, grace_s: float, announce: Callable[[str], None]) -> None:
+def serve_until_signal(
+    server: Server, grace_s: float, announce: Callable[[str], None], drain_s: float = 0.0
+) -> None:
     """Serve until SIGTERM or SIGINT, then stop gracefully. A second signal ends the process at once."""
     stop = threading.Event()
 
@@ -101,23 +136,44 @@ def serve_until_signal(server: Server, grace_s: float, announce: Callable[[str],
 
     for number in _STOP_SIGNALS:
         signal.signal(number, on_signal)
+    serve_until(stop, server, grace_s, announce, drain_s)
+
+
+def serve_until(
+    stop: threading.Event,
+    server: Server,
+    grace_s: float,
+    announce: Callable[[str], None],
+    drain_s: float = 0.0,
+) -> None:
+    """Serve until the event is set, then stop gracefully."""
     server.start()
     announce(server.address)
     stop.wait()
     logger.info("stopping: calls in flight have %g s to finish", grace_s)
-    server.stop(grace_s)
+    server.stop(grace_s, drain_s)
 
 
-def _try_bind(listen: str) -> None:
-    """Bind the address for a moment: gRPC itself would only log why it cannot."""
+def try_bind(listen: str) -> None:
+    """Bind the address for a moment: gRPC itself would only log why it cannot. Raises ListenError."""
+    bound(listen).close()
+
+
+def bound(listen: str) -> socket.socket:
+    """A socket that has the address and does not listen. Raises ListenError."""
     host, _, port = listen.rpartition(":")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        found = socket.socket(family, kind, protocol)
+        try:
+            # Connections of a server that has just stopped may linger.
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(address)
+        except BaseException:
+            found.close()
+            raise
     except OSError as error:
         problem = _BIND_PROBLEMS.get(error.errno or 0)
         if isinstance(error, socket.gaierror):
@@ -125,3 +181,4 @@ def _try_bind(listen: str) -> None:
         raise ListenError(
             f"The server cannot listen on {listen}: {problem or error.strerror or error}."
         ) from None
+    return found

@@ -8,11 +8,13 @@ the watcher's leaving waits for, on the thread that would complete the sending (
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from grpc_health.v1 import health_pb2
+
+from ridgeline_server.rpc.interceptors.around import in_pool
 
 Request = health_pb2.HealthCheckRequest
 Response = health_pb2.HealthCheckResponse
@@ -21,6 +23,8 @@ SERVICE_NAME = "grpc.health.v1.Health"
 
 MAX_WATCHERS = 100
 """Streams of Watch that are open at the same time; each has a thread, which sleeps."""
+
+CHECK_THREADS = 2
 
 
 class Health:
@@ -34,6 +38,8 @@ class Health:
         self._watcher_count = 0
         # One thread more than there are watchers tells the next one that it is too many.
         self._pool = ThreadPoolExecutor(MAX_WATCHERS + 1, thread_name_prefix="health")
+        # Of its own, so that no other call, and no watcher, keeps a probe waiting.
+        self._checks = ThreadPoolExecutor(CHECK_THREADS, thread_name_prefix="health-check")
 
     def serving(self) -> None:
         """From now on calls are answered."""
@@ -51,15 +57,22 @@ class Health:
     def close(self) -> None:
         """Give the watchers' threads back, after the server has stopped."""
         self._pool.shutdown(wait=False)
+        self._checks.shutdown(wait=False)
 
     def add_to_server(self, server: grpc.Server) -> None:
         """Let a server answer Check and Watch."""
         handlers: dict[str, grpc.RpcMethodHandler[Request, Response]] = {
-            "Check": grpc.unary_unary_rpc_method_handler(
-                self._check, Request.FromString, Response.SerializeToString
+            "Check": in_pool(
+                grpc.unary_unary_rpc_method_handler(
+                    self._check, Request.FromString, Response.SerializeToString
+                ),
+                self._checks,
             ),
-            "Watch": grpc.unary_stream_rpc_method_handler(
-                _InPool(self._watch, self._pool), Request.FromString, Response.SerializeToString
+            "Watch": in_pool(
+                grpc.unary_stream_rpc_method_handler(
+                    self._watch, Request.FromString, Response.SerializeToString
+                ),
+                self._pool,
             ),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
@@ -113,18 +126,3 @@ class Health:
 
     def _of(self, known: bool) -> int:
         return self._status if known else Response.SERVICE_UNKNOWN
-
-
-class _InPool:
-    """A handler that has a thread pool of its own, by the attribute that grpcio looks for."""
-
-    def __init__(
-        self,
-        handle: Callable[[Request, grpc.ServicerContext], Iterator[Response]],
-        pool: ThreadPoolExecutor,
-    ) -> None:
-        self._handle = handle
-        self.experimental_thread_pool = pool
-
-    def __call__(self, request: Request, context: grpc.ServicerContext) -> Iterator[Response]:
-        return self._handle(request, context)

@@ -28,6 +28,8 @@ DEFAULT_LISTEN = "127.0.0.1:50051"
 CLIENT_VARIABLES = frozenset({"RIDGELINE_SERVER", "RIDGELINE_DEBUG"})
 """Variables of the client, which the service shares an environment with and does not read."""
 
+MAX_WORKERS = 256
+
 LIKE_PERCENT = 70
 """How like a wrong name must be to a setting's for the message to propose it."""
 
@@ -63,10 +65,25 @@ class Settings(BaseModel):
         description="sqlite:///PATH or postgresql://USER@HOST:PORT/NAME; SQLite under home unless set",
     )
     home: str = Field(default="", description="folder of the SQLite file; the user's data folder unless set")
-    threads: int = Field(default=16, ge=1, le=1000, description="calls answered at the same time")
     sweep_max_rows: int = Field(default=100_000_000, ge=1, le=2**31 - 1, description="points of one sweep")
+    workers: int = Field(default=1, ge=1, le=MAX_WORKERS, description="processes that share the port")
+    threads: int = Field(
+        default=16, ge=1, le=1000, description="unary calls that a process answers at the same time"
+    )
+    stream_threads: int = Field(
+        default=8, ge=1, le=1000, description="streams that a process answers at the same time"
+    )
+    write_threads: int = Field(
+        default=4, ge=1, le=1000, description="calls that may write, answered by a process at the same time"
+    )
     grace_s: float = Field(
         default=20.0, ge=0, le=3600, description="seconds that calls in flight get at a stop"
+    )
+    drain_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="seconds from NOT_SERVING to the end of new calls at a stop, for load balancers",
     )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error")
 
@@ -74,6 +91,11 @@ class Settings(BaseModel):
         """Complete what follows from other settings."""
         if not self.database_url:
             object.__setattr__(self, "database_url", file_url(self.home))
+
+    @property
+    def calls(self) -> int:
+        """The calls that a process works on at the same time; each needs one connection at most."""
+        return self.threads + self.stream_threads + self.write_threads
 
     @classmethod
     def load(cls, environment: Mapping[str, str] = os.environ) -> Self:

@@ -22,11 +22,13 @@ from ridgeline_server.domain.errors import (
     UnsupportedConfigError,
     UnsupportedDtypeError,
 )
+from ridgeline_server.domain.patience import NoLongerWantedError, OutOfTimeError
 from ridgeline_server.rpc.dispatch import Method
 from ridgeline_server.rpc.errors import (
     ConcurrentWritesError,
     InvalidPageTokenError,
     StaleEtagError,
+    TooManyCallsError,
     UnsupportedConfigFieldError,
     status_of,
 )
@@ -80,6 +82,9 @@ CASES: dict[str, tuple[Exception, type[errors.RidgelineError]]] = {
         errors.UnavailableError,
     ),
     "INTERNAL": (KeyError("secret"), errors.InternalError),
+    "TOO_MANY_CALLS": (TooManyCallsError("writes", 4, 32, 0.25), errors.RidgelineError),
+    "DEADLINE_EXCEEDED": (OutOfTimeError("its deadline passed"), errors.DeadlineExceededError),
+    "CANCELLED": (NoLongerWantedError("its caller left"), errors.RidgelineError),
     "INVALID_PAGE_TOKEN": (InvalidPageTokenError("does not belong here"), errors.InvalidArgumentError),
 }
 

@@ -14,6 +14,8 @@ from sqlalchemy import make_url, update
 from ridgeline_migrations import upgrade
 from ridgeline_server.store.builtin import builtin_digest
 from ridgeline_server.store.database import create_database_engine, sqlite_url
+from ridgeline_server.store.seed import seed
+from ridgeline_server.store.startup import open_catalog
 from ridgeline_server.store.tables import catalog_state
 from tests.private_postgres import DURABLE, private_cluster
 
@@ -41,6 +43,14 @@ def fresh_database(kind: str) -> Iterator[str]:
             upgrade(url)
             mark_seeded(url)
             yield url
+
+
+def seeded(url: str) -> str:
+    """The URL of a migrated database, which from now on holds the catalog that ships."""
+    store = open_catalog(url)
+    seed(store)
+    store.close()
+    return url
 
 
 def mark_seeded(url: str) -> None:

@@ -34,6 +34,7 @@ class ServerProcess:
             self.kill()
             raise AssertionError(f"the server did not start: {line}{self.log()}")
         self.address = match[1]
+        self.pid = self._process.pid
 
     def kill(self) -> None:
         """End it as a crash would: SIGKILL, no last word. Once it is dead nothing more happens."""

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from tests.soak import fuzz, kills, writers
+from tests.soak import fuzz, kills, mixed, requests, writers
 from tests.soak.__main__ import SEED
+from tests.soak.databases import seeded
 from tests.soak.recount import recounted
 
 
@@ -22,12 +23,35 @@ def test_a_killed_server_keeps_what_it_acknowledged_and_shows_nothing_partial(ca
     assert "none missing" in kills.soak(catalog_url, kills.Plan(kills=2, backend_kills=0))
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_server_keeps_nothing_of_callers_that_were_rude(database_url: str) -> None:
+    # Twenty seconds show a leak of what calls and connections hold, and less of memory, which still grows
+    # into its pools.
+    plan = mixed.Plan(duration_s=20.0, warm_up_s=8.0, growth=0.5)
+    assert "calls and connections" in mixed.soak(seeded(database_url), plan)
+
+
+@pytest.mark.parametrize(("database_kind", "count"), [("sqlite", 1700), ("postgresql", 300)])
+def test_a_mutated_request_is_answered_or_refused_with_a_reason(database_url: str, count: int) -> None:
+    report = requests.soak(seeded(database_url), SEED, count)
+    assert not report.failures, "\n".join(report.failures)
+    assert report.counts["OK"] > count // 20, report
+    assert report.counts["INVALID_ARGUMENT"] > count // 4, report
+
+
 @pytest.mark.parametrize(("database_kind", "count"), [("sqlite", 1000), ("postgresql", 100)])
 def test_a_mutated_file_is_refused_or_imported_as_what_it_says(catalog_url: str, count: int) -> None:
     report = fuzz.soak(catalog_url, seed=SEED, count=count)
     assert not report.failures, "\n".join(map(str, report.failures))
     assert report.counts["stored"] > count // 5, report
     assert report.counts["recounted"] > count // 50, report
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_mutated_request_meets_no_fault(database_url: str) -> None:
+    report = requests.soak(seeded(database_url), seed=SEED, count=2000)
+    assert not report.failures, "\n".join(report.failures)
+    assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND"} <= report.counts.keys()
 
 
 def test_the_recount_gives_the_published_counts() -> None:

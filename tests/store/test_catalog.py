@@ -169,6 +169,16 @@ def test_a_config_is_read_once_however_often_other_entries_change(
         assert cache.snapshot().model("tiny").layer_count == 5
 
 
+def test_profiles_stay_the_same_object_until_one_of_them_changes(
+    cache: CatalogCache, store: CatalogStore
+) -> None:
+    before = cache.snapshot().profiles
+    store.hardware.create(device("y200"))
+    assert cache.snapshot().profiles is before
+    store.profiles.delete("x100-gemm")
+    assert cache.snapshot().profiles.profiles == ()
+
+
 def test_a_catalog_that_cannot_be_checked_is_not_answered_from_memory(
     cache: CatalogCache, store: CatalogStore, clock: Clock, database_kind: str
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from ridgeline_server.advisor.technique import Asking, Facts, Place, Told
+from ridgeline_server.domain.patience import check_wanted
 from ridgeline_server.roofline.serving import Candidate
 
 
@@ -28,6 +29,7 @@ def side_by_side(*askings: Asking[Told]) -> Asking[list[Told]]:
     wanted: dict[int, Sequence[Candidate]] = {}
 
     def resume(index: int, places: Sequence[Place] | None) -> None:
+        check_wanted()
         try:
             wanted[index] = next(askings[index]) if places is None else askings[index].send(places)
         except StopIteration as told:

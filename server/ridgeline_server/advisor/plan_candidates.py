@@ -17,6 +17,7 @@ from ridgeline_server.advisor.effects import MEMORY_METRIC, speedup
 from ridgeline_server.advisor.results import Freedom, Goal
 from ridgeline_server.advisor.technique import Facts, Proposal, Technique
 from ridgeline_server.advisor.verdict import OBJECTIVE
+from ridgeline_server.domain.patience import while_wanted
 from ridgeline_server.roofline.metrics import metric_values
 from ridgeline_server.roofline.serving import Candidate, Simulation
 
@@ -94,7 +95,7 @@ def cost_combinations(
     def simulated(combinations: Iterable[Combination]) -> list[Costed]:
         found = [
             (combination, candidate)
-            for combination in combinations
+            for combination in while_wanted(combinations)
             if (candidate := candidates.of(combination)) is not None
             and _within(asked, candidate, sum(losses[name] for name in ids_of(combination)))
         ]
@@ -162,5 +163,5 @@ def cost(asked: Asked, found: Sequence[tuple[Combination, Candidate]]) -> list[C
     simulations = [place.simulation for place in asked.facts.places([candidate for _, candidate in found])]
     return [
         Costed(combination, simulation, values_of(simulation, ideal=asked.ideal))
-        for (combination, _), simulation in zip(found, simulations, strict=True)
+        for (combination, _), simulation in while_wanted(zip(found, simulations, strict=True))
     ]

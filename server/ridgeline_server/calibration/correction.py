@@ -28,6 +28,7 @@ from ridgeline_server.domain.efficiency import (
     Setting,
 )
 from ridgeline_server.domain.measurement import MeasuredMetric, Phase
+from ridgeline_server.domain.patience import while_wanted
 from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.constants import OF_EXPERTS
 
@@ -159,12 +160,12 @@ def correct(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Corr
     after, reach = before.copy(), np.full(len(questions), np.nan)
     made: list[EfficiencyProfile] = []
     places: dict[tuple[OperatorClass, str], list[int]] = {}
-    for index, question in enumerate(questions):
+    for index, question in while_wanted(enumerate(questions)):
         told = class_of(question)
         if told is not None:
             places.setdefault((told, question.hardware.id), []).append(index)
     # Devices share nothing, and what is known of each before any row is its own.
-    for (operator_class, hardware_id), rows in places.items():
+    for (operator_class, hardware_id), rows in while_wanted(places.items()):
         mine = [questions[i] for i in rows]
         engines = {question.measurement.engine.lower() for question in mine}
         spread = spread_of(operator_class, profiles, hardware_id, engines)
@@ -256,7 +257,8 @@ def _profiles(
         counts: Counter[Key] = Counter()
         for key, count in zip(learnt.keys, learnt.counts.tolist(), strict=True):
             counts[key[:level]] += count
-        for place, mean, deviation in zip(places, means.tolist(), deviations.tolist(), strict=True):
+        found = zip(places, means.tolist(), deviations.tolist(), strict=True)
+        for place, mean, deviation in while_wanted(found):
             yield _profile(
                 operator_class,
                 place,

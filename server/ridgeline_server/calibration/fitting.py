@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ridgeline_server.calibration.predictions import figures, simulated
 from ridgeline_server.calibration.questions import MeasuredQuestion
 from ridgeline_server.domain.efficiency import EfficiencyProfile, Estimate, FurtherConstant, ProfileSet
+from ridgeline_server.domain.patience import while_wanted
 from ridgeline_server.roofline.scenario import Variant
 
 Array = NDArray[np.float64]
@@ -56,7 +57,8 @@ class Fit:
 def predicted(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> Array:
     """What each question's metric is predicted to be, shape (Q,)."""
     simulations = simulated(questions, profiles, (Variant.BEST,))
-    return np.array([figures(q, s)[0] for q, s in zip(questions, simulations, strict=True)])
+    pairs = while_wanted(zip(questions, simulations, strict=True))
+    return np.array([figures(question, simulation)[0] for question, simulation in pairs])
 
 
 def measured(questions: Iterable[MeasuredQuestion]) -> Array:

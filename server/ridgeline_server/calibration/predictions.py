@@ -12,6 +12,7 @@ from ridgeline_server.domain.efficiency import OperatorClass, ProfileLevel, Prof
 from ridgeline_server.domain.engine import EngineSet
 from ridgeline_server.domain.measurement import MEMORY_PARTS, MeasuredMetric, Measurement, Phase
 from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.patience import while_wanted
 from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.constants import engine_memory_profile, time_factor, used_profiles
 from ridgeline_server.roofline.memory import Memory
@@ -79,13 +80,14 @@ def predict(
     """
     answers: dict[int, Prediction] = {}
     asked: list[tuple[int, MeasuredQuestion]] = []
-    for index, measurement in enumerate(measurements):
+    for index, measurement in while_wanted(enumerate(measurements)):
         try:
             asked.append((index, question_of(measurement, names, engines)))
         except UnansweredError as error:
             answers[index] = Prediction(measurement, unanswered_reason=str(error))
     questions = [question for _, question in asked]
-    for (index, question), simulation in zip(asked, simulated(questions, profiles), strict=True):
+    answered = zip(asked, simulated(questions, profiles), strict=True)
+    for (index, question), simulation in while_wanted(answered):
         answers[index] = _prediction(question, simulation, widest)
     for index in range(len(measurements)):
         yield answers[index]

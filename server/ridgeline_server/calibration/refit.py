@@ -31,6 +31,7 @@ from ridgeline_server.domain.efficiency import (
     ProfileSet,
     Setting,
 )
+from ridgeline_server.domain.patience import while_wanted
 from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.constants import setting_of
 from ridgeline_server.roofline.operators.table import MODULES
@@ -112,7 +113,7 @@ def refit(questions: Sequence[MeasuredQuestion], profiles: ProfileSet) -> tuple[
     user's (`correction.without_calibrated`).
     """
     groups: dict[Group, list[int]] = {}
-    for place, question in enumerate(questions):
+    for place, question in while_wanted(enumerate(questions)):
         if _tells(question):
             groups.setdefault(_group(question, profiles), []).append(place)
     return tuple(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS
+from ridgeline_server.domain.patience import check_wanted
 from ridgeline_server.roofline.constants import Constants, constants_of, pass_rates
 from ridgeline_server.roofline.exchanges import EXCHANGES, fabric
 from ridgeline_server.roofline.fold import Folded, fold, module_bits
@@ -120,6 +121,7 @@ def cost_steps(
     `steps` have shape (S, K). No figure depends on another scenario or step. Without profiles only
     the ideal roofline is costed. Raises MissingProfileError when the catalog lacks a needed profile.
     """
+    check_wanted()
     folded = fold(table, scenarios)
     variables = values(table.variables, steps)
     several = _several(variables)
@@ -133,6 +135,7 @@ def cost_steps(
         host = (folded.host_s @ several)[..., :columns]
     ideal = np.maximum(compute, memory + host)
     constants = constants_of(table, scenarios, stage, variants)
+    check_wanted()
     expected = (
         None
         if constants is None

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.patience import while_wanted
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.closed_loop import IDEAL_REQUEST, RequestConstants, request_constants
 from ridgeline_server.roofline.cost import live_bytes
@@ -186,7 +187,7 @@ def simulate(
         if needs_memory(load, variants):
             flights = [
                 flight_of(model, each.scenario, each.workload, memory, variants)
-                for each, memory in zip(chosen, memories.found, strict=True)
+                for each, memory in while_wanted(zip(chosen, memories.found, strict=True))
             ]
         else:
             flights = [all_together(each.workload, variants) for each in chosen]
@@ -319,7 +320,8 @@ def _request_times(
 
 def _memories(model: Model, scenarios: Sequence[Scenario], workloads: Sequence[Workload]) -> list[Memory]:
     live = _live(model, scenarios, workloads)
-    return [estimate_memory(model, *each) for each in zip(scenarios, workloads, live, strict=True)]
+    of_each = zip(scenarios, workloads, live, strict=True)
+    return [estimate_memory(model, *each) for each in while_wanted(of_each)]
 
 
 def memory_of(model: Model, scenario: Scenario, workload: Workload) -> Memory:

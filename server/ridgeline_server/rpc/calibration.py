@@ -25,6 +25,7 @@ from ridgeline_server.calibration.refit import Refit, refit
 from ridgeline_server.domain.efficiency import EfficiencyProfile, FurtherConstant, ProfileSet
 from ridgeline_server.domain.errors import UnsupportedConfigError
 from ridgeline_server.domain.measurement import Measurement
+from ridgeline_server.domain.patience import check_wanted, to_the_end, while_wanted
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.measurements import read_measurement, read_measurement_filter
 from ridgeline_server.rpc.convert.predictions import prediction_message, summary_message
@@ -86,36 +87,39 @@ def calibrate(request: pb.CalibrateRequest, store: CatalogStore, cache: CatalogC
     rows = _rows_of(checks, store, devices, given, names)
     evidence = _learn(rows, names, snapshot)
     _refuse_unpredicted(checks, given, evidence)
-    new = _store(checks, store, given, save=request.save)
-    stale = _stale(snapshot.profiles, devices, evidence.profiles)
-    outcomes, revision = _write(store, evidence.profiles, save=request.save)
-    rounds = 1
-    while request.save and (again := _rows_of(checks, store, devices, given, names)) != rows:
-        # Somebody stored or removed rows between the read and the write; theirs and these count together.
-        if rounds == ROUNDS:
-            raise ConcurrentWritesError(
-                f"others stored or removed rows of {', '.join(sorted(devices))} each of the {ROUNDS} times "
-                "that profiles were made of them: the given rows are stored, and the profiles lack the newest"
-                " of theirs; repeat the call when their import has ended"
-            )
-        rounds += 1
-        rows, evidence = again, _learn(again, names, snapshot)
+    check_wanted()
+    # What is stored from here on is not to be left without the profiles that it makes, whoever waits.
+    with to_the_end():
+        new = _store(checks, store, given, save=request.save)
         stale = _stale(snapshot.profiles, devices, evidence.profiles)
-        outcomes, revision = _write(store, evidence.profiles, save=True)
-    if request.save:
-        for profile in stale:
-            with suppress(NotFoundError):
-                revision = store.profiles.delete(profile.id)
-    response = pb.CalibrateResponse(
-        profiles=_profile_messages(evidence.profiles, outcomes, snapshot.profiles),
-        unused=_unused(evidence.bare),
-        stored_count=new,
-        catalog_revision=revision,
-    )
-    _tell_rows(response, given, names, snapshot.profiles, evidence.profiles, stale)
-    _tell_errors(response, evidence)
-    response.refits.extend(map(_refit_message, evidence.refits))
-    return response
+        outcomes, revision = _write(store, evidence.profiles, save=request.save)
+        rounds = 1
+        while request.save and (again := _rows_of(checks, store, devices, given, names)) != rows:
+            # Somebody stored or removed rows between the read and the write; theirs and these count together.
+            if rounds == ROUNDS:
+                raise ConcurrentWritesError(
+                    f"others stored or removed rows of {', '.join(sorted(devices))} each of the {ROUNDS} "
+                    "times that profiles were made of them: the given rows are stored, and the profiles lack "
+                    "the newest of theirs; repeat the call when their import has ended"
+                )
+            rounds += 1
+            rows, evidence = again, _learn(again, names, snapshot)
+            stale = _stale(snapshot.profiles, devices, evidence.profiles)
+            outcomes, revision = _write(store, evidence.profiles, save=True)
+        if request.save:
+            for profile in stale:
+                with suppress(NotFoundError):
+                    revision = store.profiles.delete(profile.id)
+        response = pb.CalibrateResponse(
+            profiles=_profile_messages(evidence.profiles, outcomes, snapshot.profiles),
+            unused=_unused(evidence.bare),
+            stored_count=new,
+            catalog_revision=revision,
+        )
+        _tell_rows(response, given, names, snapshot.profiles, evidence.profiles, stale)
+        _tell_errors(response, evidence)
+        response.refits.extend(map(_refit_message, evidence.refits))
+        return response
 
 
 def _stale(
@@ -226,6 +230,7 @@ def _rows_of(
     names: MeasuredNames,
 ) -> list[Measurement]:
     """All rows of devices, stored and given, in the order of their ids."""
+    check_wanted()
     spelled = _canonical(store.measurements.hardware_ids(), names)
     stored = store.measurements.of_hardware(
         [name for name, hardware_id in spelled.items() if hardware_id in devices], limit=MAX_EVIDENCE + 1
@@ -251,7 +256,7 @@ def _learn(rows: Sequence[Measurement], names: MeasuredNames, snapshot: CatalogS
     answered = [p for p in bare if p.predicted is not None]
     bare_columns = Columns.of(answered)
     by_device: dict[str, list[tuple[int, MeasuredQuestion]]] = {}
-    for place, prediction in enumerate(answered):
+    for place, prediction in while_wanted(enumerate(answered)):
         question = question_of(prediction.measurement, names, engines)
         by_device.setdefault(question.hardware.id, []).append((place, question))
     after, reach = np.zeros(len(answered)), np.full(len(answered), np.nan)

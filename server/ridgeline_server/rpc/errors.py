@@ -21,6 +21,7 @@ from ridgeline_server.domain.errors import (
     UnsupportedConfigError,
     UnsupportedDtypeError,
 )
+from ridgeline_server.domain.patience import NoLongerWantedError, OutOfTimeError
 from ridgeline_server.store import errors as store
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,19 @@ class StaleEtagError(Exception):
 
 class ConcurrentWritesError(Exception):
     """Others kept writing what a call had read, each time that it read it again."""
+
+
+class TooManyCallsError(Exception):
+    """A server has as many calls of a class as it takes; `delay_s` is when it will probably have room."""
+
+    def __init__(self, calls: str, threads: int, queued: int, delay_s: float) -> None:
+        self.calls = calls
+        self.delay_s = delay_s
+        waiting = f" and {queued} that wait" if queued else ""
+        super().__init__(
+            f"the server answers {threads} {calls} at a time{waiting}, and has as many; repeat after "
+            f"{delay_s:.2g} s, or spread calls over more servers"
+        )
 
 
 class InvalidPageTokenError(ValueError):
@@ -172,6 +186,18 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
                 ErrorReason.ERROR_REASON_CATALOG_REVISION_OUT_OF_RANGE,
                 {"first": str(error.first), "last": str(error.last)},
             )
+        case OutOfTimeError():
+            return _status(code_pb2.DEADLINE_EXCEEDED, str(error), ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED)
+        case NoLongerWantedError():
+            return _status(code_pb2.CANCELLED, str(error), ErrorReason.ERROR_REASON_CANCELLED)
+        case TooManyCallsError():
+            return _status(
+                code_pb2.RESOURCE_EXHAUSTED,
+                str(error),
+                ErrorReason.ERROR_REASON_TOO_MANY_CALLS,
+                {"calls": error.calls},
+                [_retry_after(error.delay_s)],
+            )
         case store.InvalidEntryError():
             return _status(code_pb2.INVALID_ARGUMENT, str(error), ErrorReason.ERROR_REASON_INVALID_FIELD)
         case store.DatabaseError():
@@ -233,6 +259,12 @@ def _status(
     for detail in (info, *details):
         status.details.add().Pack(detail)
     return status
+
+
+def _retry_after(delay_s: float) -> error_details_pb2.RetryInfo:
+    info = error_details_pb2.RetryInfo()
+    info.retry_delay.FromNanoseconds(round(delay_s * 1e9))
+    return info
 
 
 def _sentence(text: str) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from sqlalchemy import Connection
+
 from ridgeline_server.domain.draft_choice import choose_draft, largest_draft
 from ridgeline_server.domain.efficiency import ProfileSet
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedConfigError
@@ -18,7 +20,7 @@ from ridgeline_server.domain.siblings import most_parameters, smaller_siblings
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import ModelEntry
 from ridgeline_server.store.listing import Listing, ModelFilter
-from ridgeline_server.store.revisions import as_of, current_revision
+from ridgeline_server.store.revisions import AsOf, as_of, current_revision
 
 MAX_STALENESS_S = 1.0
 """For how long another process's write may go unseen."""
@@ -155,7 +157,7 @@ class CatalogCache:
                 if checked is not None and checked.snapshot.revision == revision:
                     snapshot = checked.snapshot
                 else:
-                    profiles = ProfileSet(self._store.profiles.all_at(connection, as_of(connection)))
+                    profiles = self._profiles_at(connection, as_of(connection))
                     snapshot = CatalogSnapshot(self._store, revision, profiles)
             self._checked = _Checked(snapshot, now, commit_count)
             return snapshot
@@ -169,7 +171,7 @@ class CatalogCache:
         if known is None:
             with self._store.database.reading() as connection:
                 at = as_of(connection, revision)
-                profiles = ProfileSet(self._store.profiles.all_at(connection, at))
+                profiles = self._profiles_at(connection, at)
             known = CatalogSnapshot(self._store, at.revision, profiles)
         with self._past_lock:
             self._past[revision] = known
@@ -177,6 +179,18 @@ class CatalogCache:
             while len(self._past) > PAST_SNAPSHOTS:
                 self._past.popitem(last=False)
         return known
+
+    def _profiles_at(self, connection: Connection, at: AsOf) -> ProfileSet:
+        """The profiles at a revision: those of the current snapshot where none has changed.
+
+        What the estimator remembers, it remembers by the set of profiles. With another set after each write,
+        of whatever entry, all would be worked out again, and what was remembered of the old ones be kept.
+        """
+        profiles = tuple(self._store.profiles.all_at(connection, at))
+        checked = self._checked
+        if checked is not None and checked.snapshot.profiles.profiles == profiles:
+            return checked.snapshot.profiles
+        return ProfileSet(profiles)
 
     def _is_fresh(self, checked: _Checked) -> bool:
         age_s = self._clock() - checked.checked_at

@@ -1,0 +1,45 @@
+"""Checks of the machine: the address, the cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from ridgeline_server.app import ListenError, try_bind
+from ridgeline_server.checkup.finding import Finding, error, ok, warning
+from ridgeline_server.health_probe import SERVING, SilentError, reachable, status_at
+from ridgeline_server.settings import Settings
+
+
+def address(settings: Settings) -> Iterator[Finding]:
+    """Whether the server can listen where it is to."""
+    try:
+        try_bind(settings.listen)
+    except ListenError as problem:
+        if _answers(settings.listen):
+            yield ok("address", f"a server already answers at {settings.listen} and says SERVING")
+        else:
+            message, _, remedy = str(problem).rstrip(".").partition("; ")
+            yield error("address", message, remedy or "set RIDGELINE_LISTEN to another address")
+        return
+    yield ok("address", f"{settings.listen} is free")
+
+
+def cores(settings: Settings) -> Iterator[Finding]:
+    """Whether there is a core for each worker."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if settings.workers > count:
+        yield warning(
+            "cores",
+            f"{settings.workers} workers share {count} cores, and each can use one",
+            f"set RIDGELINE_WORKERS to {count}",
+        )
+    else:
+        yield ok("cores", f"{settings.workers} of {count} cores can be used")
+
+
+def _answers(listen: str) -> bool:
+    try:
+        return status_at(reachable(listen)) == SERVING
+    except SilentError:
+        return False
