@@ -19,12 +19,30 @@ from ridgeline.errors import FieldViolation, InvalidArgumentError
 __all__ = ["Client", "Transport", "connect"]
 
 
-def connect(server: str | None = None, database_url: str | None = None, timeout_s: float = 30.0) -> Client:
+def connect(
+    server: str | None = None,
+    database_url: str | None = None,
+    timeout_s: float = 30.0,
+    *,
+    token: str | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    tls: bool | None = None,
+    ca: str | os.PathLike[str] | None = None,
+    certificate: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
+    allow_insecure: bool | None = None,
+) -> Client:
     """A client of the server at `server` (HOST:PORT), of RIDGELINE_SERVER, or of the service in this process.
 
     In this process the service uses `database_url`, else RIDGELINE_DATABASE_URL, else a SQLite file under
     RIDGELINE_HOME (default: the platform's user data directory); it creates, migrates and seeds a SQLite file
     when needed. `timeout_s` limits each call over the wire.
+
+    A server that asks who calls is shown `token`, or what `token_file` holds (RIDGELINE_TOKEN,
+    RIDGELINE_TOKEN_FILE). Calls are encrypted with `tls` (RIDGELINE_TLS), with `ca`, the PEM file of the
+    authorities that the server's certificate is from (RIDGELINE_TLS_CA), and with `certificate` and `key`,
+    the client's own (RIDGELINE_CLIENT_CERTIFICATE, RIDGELINE_CLIENT_KEY). A token goes to another machine in
+    clear text only with `allow_insecure` (RIDGELINE_ALLOW_INSECURE).
 
     Nothing is sent yet to a server, so that one which does not answer is found by the first call. Raises
     InvalidArgumentError for arguments that cannot be meant, MissingServerError when the service is not
@@ -38,10 +56,32 @@ def connect(server: str | None = None, database_url: str | None = None, timeout_
         )
     if server is None and database_url is None:
         server = os.environ.get("RIDGELINE_SERVER") or None
+    secured = {
+        "token": token,
+        "token_file": token_file,
+        "tls": tls,
+        "ca": ca,
+        "certificate": certificate,
+        "key": key,
+        "allow_insecure": allow_insecure,
+    }
     if server is not None:
+        from ridgeline.credentials import Credentials
         from ridgeline.wire import WireTransport
 
-        return Client(WireTransport(server, timeout_s))
+        credentials = Credentials.resolved(
+            token=token,
+            token_file=token_file,
+            tls=tls,
+            ca=ca,
+            certificate=certificate,
+            key=key,
+            allow_insecure=allow_insecure,
+        )
+        return Client(WireTransport(server, timeout_s, credentials))
+    for name, value in secured.items():
+        if value is not None:
+            raise _wrong_argument(name, "is given without a server, to which alone it could be shown")
     from ridgeline.embedded import EmbeddedTransport
 
     return Client(EmbeddedTransport(database_url))

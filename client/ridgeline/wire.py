@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
+from ridgeline.credentials import Credentials, tls_problem
 from ridgeline.errors import FieldViolation, InvalidArgumentError, RidgelineError, from_status, of_code
 
 R = TypeVar("R", bound=Message)
@@ -31,8 +32,10 @@ _TOO_LARGE = "larger than max"
 class WireTransport:
     """Calls one server over one channel; safe to share between threads."""
 
-    def __init__(self, target: str, timeout_s: float) -> None:
-        """Raises InvalidArgumentError for a target that is not HOST:PORT. No connection is made yet."""
+    def __init__(self, target: str, timeout_s: float, credentials: Credentials | None = None) -> None:
+        """Raises InvalidArgumentError for a target that is not HOST:PORT, and for a token that would go to
+        another machine in clear text. No connection is made yet.
+        """
         match = _TARGET.fullmatch(target)
         if match is None:
             raise _wrong_target(f"is '{target}'; give HOST:PORT without a scheme, such as localhost:50051")
@@ -40,11 +43,13 @@ class WireTransport:
             raise _wrong_target(f"is '{target}'; ports are from 1 to {MAX_PORT}")
         self.target = target
         self._timeout_s = timeout_s
+        self._credentials = credentials or Credentials()
         # A subchannel pool of its own: one shared between channels would make a new client wait out the
         # back-off of an older one whose server was down.
-        self._channel = grpc.insecure_channel(
+        self._channel = self._credentials.channel(
             target,
-            options=[
+            match["host"],
+            [
                 ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
                 ("grpc.use_local_subchannel_pool", 1),
             ],
@@ -62,7 +67,7 @@ class WireTransport:
             )
             self._methods[method] = send
         try:
-            response: R = send(request, timeout=self._timeout_s)
+            response: R = send(request, timeout=self._timeout_s, metadata=self._credentials.metadata())
         except grpc.RpcError as error:
             raise self._translated(error, request) from None
         return response
@@ -79,6 +84,8 @@ class WireTransport:
         code = error.code().name
         details = error.details() or ""
         if code == "UNAVAILABLE":
+            if cause := tls_problem(details, self._credentials):
+                return of_code(code, f"The server at {self.target} is not reached: {cause}.")
             unnamed = any(words in details for words in _UNRESOLVED)
             cause = "its name cannot be resolved" if unnamed else "nothing answers there"
             message = (

@@ -1,22 +1,15 @@
-"""The command `ridgeline-server`: serve, migrate, seed, check, health."""
+"""The command `ridgeline-server`: serve, migrate, seed, check, health, token."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NoReturn
 
 import click
 
+from ridgeline_server.command_errors import EXIT_UNAVAILABLE, EXIT_USAGE, database_errors, fail
 from ridgeline_server.settings import FILE_VARIABLE, PREFIX, Settings, SettingsError
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_UNAVAILABLE = 4
-
-HEALTH_TIMEOUT_S = 3.0
+from ridgeline_server.token_command import token
 
 EXIT_CODES = """\b
 Exit codes:
@@ -67,6 +60,8 @@ def serve(settings: Settings) -> None:
     """
     from ridgeline_server.app import ListenError, Server, serve_until_signal
     from ridgeline_server.rpc.dispatch import service_methods
+    from ridgeline_server.securing import authentication, server_credentials
+    from ridgeline_server.security.certificates import CertificateError
     from ridgeline_server.store.startup import open_catalog
 
     logging.basicConfig(
@@ -74,12 +69,20 @@ def serve(settings: Settings) -> None:
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    refuse_exposure(settings)
     with database_errors():
         store = open_catalog(settings.database_url, threads=settings.threads)
     try:
-        server = Server(service_methods(store), settings.listen, settings.threads)
+        server = Server(
+            service_methods(store),
+            settings.listen,
+            settings.threads,
+            [authentication(settings, store.tokens)],
+            credentials=server_credentials(settings),
+            max_request_bytes=settings.max_request_bytes,
+        )
         serve_until_signal(server, settings.grace_s, lambda address: click.echo(f"Listening on {address}"))
-    except ListenError as error:
+    except (ListenError, CertificateError) as error:
         fail(str(error))
     finally:
         store.close()
@@ -157,9 +160,20 @@ def seed(settings: Settings, dry_run: bool, restored: tuple[str, ...]) -> None:
 @main.command()
 @click.pass_obj
 def check(settings: Settings) -> None:
-    """Tell whether the database can be served: it answers, and its schema is this release's."""
+    """Tell whether the database can be served: it answers, its schema is this release's, and the settings of
+    TLS and of access can be used.
+    """
+    from ridgeline_server.securing import certificate_files
+    from ridgeline_server.security.certificates import CertificateError, check_files
     from ridgeline_server.store.startup import open_catalog
 
+    refuse_exposure(settings)
+    try:
+        files = certificate_files(settings)
+        if files is not None:
+            check_files(files)
+    except CertificateError as error:
+        fail(str(error))
     with database_errors():
         store = open_catalog(settings.database_url)
         try:
@@ -179,23 +193,14 @@ def health(settings: Settings, address: str | None) -> None:
 
     Exits 0 when it is, 1 when it says anything else, 4 when it is silent.
     """
-    import grpc
-    from grpc_health.v1 import health_pb2
+    from ridgeline_server.probing import ProbeError, probe
 
     target = address or _reachable(settings.listen)
-    with grpc.insecure_channel(target) as channel:
-        try:
-            ask = channel.unary_unary(
-                "/grpc.health.v1.Health/Check",
-                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-                response_deserializer=health_pb2.HealthCheckResponse.FromString,
-            )
-            response = ask(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT_S)
-        except grpc.RpcError as error:
-            code = error.code().name
-            fail(f"The server at {target} does not answer: {code}", EXIT_UNAVAILABLE)
-    status: str = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
-    if response.status != health_pb2.HealthCheckResponse.SERVING:
+    try:
+        status, serving = probe(target, settings)
+    except ProbeError as error:
+        fail(f"The server at {target} does not answer: {error}", EXIT_UNAVAILABLE)
+    if not serving:
         fail(f"The server at {target} is {status}")
     click.echo(status)
 
@@ -206,31 +211,16 @@ def _reachable(listen: str) -> str:
     return f"{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"
 
 
-@contextmanager
-def database_errors() -> Iterator[None]:
-    """End the command with one sentence when the database cannot do what is asked."""
-    from ridgeline_server.store.errors import (
-        DatabaseError,
-        DatabaseLockedError,
-        DatabaseUnavailableError,
-        DatabaseUrlError,
-    )
+def refuse_exposure(settings: Settings) -> None:
+    """End the command where settings would let others reach the service in a way that nobody can mean."""
+    from ridgeline_server.security.exposure import exposure_problems
 
-    try:
-        yield
-    except DatabaseUrlError as error:
-        fail(str(error), EXIT_USAGE)
-    except (DatabaseUnavailableError, DatabaseLockedError) as error:
-        fail(str(error), EXIT_UNAVAILABLE)
-    except DatabaseError as error:
-        fail(str(error))
+    problems = list(exposure_problems(settings))
+    if problems:
+        fail("\n".join(problems), EXIT_USAGE)
 
 
-def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
-    """End the command with a sentence on standard error."""
-    click.echo(f"ridgeline-server: {message}", err=True)
-    raise SystemExit(code)
-
+main.add_command(token)
 
 if __name__ == "__main__":
     main(prog_name="ridgeline-server")

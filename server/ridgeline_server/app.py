@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 MAX_QUEUED_CALLS = 1000
 """Calls that wait for a thread, health and reflection included; a backstop far above any sensible load."""
 
-MAX_REQUEST_BYTES = 64 * 2**20
+DEFAULT_MAX_REQUEST_BYTES = 64 * 2**20
 """Holds an import of a thousand entries, each several times as large as real ones."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -48,17 +48,20 @@ class Server:
         listen: str,
         threads: int,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
+        *,
+        credentials: grpc.ServerCredentials | None = None,
+        max_request_bytes: int = DEFAULT_MAX_REQUEST_BYTES,
     ) -> None:
         """Bind the address, HOST:PORT. Port 0 takes a free one. Raises ListenError.
 
-        The first interceptor is the outermost.
+        The first interceptor is the outermost. Without credentials it serves in clear text.
         """
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="rpc")
         self._server = grpc.server(
             self._pool,
             interceptors=list(interceptors),
             # A second server on the same port must fail, not share it by chance.
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_REQUEST_BYTES)],
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", max_request_bytes)],
             maximum_concurrent_rpcs=threads + MAX_QUEUED_CALLS,
         )
         add_to_server(methods, self._server)
@@ -67,7 +70,7 @@ class Server:
         self._health.add_to_server(self._server)
         names = (*self.services, SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        self.port = self._bind(listen)
+        self.port = self._bind(listen, credentials)
         self.address = f"{listen.rpartition(':')[0]}:{self.port}"
 
     def start(self) -> None:
@@ -82,9 +85,11 @@ class Server:
         self._pool.shutdown(wait=False)
         self._health.close()
 
-    def _bind(self, listen: str) -> int:
+    def _bind(self, listen: str, credentials: grpc.ServerCredentials | None) -> int:
         _try_bind(listen)
         try:
+            if credentials is not None:
+                return self._server.add_secure_port(listen, credentials)
             return self._server.add_insecure_port(listen)
         except RuntimeError as error:
             raise ListenError(f"The server cannot listen on {listen}: {error}") from None

@@ -7,9 +7,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from ridgeline.cli.options import SECURITY
 
 if TYPE_CHECKING:
     from ridgeline.client import Client
@@ -114,6 +116,12 @@ _SPELLINGS = {
     "etag": "--etag",
     "timeout_s": "--timeout",
     "server": "--server",
+    "token": "the token",
+    "token_file": "--token-file",
+    "tls": "--tls",
+    "ca": "--tls-ca",
+    "certificate": "--client-certificate",
+    "key": "--client-key",
 }
 """Fields of a request as the command line spells them."""
 _PREFIXES = {
@@ -173,6 +181,8 @@ _KINDS: dict[str, type[Failure]] = {
     "FAILED_PRECONDITION": Refused,
     "OUT_OF_RANGE": Refused,
     "RESOURCE_EXHAUSTED": Refused,
+    "UNAUTHENTICATED": Refused,
+    "PERMISSION_DENIED": Refused,
     "NOT_FOUND": Unknown,
     "UNAVAILABLE": Unreachable,
     "DEADLINE_EXCEEDED": Unreachable,
@@ -198,10 +208,17 @@ def client(server: str | None, timeout: float) -> Iterator[Client]:
         # In this process the service's log would share stderr with the one sentence that an error is.
         logging.getLogger("ridgeline_server").addHandler(logging.NullHandler())
     try:
-        with ridgeline.connect(server, timeout_s=timeout) as connected:
+        with ridgeline.connect(server, timeout_s=timeout, **_security()) as connected:
             yield connected
     except RidgelineError as error:
         raise failure(error) from error
+
+
+def _security() -> dict[str, Any]:
+    """What the command line says of tokens and certificates; the rest is the environment's."""
+    context = click.get_current_context(silent=True)
+    given: dict[str, Any] = context.meta.get(SECURITY, {}) if context else {}
+    return given
 
 
 def device_id(client: Client, name: str | None) -> str | None:

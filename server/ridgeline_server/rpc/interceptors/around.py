@@ -19,10 +19,7 @@ POOL = "experimental_thread_pool"
 
 
 def around(handler: grpc.RpcMethodHandler[Any, Any], entered: Entered) -> grpc.RpcMethodHandler[Any, Any]:
-    """The handler inside of `entered(context)`: from its start until it returned, or its stream ended.
-
-    Streams of requests do not exist in the contract and are left as they are.
-    """
+    """The handler inside of `entered(context)`: from its start until it returned, or its stream ended."""
     if handler.unary_unary is not None:
         return grpc.unary_unary_rpc_method_handler(
             _unary(handler.unary_unary, entered), handler.request_deserializer, handler.response_serializer
@@ -31,7 +28,14 @@ def around(handler: grpc.RpcMethodHandler[Any, Any], entered: Entered) -> grpc.R
         return grpc.unary_stream_rpc_method_handler(
             _stream(handler.unary_stream, entered), handler.request_deserializer, handler.response_serializer
         )
-    return handler
+    if handler.stream_stream is not None:
+        return grpc.stream_stream_rpc_method_handler(
+            _stream(handler.stream_stream, entered), handler.request_deserializer, handler.response_serializer
+        )
+    assert handler.stream_unary is not None
+    return grpc.stream_unary_rpc_method_handler(
+        _unary(handler.stream_unary, entered), handler.request_deserializer, handler.response_serializer
+    )
 
 
 def _unary(handle: Callable[..., Any], entered: Entered) -> Callable[..., Any]:
