@@ -85,7 +85,7 @@ class Credentials:
         return bool(self.tls or self.ca or self.certificate)
 
     def channel(self, target: str, host: str, options: Sequence[tuple[str, object]]) -> grpc.Channel:
-        """A channel to a server. Raises InvalidArgumentError for a token that `host` would get in clear text."""
+        """A channel to a server. Raises InvalidArgumentError as `refuse_clear_text` does."""
         self.refuse_clear_text(host)
         if not self.secure:
             return grpc.insecure_channel(target, options=options)

@@ -63,7 +63,7 @@ def token() -> None:
 @click.argument("name", callback=_name)
 @click.option(
     "--role",
-    type=click.Choice(list(Role)),
+    type=click.Choice([role.value for role in Role]),
     required=True,
     help="read: ask and list; write: change the catalog and measurements too; admin: look into the server.",
 )
