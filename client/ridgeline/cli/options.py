@@ -423,7 +423,9 @@ def connection(function: F) -> F:
             metavar="FILE",
             help="Show the token in FILE [default: RIDGELINE_TOKEN, RIDGELINE_TOKEN_FILE].",
         ),
-        _security("--tls/--no-tls", default=None, help="Encrypt [default: RIDGELINE_TLS, or with a CA]."),
+        _security(
+            "--tls", is_flag=True, default=None, help="Encrypt [default: RIDGELINE_TLS, or with a CA]."
+        ),
         _security(
             "--tls-ca",
             "ca",

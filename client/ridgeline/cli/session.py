@@ -31,6 +31,9 @@ _DATABASE_REASONS = frozenset(
     {"DATABASE_READ_ONLY", "DATABASE_LOCKED", "DATABASE_SCHEMA_MISMATCH", "DATABASE_UNAVAILABLE"}
 )
 
+_BUSY_REASONS = frozenset({"RATE_LIMITED", "TOO_MANY_CALLS"})
+"""A server that takes no more for the moment: nothing is wrong with the question."""
+
 _SPELLINGS = {
     "technique": "TECHNIQUE",
     "model": "MODEL",
@@ -201,12 +204,14 @@ def refusal_code(reason: str) -> int:
 @contextmanager
 def client(server: str | None, timeout: float) -> Iterator[Client]:
     """A client of the server, or of the service in this process; its errors become a Failure."""
-    import ridgeline
-    from ridgeline.errors import RidgelineError
-
     if not os.environ.get(DEBUG):
         # In this process the service's log would share stderr with the one sentence that an error is.
         logging.getLogger("ridgeline_server").addHandler(logging.NullHandler())
+        # gRPC reports a failed handshake there, too. It reads this when it is imported.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    import ridgeline
+    from ridgeline.errors import RidgelineError
+
     try:
         with ridgeline.connect(server, timeout_s=timeout, **_security()) as connected:
             yield connected
@@ -244,7 +249,8 @@ def failure(error: RidgelineError) -> Failure:
         lines = told or [error.message]
     if error.code == "INTERNAL" and not os.environ.get(DEBUG):
         lines.append(f"  In this process, {DEBUG}=1 shows the log.")
-    kind = Unreachable if error.reason in _DATABASE_REASONS else _KINDS.get(error.code, Failure)
+    unavailable = error.reason in _DATABASE_REASONS | _BUSY_REASONS
+    kind = Unreachable if unavailable else _KINDS.get(error.code, Failure)
     return kind("\n".join(lines))
 
 
