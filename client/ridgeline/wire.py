@@ -104,7 +104,10 @@ class WireTransport:
             )
         elif code == "RESOURCE_EXHAUSTED" and _TOO_LARGE in details:
             size = request.ByteSize() / 2**20
-            message = f"{self.target} takes no request of {size:.1f} MiB at once. Send less in one request."
+            message = (
+                f"{self.target} takes no request of {size:.1f} MiB at once. Send less in one request, "
+                "or allow larger ones there with RIDGELINE_MAX_REQUEST_BYTES."
+            )
         else:
             message = f"The call to {self.target} failed: {details or code}"
         return of_code(code, message)

@@ -178,8 +178,9 @@ def _told(problem: ErrorDetails, in_environment: Mapping[str, str], file: str) -
     place = f"{PREFIX}{key.upper()}" if key in in_environment else f"{key} in {file}"
     if problem["type"] == "extra_forbidden":
         return f"{place} is no setting of ridgeline-server; {_alike(key)}"
-    value = problem["input"]
-    return f"{place} is '{value}'; {_wish(problem)}"
+    if not Settings.model_fields[key].repr:
+        return f"{place} cannot be used, which may hold a secret and is not shown; {_wish(problem)}"
+    return f"{place} is '{problem['input']}'; {_wish(problem)}"
 
 
 def _wish(problem: ErrorDetails) -> str:

@@ -17,7 +17,7 @@ import ridgeline
 from ridgeline import errors
 from ridgeline_server.__main__ import main
 from ridgeline_server.security.secret_tokens import SecretToken
-from ridgeline_server.settings import Settings
+from ridgeline_server.settings import Settings, SettingsError
 from tests import certificates
 from tests.rpc.samples import device
 from tests.rpc.test_commands import serving
@@ -248,3 +248,11 @@ def test_the_database_holds_no_secret(token_command: TokenCommand, tmp_path: Pat
 
 def test_settings_do_not_show_the_databases_password() -> None:
     assert "hunter2" not in repr(Settings(database_url="postgresql://u:hunter2@h/d"))
+
+
+def test_a_database_url_of_another_type_is_refused_without_being_quoted(tmp_path: Path) -> None:
+    file = tmp_path / "ridgeline.toml"
+    file.write_text('database_url = ["postgresql://u:hunter2@h/d"]')
+    with pytest.raises(SettingsError, match="database_url in .* cannot be used") as raised:
+        Settings.load({"RIDGELINE_CONFIG": str(file)})
+    assert "hunter2" not in str(raised.value)
