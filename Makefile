@@ -17,7 +17,7 @@ PACKAGE_INPUTS := pyproject.toml hatch_build.py $(wildcard proto/ridgeline/v1/*.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo dev test soak accuracy docs engine-flags lint format proto bench lock clean
+.PHONY: help demo dev test soak accuracy docs engine-flags audit lint format proto bench lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ docs: dev ## write docs/techniques from the techniques' modules, the catalog's e
 
 engine-flags: dev ## look every flag of the catalog up in the engines' sources, which are downloaded
 	@$(BIN)/python -m tests.engine_flags
+
+audit: dev ## look the service's locked dependencies up among known vulnerabilities
+	@$(BIN)/python -m tests.audit
 
 lint: dev ## ruff, mypy --strict, import contracts, buf
 	$(BIN)/ruff check .

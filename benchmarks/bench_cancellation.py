@@ -108,10 +108,11 @@ def main() -> None:
                     freed_after_s(server, channel, name, data, chance.uniform(0, whole_s * 0.9))
                     for _ in range(CALLS)
                 )
+                rpc = name.partition("/")[2]
                 print(
-                    f"{name.partition('/')[2]:22} takes {whole_s:.2f} s of CPU, asks {asked.times // ROUNDS:,} "
-                    f"times; with somebody to ask {min(asking_s) / whole_s:.2f} x; free {median(freed_s) * 1e3:.0f} "
-                    f"ms after a cancellation (median), {freed_s[-1] * 1e3:.0f} ms at most of {CALLS}"
+                    f"{rpc:22} takes {whole_s:.2f} s of CPU, asks {asked.times // ROUNDS:,} times; with a "
+                    f"caller to ask {min(asking_s) / whole_s:.2f} x; free {median(freed_s) * 1e3:.0f} ms "
+                    f"after a cancellation (median), {freed_s[-1] * 1e3:.0f} ms at most of {CALLS}"
                 )
         server.stop(0)
         store.close()

@@ -18,13 +18,15 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import wraps
-from typing import Any, Self, TypeVar
+from math import inf
+from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 from google.protobuf.message import Message
 
-from ridgeline.channels import channel_options, check_target, time_limit_s
-from ridgeline.client import Client, resolved_server
+from ridgeline.channels import channel_options, hosts_of, time_limit_s
+from ridgeline.client import Client, Security, resolved_server
+from ridgeline.credentials import Credentials
 from ridgeline.errors import FailedPreconditionError
 from ridgeline.sweeps import Sweep
 from ridgeline.wire import translated
@@ -43,12 +45,15 @@ ENDED = object()
 
 
 def connect(
-    server: str | None = None, database_url: str | None = None, timeout_s: float | None = None
+    server: str | None = None,
+    database_url: str | None = None,
+    timeout_s: float | None = None,
+    **security: Unpack[Security],
 ) -> AsyncClient:
     """What `ridgeline.connect` does, for asyncio. The service in this process answers in threads."""
-    named = resolved_server(server, database_url, timeout_s)
+    named = resolved_server(server, database_url, timeout_s, security)
     if named is not None:
-        return AsyncClient(Client(_WireTransport(named, timeout_s)))
+        return AsyncClient(Client(_WireTransport(named, timeout_s, Credentials.resolved(**security))))
     from ridgeline.embedded import EmbeddedTransport
 
     return AsyncClient(Client(_ThreadTransport(EmbeddedTransport(database_url))))
@@ -135,17 +140,23 @@ class AsyncSweep(_Stepped[Any]):
 class _WireTransport:
     """Calls a server over a channel of grpc.aio, from within `_run`."""
 
-    def __init__(self, target: str, timeout_s: float | None) -> None:
-        check_target(target)
+    def __init__(self, target: str, timeout_s: float | None, credentials: Credentials) -> None:
+        credentials.refuse_clear_text(hosts_of(target))
         self.target = target
         self._timeout_s = timeout_s
+        self._credentials = credentials
         self._opened: grpc.aio.Channel | None = None
 
     @property
     def _channel(self) -> grpc.aio.Channel:
         """Made with the first call: a channel belongs to the event loop that it is made in."""
         if self._opened is None:
-            self._opened = grpc.aio.insecure_channel(self.target, channel_options())
+            options = channel_options(self.target)
+            if self._credentials.secure:
+                secured = self._credentials.channel_credentials()
+                self._opened = grpc.aio.secure_channel(self.target, secured, options)
+            else:
+                self._opened = grpc.aio.insecure_channel(self.target, options)
         return self._opened
 
     def call(self, method: str, request: Message, response_type: type[R]) -> R:
@@ -155,9 +166,9 @@ class _WireTransport:
             f"/{method}", type(request).SerializeToString, response_type.FromString
         )
         try:
-            response: R = _awaited(send(request, timeout=limit_s))
+            response: R = _awaited(send(request, timeout=limit_s, metadata=self._credentials.metadata()))
         except grpc.aio.AioRpcError as error:
-            raise translated(error, request, self.target, limit_s) from None
+            raise translated(error, request, self.target, limit_s, self._credentials) from None
         return response
 
     def stream(self, method: str, request: Message, response_type: type[R]) -> Iterator[R]:
@@ -165,12 +176,12 @@ class _WireTransport:
         send: Any = self._channel.unary_stream(
             f"/{method}", type(request).SerializeToString, response_type.FromString
         )
-        call = send(request)
+        call = send(request, metadata=self._credentials.metadata())
         try:
             while (response := _awaited(call.read())) is not grpc.aio.EOF:
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise translated(error, request, self.target, float("inf")) from None
+            raise translated(error, request, self.target, inf, self._credentials) from None
         finally:
             call.cancel()
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from ridgeline.calls.measurements import Validation
 from ridgeline.catalog_requests import HardwareQuery, ImportSource, ModelQuery
-from ridgeline.client import Client
+from ridgeline.client import Client, Security
 from ridgeline.measurement_requests import MeasurementChoice, MeasurementQuery, MeasurementSource
 from ridgeline.questions import (
     DeploymentOptions,
@@ -25,7 +25,10 @@ from ridgeline.v1.measurement_pb2 import Measurement
 from ridgeline.v1.model_pb2 import Model
 
 def connect(
-    server: str | None = None, database_url: str | None = None, timeout_s: float | None = None
+    server: str | None = None,
+    database_url: str | None = None,
+    timeout_s: float | None = None,
+    **security: Unpack[Security],
 ) -> AsyncClient: ...
 
 class AsyncSweep(AsyncIterator[pa.RecordBatch]):

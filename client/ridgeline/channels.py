@@ -39,24 +39,28 @@ LONG = re.compile(r"/(Calibrate|Import\w+|Validate\w+|SummarizeErrors)$")
 
 _HOST_AND_PORT = re.compile(r"(dns:///)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,9})")
 _ADDRESSES = re.compile(r"(ipv4|ipv6):(?P<list>[^\s/]+)")
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[0-9.]+):(?P<port>[0-9]{1,9})")
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[0-9.]+):(?P<port>[0-9]{1,9})")
 
 
-def check_target(target: str) -> None:
-    """Raises InvalidArgumentError for what is neither HOST:PORT, with or without `dns:///`, nor a list of
-    addresses such as `ipv4:10.0.0.1:50051,10.0.0.2:50051`.
+def hosts_of(target: str) -> list[str]:
+    """The hosts of HOST:PORT, with or without `dns:///`, or of a list of addresses such as
+    `ipv4:10.0.0.1:50051,10.0.0.2:50051`. Raises InvalidArgumentError for anything else.
     """
     listed, single = _ADDRESSES.fullmatch(target), _HOST_AND_PORT.fullmatch(target)
     each = [_ADDRESS.fullmatch(part) for part in listed["list"].split(",")] if listed else [single]
+    hosts = []
     for found in each:
         if found is None:
             raise _wrong_target(f"is '{target}'; give HOST:PORT without a scheme, such as localhost:50051")
         if not 1 <= int(found["port"]) <= MAX_PORT:
             raise _wrong_target(f"is '{target}'; ports are from 1 to {MAX_PORT}")
+        hosts.append(found["host"])
+    return hosts
 
 
-def channel_options() -> list[tuple[str, Any]]:
-    """The options of a channel. All addresses of a name are used in turn."""
+def channel_options(target: str) -> list[tuple[str, Any]]:
+    """The options of a channel to a target."""
+    spread = target.startswith("dns:///") or _ADDRESSES.fullmatch(target) is not None
     return [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         # A subchannel pool of its own: one shared between channels would make a new client wait out the
@@ -65,7 +69,7 @@ def channel_options() -> list[tuple[str, Any]]:
         ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_S * 1000),
         ("grpc.primary_user_agent", _user_agent()),
-        ("grpc.service_config", service_config()),
+        ("grpc.service_config", service_config(spread=spread)),
     ]
 
 
@@ -77,22 +81,22 @@ def time_limit_s(method: str, stated_s: float | None) -> float:
 
 
 @cache
-def service_config() -> str:
-    """GRPC's service config: calls in turn to all servers, and again where the contract says that a call
-    changes nothing (`idempotency_level`). A write that failed may have been done; it is for the caller to
-    look.
+def service_config(*, spread: bool) -> str:
+    """GRPC's service config: calls are made again where the contract says that a call changes nothing
+    (`idempotency_level`). A write that failed may have been done; it is for the caller to look. With `spread`
+    all addresses are used in turn, else the first that answers.
     """
     names = [
         {"service": method.containing_service.full_name, "method": method.name}
         for method in methods()
         if changes_nothing(method)
     ]
-    return json.dumps(
-        {
-            "loadBalancingConfig": [{"round_robin": {}}],
-            "methodConfig": [{"name": names, "retryPolicy": RETRIES}],
-        }
-    )
+    config: dict[str, Any] = {"methodConfig": [{"name": names, "retryPolicy": RETRIES}]}
+    if spread:
+        # A server that stops says so in its health before it refuses calls.
+        config["healthCheckConfig"] = {"serviceName": ""}
+    config["loadBalancingConfig"] = [{"round_robin" if spread else "pick_first": {}}]
+    return json.dumps(config)
 
 
 def methods() -> list[MethodDescriptor]:

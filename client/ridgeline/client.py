@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict
 
 from ridgeline.calls.base import Transport
 from ridgeline.calls.catalog import CatalogCalls
@@ -21,7 +21,17 @@ __all__ = ["Client", "Transport", "connect"]
 
 
 def connect(
-    server: str | None = None, database_url: str | None = None, timeout_s: float | None = None
+    server: str | None = None,
+    database_url: str | None = None,
+    timeout_s: float | None = None,
+    *,
+    token: str | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    tls: bool | None = None,
+    ca: str | os.PathLike[str] | None = None,
+    certificate: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
+    allow_insecure: bool | None = None,
 ) -> Client:
     """A client of the server at `server` (HOST:PORT), of RIDGELINE_SERVER, or of the service in this process.
 
@@ -30,21 +40,51 @@ def connect(
     when needed. `timeout_s` limits each call over the wire; by default
     30 s, 300 s where it is about many rows. Sweeps have no limit.
 
+    A server that asks who calls is shown `token`, or what `token_file` holds (RIDGELINE_TOKEN,
+    RIDGELINE_TOKEN_FILE). Calls are encrypted with `tls` (RIDGELINE_TLS), with `ca`, the PEM file of the
+    authorities that the server's certificate is from (RIDGELINE_TLS_CA), and with `certificate` and `key`,
+    the client's own (RIDGELINE_CLIENT_CERTIFICATE, RIDGELINE_CLIENT_KEY). A token goes to another machine in
+    clear text only with `allow_insecure` (RIDGELINE_ALLOW_INSECURE).
+
     Nothing is sent yet to a server, so that one which does not answer is found by the first call. Raises
     InvalidArgumentError for arguments that cannot be meant, MissingServerError when the service is not
     installed, and the database's errors.
     """
-    named = resolved_server(server, database_url, timeout_s)
+    security: Security = {
+        "token": token,
+        "token_file": token_file,
+        "tls": tls,
+        "ca": ca,
+        "certificate": certificate,
+        "key": key,
+        "allow_insecure": allow_insecure,
+    }
+    named = resolved_server(server, database_url, timeout_s, security)
     if named is not None:
+        from ridgeline.credentials import Credentials
         from ridgeline.wire import WireTransport
 
-        return Client(WireTransport(named, timeout_s))
+        return Client(WireTransport(named, timeout_s, Credentials.resolved(**security)))
     from ridgeline.embedded import EmbeddedTransport
 
     return Client(EmbeddedTransport(database_url))
 
 
-def resolved_server(server: str | None, database_url: str | None, timeout_s: float | None) -> str | None:
+class Security(TypedDict, total=False):
+    """The arguments of `connect` that secure calls."""
+
+    token: str | None
+    token_file: str | os.PathLike[str] | None
+    tls: bool | None
+    ca: str | os.PathLike[str] | None
+    certificate: str | os.PathLike[str] | None
+    key: str | os.PathLike[str] | None
+    allow_insecure: bool | None
+
+
+def resolved_server(
+    server: str | None, database_url: str | None, timeout_s: float | None, security: Security
+) -> str | None:
     """The server that is meant; None for the service in this process. Raises InvalidArgumentError for
     arguments that cannot be meant.
     """
@@ -56,6 +96,10 @@ def resolved_server(server: str | None, database_url: str | None, timeout_s: flo
         )
     if server is None and database_url is None:
         server = os.environ.get("RIDGELINE_SERVER") or None
+    if server is None:
+        for name, value in security.items():
+            if value is not None:
+                raise _wrong_argument(name, "is given without a server, to which alone it could be shown")
     return server
 
 

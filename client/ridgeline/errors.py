@@ -11,6 +11,9 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 DOMAIN = "ridgeline.v1"
 """`google.rpc.ErrorInfo.domain` of every error that Ridgeline itself reports."""
 
+RETRY_DELAY = "retry_delay_s"
+"""Where `google.rpc.RetryInfo` is kept in an error's metadata."""
+
 
 @dataclass(frozen=True)
 class FieldViolation:
@@ -125,6 +128,30 @@ class DeadlineExceededError(RidgelineError):
     default_code = "DEADLINE_EXCEEDED"
 
 
+class UnauthenticatedError(RidgelineError):
+    """The server does not know who calls: no token, one of another server, an expired or a revoked one."""
+
+    default_code = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(RidgelineError):
+    """The caller's role does not include the call; `metadata["needed_role"]` names one that does."""
+
+    default_code = "PERMISSION_DENIED"
+
+
+class ResourceExhaustedError(RidgelineError):
+    """The server takes no more calls for now, of this caller or of all, or no request of this size."""
+
+    default_code = "RESOURCE_EXHAUSTED"
+
+    @property
+    def retry_delay_s(self) -> float | None:
+        """After how many seconds to repeat, when the service tells."""
+        told = self.metadata.get(RETRY_DELAY)
+        return float(told) if told else None
+
+
 class InternalError(RidgelineError):
     """A fault of Ridgeline's own; `metadata["request_id"]` finds it in the server's log."""
 
@@ -142,6 +169,9 @@ _BY_CODE: dict[str, type[RidgelineError]] = {
         OutOfRangeError,
         UnavailableError,
         DeadlineExceededError,
+        UnauthenticatedError,
+        PermissionDeniedError,
+        ResourceExhaustedError,
         InternalError,
     )
 }
@@ -157,7 +187,11 @@ def from_status(status: status_pb2.Status) -> RidgelineError:
             info = error_details_pb2.ErrorInfo()
             detail.Unpack(info)
             reason = info.reason
-            metadata = dict(info.metadata)
+            metadata |= info.metadata
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo()
+            detail.Unpack(retry)
+            metadata[RETRY_DELAY] = f"{retry.retry_delay.ToNanoseconds() / 1e9:g}"
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             bad_request = error_details_pb2.BadRequest()
             detail.Unpack(bad_request)

@@ -11,7 +11,8 @@ import grpc
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
-from ridgeline.channels import channel_options, check_target, time_limit_s
+from ridgeline.channels import channel_options, hosts_of, time_limit_s
+from ridgeline.credentials import NO_CREDENTIALS, Credentials, tls_problem
 from ridgeline.errors import RidgelineError, from_status, of_code
 
 R = TypeVar("R", bound=Message)
@@ -26,14 +27,18 @@ _TOO_LARGE = "larger than max"
 class WireTransport:
     """Calls one server over one channel; safe to share between threads."""
 
-    def __init__(self, target: str, timeout_s: float | None = None) -> None:
-        """Raises InvalidArgumentError for a target that is no address. No connection is made yet.
-        `timeout_s` None gives each call the time that its kind needs.
+    def __init__(
+        self, target: str, timeout_s: float | None = None, credentials: Credentials = NO_CREDENTIALS
+    ) -> None:
+        """Raises InvalidArgumentError for a target that is no address, and for a token that would go to
+        another machine in clear text. No connection is made yet. `timeout_s` None gives each call the time
+        that its kind needs.
         """
-        check_target(target)
+        credentials.refuse_clear_text(hosts_of(target))
         self.target = target
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(target, channel_options())
+        self._credentials = credentials
+        self._channel = credentials.channel(target, channel_options(target))
         self._methods: dict[str, Callable[..., Any]] = {}
 
     def call(self, method: str, request: Message, response_type: type[R]) -> R:
@@ -47,9 +52,14 @@ class WireTransport:
             )
             self._methods[method] = send
         try:
-            response: R = send(request, timeout=time_limit_s(method, self._timeout_s))
+            response: R = send(
+                request,
+                timeout=time_limit_s(method, self._timeout_s),
+                metadata=self._credentials.metadata(),
+            )
         except grpc.RpcError as error:
-            raise translated(error, request, self.target, time_limit_s(method, self._timeout_s)) from None
+            limit_s = time_limit_s(method, self._timeout_s)
+            raise translated(error, request, self.target, limit_s, self._credentials) from None
         return response
 
     def stream(self, method: str, request: Message, response_type: type[R]) -> Iterator[R]:
@@ -61,11 +71,11 @@ class WireTransport:
             request_serializer=type(request).SerializeToString,
             response_deserializer=response_type.FromString,
         )
-        responses = send(request)
+        responses = send(request, metadata=self._credentials.metadata())
         try:
             yield from responses
         except grpc.RpcError as error:
-            raise translated(error, request, self.target, math.inf) from None
+            raise translated(error, request, self.target, math.inf, self._credentials) from None
         finally:
             responses.cancel()
 
@@ -78,7 +88,9 @@ class WireTransport:
         self._channel.close()
 
 
-def translated(error: grpc.RpcError, request: Message, target: str, limit_s: float) -> RidgelineError:
+def translated(
+    error: grpc.RpcError, request: Message, target: str, limit_s: float, credentials: Credentials
+) -> RidgelineError:
     """What an error of gRPC means: what the service said, or what became of the way to it."""
     # The RpcError of a call is that call.
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
@@ -87,6 +99,8 @@ def translated(error: grpc.RpcError, request: Message, target: str, limit_s: flo
     code = error.code().name
     details = error.details() or ""
     if code == "UNAVAILABLE":
+        if cause := tls_problem(details, credentials):
+            return of_code(code, f"The server at {target} is not reached: {cause}.")
         unnamed = any(words in details for words in _UNRESOLVED)
         cause = "its name cannot be resolved" if unnamed else "nothing answers there"
         message = (
@@ -104,7 +118,10 @@ def translated(error: grpc.RpcError, request: Message, target: str, limit_s: flo
         )
     elif code == "RESOURCE_EXHAUSTED" and _TOO_LARGE in details:
         size = request.ByteSize() / 2**20
-        message = f"{target} takes no request of {size:.1f} MiB at once. Send less in one request."
+        message = (
+            f"{target} takes no request of {size:.1f} MiB at once. Send less in one request, or allow larger "
+            "ones there with RIDGELINE_MAX_REQUEST_BYTES."
+        )
     else:
         message = f"The call to {target} failed: {details or code}"
     return of_code(code, message)

@@ -16,7 +16,7 @@ from ridgeline_server.store.database import (
 from ridgeline_server.store.errors import SchemaMismatchError
 from ridgeline_server.store.failures import translated_failures
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """All schema revisions, oldest first. They stand here as well as in versions/ so that a start can compare
 without loading Alembic; a test holds the two against each other.
 """

@@ -1,20 +1,15 @@
-"""The command `ridgeline-server`: serve, migrate, seed, check, health."""
+"""The command `ridgeline-server`: serve, migrate, seed, check, health, token."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NoReturn
 
 import click
 
+from ridgeline_server.command_errors import EXIT_UNAVAILABLE, EXIT_USAGE, database_errors, fail
 from ridgeline_server.settings import FILE_VARIABLE, MAX_WORKERS, PREFIX, Settings, SettingsError
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_UNAVAILABLE = 4
+from ridgeline_server.token_command import token
 
 EXIT_CODES = """\b
 Exit codes:
@@ -73,15 +68,17 @@ def serve(settings: Settings, workers: int | None) -> None:
     dies is started again; when one keeps dying the command ends.
     """
     from ridgeline_server.app import ListenError
+    from ridgeline_server.security.certificates import CertificateError
     from ridgeline_server.serving import serve as serve_here
     from ridgeline_server.supervisor import WorkersFailedError, supervise
 
+    refuse_exposure(settings)
     settings = settings if workers is None else settings.model_copy(update={"workers": workers})
     run = serve_here if settings.workers == 1 else supervise
     try:
         with database_errors():
             run(settings, lambda address: click.echo(f"Listening on {address}"))
-    except (ListenError, WorkersFailedError) as error:
+    except (ListenError, CertificateError, WorkersFailedError) as error:
         fail(str(error))
 
 
@@ -196,43 +193,28 @@ def health(settings: Settings, address: str | None) -> None:
 
     Exits 0 when it is, 1 when it says anything else, 4 when it is silent.
     """
-    from ridgeline_server.health_probe import SERVING, SilentError, reachable, status_at
+    from ridgeline_server.probing import ProbeError, probe, reachable
 
     target = address or reachable(settings.listen)
     try:
-        status = status_at(target)
-    except SilentError as error:
+        status, serving = probe(target, settings)
+    except ProbeError as error:
         fail(f"The server at {target} does not answer: {error}", EXIT_UNAVAILABLE)
-    if status != SERVING:
+    if not serving:
         fail(f"The server at {target} is {status}")
     click.echo(status)
 
 
-@contextmanager
-def database_errors() -> Iterator[None]:
-    """End the command with one sentence when the database cannot do what is asked."""
-    from ridgeline_server.store.errors import (
-        DatabaseError,
-        DatabaseLockedError,
-        DatabaseUnavailableError,
-        DatabaseUrlError,
-    )
+def refuse_exposure(settings: Settings) -> None:
+    """End the command where settings would let others reach the service in a way that nobody can mean."""
+    from ridgeline_server.security.exposure import exposure_problems
 
-    try:
-        yield
-    except DatabaseUrlError as error:
-        fail(str(error), EXIT_USAGE)
-    except (DatabaseUnavailableError, DatabaseLockedError) as error:
-        fail(str(error), EXIT_UNAVAILABLE)
-    except DatabaseError as error:
-        fail(str(error))
+    problems = list(exposure_problems(settings))
+    if problems:
+        fail("\n".join(problems), EXIT_USAGE)
 
 
-def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
-    """End the command with a sentence on standard error."""
-    click.echo(f"ridgeline-server: {message}", err=True)
-    raise SystemExit(code)
-
+main.add_command(token)
 
 if __name__ == "__main__":
     main(prog_name="ridgeline-server")

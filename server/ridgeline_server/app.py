@@ -36,7 +36,7 @@ REFLECTION_THREADS = 4
 STREAM_THREADS: int = Settings.model_fields["stream_threads"].default
 WRITE_THREADS: int = Settings.model_fields["write_threads"].default
 
-MAX_REQUEST_BYTES = 64 * 2**20
+DEFAULT_MAX_REQUEST_BYTES = 64 * 2**20
 """Holds an import of a thousand entries, each several times as large as real ones."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -65,11 +65,14 @@ class Server:
         stream_threads: int = STREAM_THREADS,
         write_threads: int = WRITE_THREADS,
         shares_port: bool = False,
+        credentials: grpc.ServerCredentials | None = None,
+        max_request_bytes: int = DEFAULT_MAX_REQUEST_BYTES,
     ) -> None:
         """Bind the address, HOST:PORT. Port 0 takes a free one. Raises ListenError.
 
         Each class of calls has threads of its own. The first interceptor is the outermost; admission is
         inside of all of these. `shares_port` is for processes that a supervisor has reserved the port for.
+        Without credentials it serves in clear text.
         """
         limits = default_limits(threads, stream_threads, write_threads)
         self.admission = Admission(call_classes(SERVICES), limits)
@@ -80,7 +83,7 @@ class Server:
             options=[
                 # A second server on the same port must fail, not share it by chance.
                 ("grpc.so_reuseport", int(shares_port)),
-                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_receive_message_length", max_request_bytes),
                 *CONNECTION_OPTIONS,
             ],
             maximum_concurrent_rpcs=sum(limit.calls for limit in limits.values())
@@ -95,7 +98,7 @@ class Server:
         reflection.enable_server_reflection(names, self._server)
         if not shares_port:
             try_bind(listen)
-        self.port = self._bind(listen)
+        self.port = self._bind(listen, credentials)
         self.address = f"{listen.rpartition(':')[0]}:{self.port}"
 
     def start(self) -> None:
@@ -116,8 +119,10 @@ class Server:
         self.admission.close()
         self._health.close()
 
-    def _bind(self, listen: str) -> int:
+    def _bind(self, listen: str, credentials: grpc.ServerCredentials | None) -> int:
         try:
+            if credentials is not None:
+                return self._server.add_secure_port(listen, credentials)
             return self._server.add_insecure_port(listen)
         except RuntimeError as error:
             raise ListenError(f"The server cannot listen on {listen}: {error}") from None

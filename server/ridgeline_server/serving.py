@@ -10,13 +10,16 @@ from contextlib import contextmanager
 
 from ridgeline_server.app import Server, serve_until_signal
 from ridgeline_server.rpc.dispatch import service_methods
+from ridgeline_server.securing import authentication, server_credentials
 from ridgeline_server.settings import Settings
 from ridgeline_server.store.engines import builtin_engines
 from ridgeline_server.store.startup import open_catalog
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve until a signal; `announce` gets the address. Raises DatabaseError and ListenError."""
+    """Serve until a signal; `announce` gets the address. Raises DatabaseError, ListenError and
+    CertificateError.
+    """
     configure_logging(settings)
     with opened(settings) as server:
         serve_until_signal(server, settings.grace_s, announce, settings.drain_s)
@@ -43,9 +46,12 @@ def opened(settings: Settings, listen: str | None = None) -> Iterator[Server]:
             service_methods(store, max_sweep_rows=settings.sweep_max_rows),
             listen or settings.listen,
             settings.threads,
+            [authentication(settings, store.tokens)],
             stream_threads=settings.stream_threads,
             write_threads=settings.write_threads,
             shares_port=listen is not None,
+            credentials=server_credentials(settings),
+            max_request_bytes=settings.max_request_bytes,
         )
         keep_what_stays()
         yield server

@@ -6,6 +6,7 @@ file. What is no setting is refused, wherever it stands, so that a misspelt limi
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from pydantic_core import ErrorDetails
 from rapidfuzz import process
 
 from ridgeline_server.default_database import file_url
+from ridgeline_server.store.roles import Role
 
 PREFIX = "RIDGELINE_"
 
@@ -25,7 +27,18 @@ FILE_VARIABLE = "RIDGELINE_CONFIG"
 
 DEFAULT_LISTEN = "127.0.0.1:50051"
 
-CLIENT_VARIABLES = frozenset({"RIDGELINE_SERVER", "RIDGELINE_DEBUG"})
+CLIENT_VARIABLES = frozenset(
+    {
+        "RIDGELINE_SERVER",
+        "RIDGELINE_DEBUG",
+        "RIDGELINE_TOKEN",
+        "RIDGELINE_TOKEN_FILE",
+        "RIDGELINE_TLS",
+        "RIDGELINE_TLS_CA",
+        "RIDGELINE_CLIENT_CERTIFICATE",
+        "RIDGELINE_CLIENT_KEY",
+    }
+)
 """Variables of the client, which the service shares an environment with and does not read."""
 
 MAX_WORKERS = 256
@@ -49,8 +62,28 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _roles(value: object) -> object:
+    """The table of a file as it is, or `NAME=ROLE,NAME=ROLE` of a variable."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in value.split(",")]
+    if not all(name.strip() and equals for name, equals, _ in pairs):
+        raise ValueError("give NAME=ROLE, separated by commas, such as ops.example.org=admin")
+    return {name.strip(): role.strip() for name, _, role in pairs}
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether no other machine reaches HOST:PORT. A name other than localhost may come to mean anything."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 Address = Annotated[str, AfterValidator(_address)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+CertificateRoles = Annotated[dict[str, Role], BeforeValidator(_roles)]
 
 
 class Settings(BaseModel):
@@ -62,6 +95,8 @@ class Settings(BaseModel):
     database_url: str = Field(
         default="",
         validate_default=True,
+        # It may hold a password.
+        repr=False,
         description="sqlite:///PATH or postgresql://USER@HOST:PORT/NAME; SQLite under home unless set",
     )
     home: str = Field(default="", description="folder of the SQLite file; the user's data folder unless set")
@@ -86,11 +121,45 @@ class Settings(BaseModel):
         description="seconds from NOT_SERVING to the end of new calls at a stop, for load balancers",
     )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error")
+    authentication: Literal["", "off", "required"] = Field(
+        default="", description="off or required: whether calls need a token; off on loopback unless set"
+    )
+    allow_insecure: bool = Field(
+        default=False, description="true: serve other machines in clear text, as behind a proxy"
+    )
+    tls_certificate: str = Field(default="", description="PEM file of the server's certificate and its chain")
+    tls_key: str = Field(default="", description="PEM file of the certificate's key")
+    tls_client_ca: str = Field(
+        default="", description="PEM file of the CAs of client certificates, which are then required"
+    )
+    certificate_roles: CertificateRoles = Field(
+        default={}, description="NAME=ROLE,...: the roles of client certificates, by their names"
+    )
+    token_refresh_s: float = Field(
+        default=1.0, ge=0, le=60, description="seconds until a revoked token is refused everywhere"
+    )
+    token_outage_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=3600,
+        description="seconds that tokens seen before hold while the database does not answer",
+    )
+    calls_per_s: float = Field(
+        default=0.0, ge=0, le=1e6, description="calls a second of each caller and process; 0: no limit"
+    )
+    call_burst: int = Field(
+        default=100, ge=1, le=1_000_000, description="calls of a caller before that limit holds"
+    )
+    max_request_bytes: int = Field(
+        default=64 * 2**20, ge=2**20, le=2**30, description="size of the largest request that is read"
+    )
 
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002
         """Complete what follows from other settings."""
         if not self.database_url:
             object.__setattr__(self, "database_url", file_url(self.home))
+        if not self.authentication:
+            object.__setattr__(self, "authentication", "off" if is_loopback(self.listen) else "required")
 
     @property
     def calls(self) -> int:
@@ -132,8 +201,9 @@ def _told(problem: ErrorDetails, in_environment: Mapping[str, str], file: str) -
     place = f"{PREFIX}{key.upper()}" if key in in_environment else f"{key} in {file}"
     if problem["type"] == "extra_forbidden":
         return f"{place} is no setting of ridgeline-server; {_alike(key)}"
-    value = problem["input"]
-    return f"{place} is '{value}'; {_wish(problem)}"
+    if not Settings.model_fields[key].repr:
+        return f"{place} cannot be used, which may hold a secret and is not shown; {_wish(problem)}"
+    return f"{place} is '{problem['input']}'; {_wish(problem)}"
 
 
 def _wish(problem: ErrorDetails) -> str:

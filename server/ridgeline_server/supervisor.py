@@ -26,6 +26,8 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 
 from ridgeline_server.app import ListenError, bound, serve_until
+from ridgeline_server.securing import server_credentials
+from ridgeline_server.security.certificates import CertificateError
 from ridgeline_server.serving import configure_logging, opened
 from ridgeline_server.settings import Settings
 from ridgeline_server.store.errors import DatabaseError, DatabaseLockedError, DatabaseUnavailableError
@@ -71,10 +73,11 @@ class Worker:
 def supervise(settings: Settings, announce: Callable[[str], None]) -> None:
     """Run the workers until a signal; `announce` gets the address once all of them listen.
 
-    Raises DatabaseError and ListenError before any is started, and WorkersFailedError.
+    Raises DatabaseError, CertificateError and ListenError before any is started, and WorkersFailedError.
     """
     configure_logging(settings)
     open_catalog(settings.database_url).close()
+    server_credentials(settings)
     with reserved(settings.listen) as port_holder:
         host, port = settings.listen.rpartition(":")[0], port_holder.getsockname()[1]
         Supervisor(settings, f"{host}:{port}").run(announce)
@@ -211,7 +214,7 @@ def work(settings: Settings, listen: str, supervisor: Connection) -> None:
     except (DatabaseUnavailableError, DatabaseLockedError) as error:
         logger.error("the worker cannot start: %s", error)
         raise SystemExit(EXIT_UNAVAILABLE) from None
-    except (DatabaseError, ListenError) as error:
+    except (DatabaseError, ListenError, CertificateError) as error:
         logger.error("the worker cannot start: %s", error)
         raise SystemExit(1) from None
 

@@ -96,6 +96,7 @@ def test_names_sort_by_their_bytes_whatever_the_locale_of_the_server(engine: Eng
         "efficiency_profiles.model_id": "C",
         "measurements.id": "C",
         "measurements.model_id": "C",
+        "tokens.id": "C",
         "model_names.model_id": "C",
         "hardware_names.name_key": "C",
         "model_names.name_key": "C",

@@ -251,3 +251,21 @@ def _has_ipv6_loopback() -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.mark.parametrize(("padding", "answered"), [(2**20 - 64, True), (2**20, False)])
+def test_a_request_is_as_large_as_the_setting_allows(padding: int, answered: bool) -> None:
+    methods = {ANALYZE: Method(ANALYZE, AnalyzeRequest, AnalyzeResponse, lambda _: AnalyzeResponse())}
+    server = Server(methods, "127.0.0.1:0", 1, max_request_bytes=2**20)
+    server.start()
+    request = AnalyzeRequest(launch_command="x" * padding)
+    client = WireTransport(server.address, LIMIT_S)
+    try:
+        if answered:
+            client.call(ANALYZE, request, AnalyzeResponse)
+        else:
+            with pytest.raises(errors.ResourceExhaustedError, match="RIDGELINE_MAX_REQUEST_BYTES"):
+                client.call(ANALYZE, request, AnalyzeResponse)
+    finally:
+        client.close()
+        server.stop(0)

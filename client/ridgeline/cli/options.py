@@ -387,8 +387,23 @@ def output(function: F) -> F:
     )(function)
 
 
+SECURITY = "ridgeline.security"
+"""Where click's context keeps what the options below say, for whoever connects: no command passes it on."""
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    if value is not None:
+        context.meta.setdefault(SECURITY, {})[parameter.name] = value
+
+
+_security = partial(_connection, expose_value=False, callback=_keep)
+
+
 def connection(function: F) -> F:
-    """The options that say whom to ask."""
+    """The options that say whom to ask, and how the way there is secured.
+
+    There is none for a token itself: whoever lists the machine's processes would read it.
+    """
     return together(
         _connection(
             "--server",
@@ -400,5 +415,31 @@ def connection(function: F) -> F:
             type=float,
             metavar="SECONDS",
             help="How long to wait for a server's answer [default: 30; 300 where it is about many rows].",
+        ),
+        _security(
+            "--token-file",
+            metavar="FILE",
+            help="Show the token in FILE [default: RIDGELINE_TOKEN, RIDGELINE_TOKEN_FILE].",
+        ),
+        _security(
+            "--tls", is_flag=True, default=None, help="Encrypt [default: RIDGELINE_TLS, or with a CA]."
+        ),
+        _security(
+            "--tls-ca",
+            "ca",
+            metavar="FILE",
+            help="Encrypt; the server's certificate is from this CA, in PEM [default: RIDGELINE_TLS_CA].",
+        ),
+        _security(
+            "--client-certificate",
+            "certificate",
+            metavar="FILE",
+            help="Show this certificate, in PEM [default: RIDGELINE_CLIENT_CERTIFICATE].",
+        ),
+        _security(
+            "--client-key",
+            "key",
+            metavar="FILE",
+            help="The key of that certificate, in PEM [default: RIDGELINE_CLIENT_KEY].",
         ),
     )(function)

@@ -7,9 +7,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from ridgeline.cli.options import SECURITY
 
 if TYPE_CHECKING:
     from ridgeline.client import Client
@@ -28,6 +30,9 @@ DEBUG = "RIDGELINE_DEBUG"
 _DATABASE_REASONS = frozenset(
     {"DATABASE_READ_ONLY", "DATABASE_LOCKED", "DATABASE_SCHEMA_MISMATCH", "DATABASE_UNAVAILABLE"}
 )
+
+_BUSY_REASONS = frozenset({"RATE_LIMITED", "TOO_MANY_CALLS"})
+"""A server that takes no more for the moment: nothing is wrong with the question."""
 
 _SPELLINGS = {
     "technique": "TECHNIQUE",
@@ -114,6 +119,12 @@ _SPELLINGS = {
     "etag": "--etag",
     "timeout_s": "--timeout",
     "server": "--server",
+    "token": "the token",
+    "token_file": "--token-file",
+    "tls": "--tls",
+    "ca": "--tls-ca",
+    "certificate": "--client-certificate",
+    "key": "--client-key",
 }
 """Fields of a request as the command line spells them."""
 _PREFIXES = {
@@ -173,6 +184,8 @@ _KINDS: dict[str, type[Failure]] = {
     "FAILED_PRECONDITION": Refused,
     "OUT_OF_RANGE": Refused,
     "RESOURCE_EXHAUSTED": Refused,
+    "UNAUTHENTICATED": Refused,
+    "PERMISSION_DENIED": Refused,
     "NOT_FOUND": Unknown,
     "UNAVAILABLE": Unreachable,
     "DEADLINE_EXCEEDED": Unreachable,
@@ -191,17 +204,26 @@ def refusal_code(reason: str) -> int:
 @contextmanager
 def client(server: str | None, timeout: float | None) -> Iterator[Client]:
     """A client of the server, or of the service in this process; its errors become a Failure."""
-    import ridgeline
-    from ridgeline.errors import RidgelineError
-
     if not os.environ.get(DEBUG):
         # In this process the service's log would share stderr with the one sentence that an error is.
         logging.getLogger("ridgeline_server").addHandler(logging.NullHandler())
+        # gRPC reports a failed handshake there, too. It reads this when it is imported.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    import ridgeline
+    from ridgeline.errors import RidgelineError
+
     try:
-        with ridgeline.connect(server, timeout_s=timeout) as connected:
+        with ridgeline.connect(server, timeout_s=timeout, **_security()) as connected:
             yield connected
     except RidgelineError as error:
         raise failure(error) from error
+
+
+def _security() -> dict[str, Any]:
+    """What the command line says of tokens and certificates; the rest is the environment's."""
+    context = click.get_current_context(silent=True)
+    given: dict[str, Any] = context.meta.get(SECURITY, {}) if context else {}
+    return given
 
 
 def device_id(client: Client, name: str | None) -> str | None:
@@ -227,7 +249,8 @@ def failure(error: RidgelineError) -> Failure:
         lines = told or [error.message]
     if error.code == "INTERNAL" and not os.environ.get(DEBUG):
         lines.append(f"  In this process, {DEBUG}=1 shows the log.")
-    kind = Unreachable if error.reason in _DATABASE_REASONS else _KINDS.get(error.code, Failure)
+    unavailable = error.reason in _DATABASE_REASONS | _BUSY_REASONS
+    kind = Unreachable if unavailable else _KINDS.get(error.code, Failure)
     return kind("\n".join(lines))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from ridgeline_server.checkup import database, host
+from ridgeline_server.checkup import access, database, host
 from ridgeline_server.checkup.finding import Finding, Severity, error, ok
 from ridgeline_server.settings import Settings
 from ridgeline_server.store.catalog_store import CatalogStore
@@ -16,7 +16,12 @@ from ridgeline_server.store.errors import (
 )
 from ridgeline_server.store.startup import open_catalog
 
-CHECKS: tuple[Callable[[Settings], Iterable[Finding]], ...] = (host.address, host.cores)
+CHECKS: tuple[Callable[[Settings], Iterable[Finding]], ...] = (
+    access.exposure,
+    access.certificate,
+    host.address,
+    host.cores,
+)
 """Checks that need no database."""
 
 DATABASE_CHECKS: tuple[Callable[[Settings, CatalogStore], Iterable[Finding]], ...] = (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ridgeline_server.app import ListenError, try_bind
 from ridgeline_server.checkup.finding import Finding, error, ok, warning
-from ridgeline_server.health_probe import SERVING, SilentError, reachable, status_at
+from ridgeline_server.probing import ProbeError, probe, reachable
 from ridgeline_server.settings import Settings
 
 
@@ -16,7 +16,7 @@ def address(settings: Settings) -> Iterator[Finding]:
     try:
         try_bind(settings.listen)
     except ListenError as problem:
-        if _answers(settings.listen):
+        if _answers(settings):
             yield ok("address", f"a server already answers at {settings.listen} and says SERVING")
         else:
             message, _, remedy = str(problem).rstrip(".").partition("; ")
@@ -38,8 +38,9 @@ def cores(settings: Settings) -> Iterator[Finding]:
         yield ok("cores", f"{settings.workers} of {count} cores can be used")
 
 
-def _answers(listen: str) -> bool:
+def _answers(settings: Settings) -> bool:
     try:
-        return status_at(reachable(listen)) == SERVING
-    except SilentError:
+        _, serving = probe(reachable(settings.listen), settings)
+    except ProbeError:
         return False
+    return serving

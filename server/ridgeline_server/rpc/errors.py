@@ -22,6 +22,7 @@ from ridgeline_server.domain.errors import (
     UnsupportedDtypeError,
 )
 from ridgeline_server.domain.patience import NoLongerWantedError, OutOfTimeError
+from ridgeline_server.security.errors import Doubt, RateLimitedError, RoleTooLowError, UnauthenticatedError
 from ridgeline_server.store import errors as store
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,13 @@ _NOT_FOUND = {
     store.Resource.HARDWARE: ErrorReason.ERROR_REASON_HARDWARE_NOT_FOUND,
     store.Resource.MODEL: ErrorReason.ERROR_REASON_MODEL_NOT_FOUND,
     store.Resource.EFFICIENCY_PROFILE: ErrorReason.ERROR_REASON_EFFICIENCY_PROFILE_NOT_FOUND,
+}
+
+_DOUBTS = {
+    Doubt.NO_CREDENTIALS: ErrorReason.ERROR_REASON_MISSING_TOKEN,
+    Doubt.INVALID: ErrorReason.ERROR_REASON_INVALID_TOKEN,
+    Doubt.EXPIRED: ErrorReason.ERROR_REASON_TOKEN_EXPIRED,
+    Doubt.REVOKED: ErrorReason.ERROR_REASON_TOKEN_REVOKED,
 }
 
 _DATABASE = {
@@ -200,6 +208,22 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
             )
         case store.InvalidEntryError():
             return _status(code_pb2.INVALID_ARGUMENT, str(error), ErrorReason.ERROR_REASON_INVALID_FIELD)
+        case UnauthenticatedError():
+            return _status(code_pb2.UNAUTHENTICATED, str(error), _DOUBTS[error.doubt])
+        case RoleTooLowError():
+            return _status(
+                code_pb2.PERMISSION_DENIED,
+                str(error),
+                ErrorReason.ERROR_REASON_ROLE_TOO_LOW,
+                {"role": error.role or "", "needed_role": error.needed},
+            )
+        case RateLimitedError():
+            return _status(
+                code_pb2.RESOURCE_EXHAUSTED,
+                str(error),
+                ErrorReason.ERROR_REASON_RATE_LIMITED,
+                details=[_retry_after(error.delay_s)],
+            )
         case store.DatabaseError():
             code, reason = _DATABASE.get(type(error), _OTHER_DATABASE)
             return _status(code, f"{error.problem}; {error.remedy}", reason)

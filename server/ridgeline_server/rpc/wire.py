@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 from ridgeline_server.rpc.dispatch import Method
 from ridgeline_server.rpc.errors import StatusError
 from ridgeline_server.store.errors import DatabaseError
-from ridgeline_server.store.principals import ANONYMOUS, acting_as
+from ridgeline_server.store.principals import ANONYMOUS, LOCAL, acting_as, principal
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,10 @@ def _abort(method: Method, error: StatusError, context: grpc.ServicerContext) ->
 
 
 def _caller(context: grpc.ServicerContext) -> str:
-    """The name that the transport vouches for: the first identity of a client certificate."""
+    """The name that authentication found, or else the transport vouches for: the first identity of a client
+    certificate.
+    """
+    if principal() != LOCAL:
+        return principal()
     identities = context.peer_identities()
     return next(iter(identities)).decode(errors="replace") if identities else ANONYMOUS

@@ -1,4 +1,4 @@
-"""The stored catalog and the measurements: the repositories of one database."""
+"""The stored catalog, the measurements and the tokens: the repositories of one database."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ridgeline_server.store.models import ModelRepository
 from ridgeline_server.store.profiles import ProfileRepository
 from ridgeline_server.store.repository import Repository
 from ridgeline_server.store.revisions import current_revision
+from ridgeline_server.store.tokens import TokenRepository
 
 
 class CatalogStore:
@@ -25,6 +26,7 @@ class CatalogStore:
         self.models = ModelRepository(self.database)
         self.profiles = ProfileRepository(self.database)
         self.measurements = MeasurementRepository(self.database)
+        self.tokens = TokenRepository(self.database)
 
     @property
     def repositories(self) -> tuple[Repository[Any], ...]:

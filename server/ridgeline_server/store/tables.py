@@ -357,3 +357,20 @@ measurements = Table(
     Index("ix_measurements_source_group", "source_group", "id"),
 )
 """Evidence, and no part of the catalog's revisions: what it names need not be in the catalog."""
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", KEY, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("secret_sha256", String, nullable=False),
+    Column("create_time", UtcDateTime, nullable=False),
+    Column("expire_time", UtcDateTime),
+    Column("revoke_time", UtcDateTime),
+    CheckConstraint("role IN ('read', 'write', 'admin')", name="role_known"),
+    CheckConstraint("length(secret_sha256) = 64", name="secret_hashed"),
+)
+"""Who may call the service, and no part of the catalog's revisions. Several tokens may have one name, so that
+one takes the place of another without a change of the name that writes are recorded under.
+"""

@@ -37,8 +37,8 @@ class FakeClient:
 
         return call
 
-    def connect(self, server: str | None = None, timeout_s: float | None = None) -> Self:
-        self.connections.append({"server": server, "timeout_s": timeout_s})
+    def connect(self, server: str | None = None, timeout_s: float | None = None, **security: object) -> Self:
+        self.connections.append({"server": server, "timeout_s": timeout_s, **security})
         return self
 
     def __enter__(self) -> Self:

@@ -27,6 +27,10 @@ ERRORS: list[tuple[RidgelineError, int]] = [
     (errors.FailedPreconditionError("Read-only.", "DATABASE_READ_ONLY"), 4),
     (errors.FailedPreconditionError("Newer schema.", "DATABASE_SCHEMA_MISMATCH"), 4),
     (errors.UnavailableError("Locked.", "DATABASE_LOCKED"), 4),
+    (errors.UnauthenticatedError("No token.", "MISSING_TOKEN"), 2),
+    (errors.PermissionDeniedError("Readers may not.", "ROLE_TOO_LOW"), 2),
+    (errors.ResourceExhaustedError("Too large a request."), 2),
+    (errors.ResourceExhaustedError("Too many calls.", "RATE_LIMITED"), 4),
     (errors.InternalError("A fault."), 5),
     (RidgelineError("Something else.", code="DATA_LOSS"), 5),
 ]

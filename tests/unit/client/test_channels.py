@@ -40,7 +40,7 @@ def test_every_rpc_that_does_not_write_says_that_it_changes_nothing(rpc: str) ->
     ],
 )
 def test_targets_that_can_be_meant(target: str) -> None:
-    channels.check_target(target)
+    channels.hosts_of(target)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,16 @@ def test_targets_that_can_be_meant(target: str) -> None:
 )
 def test_targets_that_cannot(target: str) -> None:
     with pytest.raises(InvalidArgumentError, match="address"):
-        channels.check_target(target)
+        channels.hosts_of(target)
 
 
-def test_all_servers_of_a_name_are_used_in_turn() -> None:
-    assert json.loads(channels.service_config())["loadBalancingConfig"] == [{"round_robin": {}}]
+@pytest.mark.parametrize(
+    ("target", "policy"),
+    [("localhost:1", "pick_first"), ("dns:///a:1", "round_robin"), ("ipv4:10.0.0.1:1", "round_robin")],
+)
+def test_all_servers_of_a_name_are_used_in_turn_where_that_is_asked_for(target: str, policy: str) -> None:
+    config = json.loads(dict(channels.channel_options(target))["grpc.service_config"])
+    assert config["loadBalancingConfig"] == [{policy: {}}]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Who calls and what the way to the service protects: tokens, rates, certificates, addresses."""
