@@ -24,9 +24,9 @@ from ridgeline_server.rpc.dispatch import Method, service_methods
 from ridgeline_server.serving import keep_what_stays
 from ridgeline_server.store.startup import open_embedded_catalog
 
-CALLS = 25
-ROUNDS = 3
-ROWS = 1000
+CALLS = 15
+ROUNDS = 2
+ROWS = 500
 ROWS_FILE = Path(__file__).parents[1] / "tests" / "data" / "measured.csv.gz"
 SERVICE = "ridgeline.v1."
 
