@@ -31,7 +31,7 @@ dev: $(VENV)/dev.stamp $(VENV)/package.stamp ## install all that building, linti
 test: dev ## run the tests, on a PostgreSQL of their own too, a worker for each core
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
-soak: dev ## hammer, kill, misuse and fuzz the service for over an hour, on both databases
+soak: dev ## hammer, kill, misuse and fuzz the service for some hours, on both databases
 	@$(BIN)/python -m tests.soak
 
 accuracy: dev ## judge predictions by published measurements on rows left out, and write docs/accuracy.md

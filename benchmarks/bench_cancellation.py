@@ -24,9 +24,9 @@ from ridgeline_server.rpc.dispatch import Method, service_methods
 from ridgeline_server.serving import keep_what_stays
 from ridgeline_server.store.startup import open_embedded_catalog
 
-CALLS = 25
-ROUNDS = 3
-ROWS = 1000
+CALLS = 15
+ROUNDS = 2
+ROWS = 500
 ROWS_FILE = Path(__file__).parents[1] / "tests" / "data" / "measured.csv.gz"
 SERVICE = "ridgeline.v1."
 
@@ -108,11 +108,11 @@ def main() -> None:
                     freed_after_s(server, channel, name, data, chance.uniform(0, whole_s * 0.9))
                     for _ in range(CALLS)
                 )
-                rpc = name.partition("/")[2]
                 print(
-                    f"{rpc:22} takes {whole_s:.2f} s of CPU, asks {asked.times // ROUNDS:,} times; with a "
-                    f"caller to ask {min(asking_s) / whole_s:.2f} x; free {median(freed_s) * 1e3:.0f} ms "
-                    f"after a cancellation (median), {freed_s[-1] * 1e3:.0f} ms at most of {CALLS}"
+                    f"{name.partition('/')[2]:22} takes {whole_s:.2f} s of CPU; with somebody to ask "
+                    f"{min(asking_s) / whole_s:.2f} x, {asked.times // ROUNDS:,} times; free "
+                    f"{median(freed_s) * 1e3:.0f} ms after a cancellation (median of {CALLS}), "
+                    f"{freed_s[CALLS * 9 // 10] * 1e3:.0f} ms (9 of 10), {freed_s[-1] * 1e3:.0f} ms (most)"
                 )
         server.stop(0)
         store.close()

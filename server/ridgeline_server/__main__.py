@@ -111,7 +111,7 @@ def migrate(settings: Settings) -> None:
 )
 @click.pass_obj
 def seed(settings: Settings, dry_run: bool, restored: tuple[str, ...]) -> None:
-    r"""Write the catalog that ships with this release into the database.
+    """Write the catalog that ships with this release into the database.
 
     What a user changed or removed stays as it is. May run at any time, and when nothing is new writes
     nothing.
@@ -121,7 +121,7 @@ def seed(settings: Settings, dry_run: bool, restored: tuple[str, ...]) -> None:
       ridgeline-server seed --dry-run
     Give up your own version of an entry for the one that ships:
       ridgeline-server seed --restore rtx-a6000
-    """
+    """  # noqa: D301  # click looks for the control character
     from ridgeline_server import seed_report
     from ridgeline_server.store.builtin import read_builtin_catalog
     from ridgeline_server.store.seed import seed as seed_catalog
@@ -162,9 +162,8 @@ def seed(settings: Settings, dry_run: bool, restored: tuple[str, ...]) -> None:
 )
 @click.pass_obj
 def check(settings: Settings, output: str) -> None:
-    r"""Look a deployment over: tell what keeps the server from serving, and what will trouble it.
+    """Look a deployment over: tell what keeps the server from serving, and what will trouble it.
 
-    \b
     Looked at are the database, its schema, its catalog and its connections, and the address and the cores
     of this machine. Errors go to standard error. The exit code is that of the first error; warnings leave
     it at 0.

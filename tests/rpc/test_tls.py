@@ -58,7 +58,7 @@ def serving(store: CatalogStore, settings: Settings) -> Iterator[str]:
     """The address of a server with these settings, on localhost, which its certificate is for."""
     server = Server(
         service_methods(store),
-        "127.0.0.1:0",
+        "localhost:0",
         4,
         [authentication(settings, store.tokens)],
         credentials=server_credentials(settings),

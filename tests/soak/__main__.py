@@ -29,10 +29,6 @@ def runs(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[str], o
         start: int | None = arguments.only
         number = (arguments.count or requests.INPUTS) if start is None else 1
         yield "requests", lambda url: requests.soak(seeded(url), arguments.seed, number, start or 0)
-    if what in ("all", "requests"):
-        sent: int | None = arguments.only
-        number = (arguments.count or requests.INPUTS) if sent is None else 1
-        yield "requests", lambda url: requests.soak(seeded(url), arguments.seed, number, sent or 0)
     if what in ("all", "fuzz"):
         first: int | None = arguments.only
         count = (arguments.count or fuzz.INPUTS) if first is None else 1

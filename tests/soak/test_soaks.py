@@ -47,13 +47,6 @@ def test_a_mutated_file_is_refused_or_imported_as_what_it_says(catalog_url: str,
     assert report.counts["recounted"] > count // 50, report
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_a_mutated_request_meets_no_fault(database_url: str) -> None:
-    report = requests.soak(seeded(database_url), seed=SEED, count=2000)
-    assert not report.failures, "\n".join(report.failures)
-    assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND"} <= report.counts.keys()
-
-
 def test_the_recount_gives_the_published_counts() -> None:
     """A formula that fits no shipped model would find no wrong one."""
     recounts = 0

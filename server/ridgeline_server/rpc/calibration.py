@@ -87,11 +87,13 @@ def calibrate(request: pb.CalibrateRequest, store: CatalogStore, cache: CatalogC
     rows = _rows_of(checks, store, devices, given, names)
     evidence = _learn(rows, names, snapshot)
     _refuse_unpredicted(checks, given, evidence)
+    stale = _stale(snapshot.profiles, devices, evidence.profiles)
+    # Before anything is written, because it takes as long as all of the rest.
+    told = _predicted(given, names, snapshot.profiles, evidence.profiles, stale)
     check_wanted()
     # What is stored from here on is not to be left without the profiles that it makes, whoever waits.
     with to_the_end():
         new = _store(checks, store, given, save=request.save)
-        stale = _stale(snapshot.profiles, devices, evidence.profiles)
         outcomes, revision = _write(store, evidence.profiles, save=request.save)
         rounds = 1
         while request.save and (again := _rows_of(checks, store, devices, given, names)) != rows:
@@ -105,6 +107,7 @@ def calibrate(request: pb.CalibrateRequest, store: CatalogStore, cache: CatalogC
             rounds += 1
             rows, evidence = again, _learn(again, names, snapshot)
             stale = _stale(snapshot.profiles, devices, evidence.profiles)
+            told = _predicted(given, names, snapshot.profiles, evidence.profiles, stale)
             outcomes, revision = _write(store, evidence.profiles, save=True)
         if request.save:
             for profile in stale:
@@ -116,7 +119,8 @@ def calibrate(request: pb.CalibrateRequest, store: CatalogStore, cache: CatalogC
             stored_count=new,
             catalog_revision=revision,
         )
-        _tell_rows(response, given, names, snapshot.profiles, evidence.profiles, stale)
+        for before, now in told:
+            response.rows.add(before=prediction_message(before), now=prediction_message(now))
         _tell_errors(response, evidence)
         response.refits.extend(map(_refit_message, evidence.refits))
         return response
@@ -338,22 +342,20 @@ def _unused(predictions: Sequence[Prediction]) -> Iterator[pb.UnusedRows]:
         yield pb.UnusedRows(reason=reason, count=count, example_id=examples[reason])
 
 
-def _tell_rows(
-    response: pb.CalibrateResponse,
+def _predicted(
     rows: Sequence[Measurement],
     names: MeasuredNames,
     profiles: ProfileSet,
     made: Sequence[EfficiencyProfile],
     stale: Sequence[EfficiencyProfile],
-) -> None:
+) -> list[tuple[Prediction, Prediction]]:
     """What the catalog predicts of given rows, and what it predicts with the profiles that were made and
     without stale ones.
     """
     ids = {profile.id for profile in (*made, *stale)}
     corrected = ProfileSet((*(p for p in profiles.profiles if p.id not in ids), *made))
     before, now = (predict(rows, names, builtin_engines(), known) for known in (profiles, corrected))
-    for old, new in zip(before, now, strict=True):
-        response.rows.add(before=prediction_message(old), now=prediction_message(new))
+    return list(zip(before, now, strict=True))
 
 
 def _tell_errors(response: pb.CalibrateResponse, evidence: _Evidence) -> None:

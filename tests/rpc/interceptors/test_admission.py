@@ -184,8 +184,9 @@ def test_calls_that_are_cancelled_before_they_are_worked_on_leave_no_count(
     for _ in range(50):
         begin(channel, "Read").cancel()
     service.let_go.set()
+    # Cancelled calls may still be arriving, one after the other.
+    wait_until(lambda: begin(channel, "Read").code() is grpc.StatusCode.OK)
     wait_until(lambda: service.admission.counts[CallClass.UNARY] == 0)
-    assert begin(channel, "Read").result(LIMIT_S)
 
 
 def test_calls_whose_connection_is_cut_at_any_moment_leave_no_count(service: Service) -> None:
