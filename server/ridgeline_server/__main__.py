@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -66,20 +64,39 @@ def serve(settings: Settings) -> None:
     Beside its own services the server answers grpc.health.v1 and reflection.
     """
     from ridgeline_server.app import ListenError, Server, serve_until_signal
+    from ridgeline_server.database_watch import DatabaseWatch
+    from ridgeline_server.observability.exposition import MetricsListenError
+    from ridgeline_server.observability.logs import configure_logs
+    from ridgeline_server.observability.tracing import TracingError
+    from ridgeline_server.observing import observing
     from ridgeline_server.rpc.dispatch import service_methods
+    from ridgeline_server.store.catalog import CatalogCache
     from ridgeline_server.store.startup import open_catalog
 
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    configure_logs(settings.log_format, settings.log_level)
     with database_errors():
-        store = open_catalog(settings.database_url, threads=settings.threads)
+        store = open_catalog(
+            settings.database_url,
+            threads=settings.threads,
+            pool_size=settings.database_pool_size,
+            pool_wait_s=settings.database_pool_wait_s,
+            statement_timeout_s=settings.database_timeout_s,
+        )
+        cache = CatalogCache(store, max_age_s=settings.catalog_max_age_s, stale_s=settings.catalog_stale_s)
     try:
-        server = Server(service_methods(store), settings.listen, settings.threads)
-        serve_until_signal(server, settings.grace_s, lambda address: click.echo(f"Listening on {address}"))
-    except ListenError as error:
+        with observing(settings, store) as observation:
+            server = Server(
+                service_methods(store, cache),
+                settings.listen,
+                settings.threads,
+                [observation],
+                channelz=settings.channelz,
+            )
+            with DatabaseWatch(cache, server.health, server.services):
+                serve_until_signal(
+                    server, settings.grace_s, lambda address: click.echo(f"Listening on {address}")
+                )
+    except (ListenError, MetricsListenError, TracingError) as error:
         fail(str(error))
     finally:
         store.close()

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import grpc
+from grpc_channelz.v1 import channelz_pb2
+from grpc_channelz.v1.channelz import add_channelz_servicer
 from grpc_reflection.v1alpha import reflection
 
 from ridgeline_server.health import SERVICE_NAME, Health
@@ -48,24 +50,33 @@ class Server:
         listen: str,
         threads: int,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
+        *,
+        channelz: bool = False,
     ) -> None:
         """Bind the address, HOST:PORT. Port 0 takes a free one. Raises ListenError.
 
-        The first interceptor is the outermost.
+        The first interceptor is the outermost. `channelz` lets callers look into the server's sockets.
         """
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="rpc")
         self._server = grpc.server(
             self._pool,
             interceptors=list(interceptors),
             # A second server on the same port must fail, not share it by chance.
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_REQUEST_BYTES)],
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.enable_channelz", int(channelz)),
+            ],
             maximum_concurrent_rpcs=threads + MAX_QUEUED_CALLS,
         )
         add_to_server(methods, self._server)
         self.services = sorted({name.partition("/")[0] for name in methods})
-        self._health = Health(self.services)
-        self._health.add_to_server(self._server)
-        names = (*self.services, SERVICE_NAME, reflection.SERVICE_NAME)
+        self.health = Health(self.services)
+        self.health.add_to_server(self._server)
+        names = [*self.services, SERVICE_NAME, reflection.SERVICE_NAME]
+        if channelz:
+            add_channelz_servicer(self._server)
+            names.append(channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)
         reflection.enable_server_reflection(names, self._server)
         self.port = self._bind(listen)
         self.address = f"{listen.rpartition(':')[0]}:{self.port}"
@@ -73,14 +84,14 @@ class Server:
     def start(self) -> None:
         """Answer calls, and say so in health."""
         self._server.start()
-        self._health.serving()
+        self.health.serving()
 
     def stop(self, grace_s: float) -> None:
         """Tell health watchers, refuse new calls, and let those in flight finish within `grace_s`."""
-        self._health.stopping()
+        self.health.stopping()
         self._server.stop(grace_s).wait()
         self._pool.shutdown(wait=False)
-        self._health.close()
+        self.health.close()
 
     def _bind(self, listen: str) -> int:
         _try_bind(listen)

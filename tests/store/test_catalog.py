@@ -41,7 +41,7 @@ def cache(store: CatalogStore, clock: Clock) -> CatalogCache:
     store.hardware.create(device("x100", "Fast One"))
     store.models.create(model("org/Tiny-1B", "tiny"))
     store.profiles.create(profile())
-    return CatalogCache(store, max_staleness_s=1.0, clock=clock)
+    return CatalogCache(store, max_age_s=1.0, clock=clock)
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_threads_get_whole_snapshots_while_another_writes(store: CatalogStore) -
     """The writer moves an alias from one device to another; each revision has it on exactly one of them."""
     store.hardware.create(device("even", "Moving"))
     store.hardware.create(device("odd"))
-    cache = CatalogCache(store, max_staleness_s=0.0)
+    cache = CatalogCache(store, max_age_s=0.0)
     first_revision = store.revision()
     done = threading.Event()
     seen: list[tuple[int, str]] = []
