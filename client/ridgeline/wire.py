@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,6 +19,9 @@ MAX_RESPONSE_BYTES = 64 * 2**20
 """gRPC's own limit of 4 MiB would refuse pages that the contract allows."""
 
 MAX_PORT = 65535
+
+REQUEST_ID_KEY = "x-request-id"
+"""The metadata that names a call; the server's log tells of the call under it."""
 
 _TARGET = re.compile(r"(dns:///)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,9})")
 
@@ -61,17 +65,18 @@ class WireTransport:
                 response_deserializer=response_type.FromString,
             )
             self._methods[method] = send
+        request_id = secrets.token_hex(8)
         try:
-            response: R = send(request, timeout=self._timeout_s)
+            response: R = send(request, timeout=self._timeout_s, metadata=((REQUEST_ID_KEY, request_id),))
         except grpc.RpcError as error:
-            raise self._translated(error, request) from None
+            raise self._translated(error, request, request_id) from None
         return response
 
     def close(self) -> None:
         """Close the channel; calls that are under way are cancelled."""
         self._channel.close()
 
-    def _translated(self, error: grpc.RpcError, request: Message) -> RidgelineError:
+    def _translated(self, error: grpc.RpcError, request: Message, request_id: str) -> RidgelineError:
         # The RpcError of a call is that call.
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
         if status is not None:
@@ -100,7 +105,8 @@ class WireTransport:
             message = f"{self.target} takes no request of {size:.1f} MiB at once. Send less in one request."
         else:
             message = f"The call to {self.target} failed: {details or code}"
-        return of_code(code, message)
+        # A server that cannot be reached knows nothing of the call.
+        return of_code(code, message, metadata={} if code == "UNAVAILABLE" else {"request_id": request_id})
 
 
 def _wrong_target(description: str) -> InvalidArgumentError:

@@ -1,9 +1,10 @@
 """Looks after the database while a server runs, and tells the server's health what it can answer meanwhile.
 
-While the database is away, the services that need it for every call are NOT_SERVING. Those that answer questions
-from the catalog in memory stay SERVING, and so does the server as a whole, as long as that catalog may be used:
-an orchestrator that took every replica out at once would turn an outage of writes into an outage of everything.
-Afterwards nothing can be answered, and another replica, whose database may be there, is the better one to ask.
+While the database is away, the services that need it for every call are NOT_SERVING. Those that answer
+questions from the catalog in memory stay SERVING, and so does the server as a whole, as long as that catalog
+may be used: an orchestrator that took every replica out at once would turn an outage of writes into an outage
+of everything. Afterwards nothing can be answered, and another replica, whose database may be there, is the
+better one to ask.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class DatabaseWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stopped.set()
-        self._thread.join()
+        # A look at a database that hangs takes longer; nothing rests on its end.
+        self._thread.join(self._interval_s)
 
     def look(self) -> None:
         """Look once."""

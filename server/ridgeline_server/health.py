@@ -26,8 +26,8 @@ MAX_WATCHERS = 100
 class Health:
     """The health of one server's services. Nothing is served until it is said.
 
-    The empty name asks for the server as a whole, and the name of the health service itself whether there is a
-    process that answers at all.
+    The empty name asks for the server as a whole, and the name of the health service itself whether there is
+    a process that answers at all.
     """
 
     def __init__(self, services: Iterable[str]) -> None:
@@ -124,7 +124,7 @@ class Health:
             self._changed.wait_for(lambda: gone.is_set() or self._stopping or self._of(service) != told)
             return self._of(service), self._stopping
 
-    def _of(self, service: str) -> Response.ServingStatus.ValueType:
+    def _of(self, service: str) -> int:
         if service not in self._services:
             return Response.SERVICE_UNKNOWN
         serves = self._is_serving and service not in self._unavailable

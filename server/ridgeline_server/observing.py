@@ -28,6 +28,7 @@ def observing(settings: Settings, store: CatalogStore) -> Iterator[Observation]:
     """
     metrics = Metrics()
     store.database.observe(metrics.store)
+    metrics.store.watch_pool(store.database.engine)
     with ExitStack() as opened:
         tracing = None
         if settings.tracing:

@@ -1,9 +1,10 @@
 """Serves metrics over HTTP, on an address of their own.
 
-A process that answers calls alone serves its own metrics. Of several workers on one host the parent serves the
-sums: prometheus-client's multiprocess mode keeps each worker's values in files that the parent reads, so that
-there is one address to scrape, a counter never falls when a worker is replaced, and a worker that hangs hides
-nothing. A port for each worker would make every replica several targets, whose number a scraper would have to know.
+A process that answers calls alone serves its own metrics. Of several workers on one host the parent serves
+the sums: prometheus-client's multiprocess mode keeps each worker's values in files that the parent reads, so
+that there is one address to scrape, a counter never falls when a worker is replaced, and a worker that hangs
+hides nothing. A port for each worker would make every replica several targets, whose number a scraper would
+have to know.
 """
 
 from __future__ import annotations

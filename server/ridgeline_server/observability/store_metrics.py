@@ -66,11 +66,12 @@ class StoreMetrics(StoreObserver):
             registry=registry,
         )
 
-    def watch_pool(self, engine: Engine, limit: int) -> None:
+    def watch_pool(self, engine: Engine) -> None:
         """Count the connections of an engine, of which none are in use yet."""
         pool = engine.pool
-        if isinstance(pool, QueuePool):
-            self._open.inc(pool.checkedin())
+        assert isinstance(pool, QueuePool), "the store makes no others"
+        self._open.inc(pool.checkedin())
+        self._limit.set(pool.size())
 
         def opened(connection: Any, record: object) -> None:  # noqa: ARG001
             self._open.inc()
@@ -84,7 +85,6 @@ class StoreMetrics(StoreObserver):
         def returned(connection: Any, record: object) -> None:  # noqa: ARG001
             self._in_use.dec()
 
-        self._limit.set(limit)
         event.listen(engine, "connect", opened)
         event.listen(engine, "close", closed)
         event.listen(engine, "checkout", taken)

@@ -1,8 +1,8 @@
 """Spans of calls and of their steps, exported by OpenTelemetry where the service is told to.
 
 Everything about where spans go and which are kept comes from OpenTelemetry's own variables, such as
-OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER. Without tracing a step costs one look at a variable of the
-context, and none of OpenTelemetry's packages is imported.
+OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER. Without tracing a step costs one look at a variable of
+the context, and none of OpenTelemetry's packages is imported.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def otlp_tracing() -> Tracing:
     for variable in PROTOCOL_VARIABLES:
         if os.environ.get(variable, "grpc") != "grpc":
             raise TracingError(
-                f"{variable} is '{os.environ[variable]}'; give grpc, in which alone spans are sent, or leave it out"
+                f"{variable} is '{os.environ[variable]}'; give grpc, by which alone spans are sent, or leave "
+                "it out"
             )
     own = {"service.name": "ridgeline-server", "service.version": version("ridgeline")}
     # What the environment says of the service goes before what it says of itself.

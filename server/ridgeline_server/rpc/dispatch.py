@@ -71,8 +71,8 @@ def bind(servicers: Mapping[str, object]) -> dict[str, Method]:
 
 
 def service_methods(store: CatalogStore, cache: CatalogCache | None = None) -> dict[str, Method]:
-    """All rpcs of the service on one stored catalog; `cache` is how questions see it, by default as of a second
-    ago at most.
+    """All rpcs of the service on one stored catalog; `cache` is how questions see it, by default as of a
+    second ago at most.
     """
     cache = cache or CatalogCache(store)
     return bind(

@@ -194,8 +194,8 @@ def malformed_request() -> status_pb2.Status:
     """The status for bytes that are no message."""
     return _status(
         code_pb2.INVALID_ARGUMENT,
-        "the request cannot be read as the message that this rpc takes; make it with code that was generated from "
-        "the contract of this release",
+        "the request cannot be read as the message that this rpc takes; make it by code that was generated "
+        "from this release's contract",
         ErrorReason.ERROR_REASON_INVALID_FIELD,
     )
 

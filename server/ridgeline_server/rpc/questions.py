@@ -143,8 +143,9 @@ def _stale(snapshot: CatalogSnapshot) -> Iterator[Notice]:
     """That the database is away, where it is."""
     if snapshot.unconfirmed_s is not None:
         text = (
-            f"the service's database does not answer: this rests on revision {snapshot.revision} of the catalog, "
-            f"which was the current one {snapshot.unconfirmed_s:.0f} s ago; ask again later where that matters"
+            f"the service's database does not answer: this rests on revision {snapshot.revision} of the "
+            f"catalog, which was the current one {snapshot.unconfirmed_s:.0f} s ago; ask again later where "
+            "that matters"
         )
         yield Notice(NoticeCode.STALE_CATALOG, text)
 

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL that do not wait for ever.
 
-PostgreSQL's own timeouts end what PostgreSQL works on. They do not help when it hangs, or when the network swallows
-what is sent; then the driver would wait until the operating system gives up, many minutes later.
+PostgreSQL's own timeouts end what PostgreSQL works on. They do not help when it hangs, or when the network
+swallows what is sent; then the driver would wait until the operating system gives up, many minutes later.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ PING_TIMEOUT_S = 2.0
 """For a connection of the pool to show that it still works."""
 
 SPARE_S = 1.0
-"""How much longer the driver waits than PostgreSQL should take, so that PostgreSQL's own error comes first."""
+"""How much longer the driver waits than PostgreSQL should take, so that PostgreSQL's own error comes first.
+"""
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -32,7 +33,7 @@ class BoundedConnection(psycopg.Connection[Any]):
     silence_limit_s = PING_TIMEOUT_S
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        """Wait for what PostgreSQL answers. Raises psycopg.OperationalError when it is silent for too long."""
+        """Wait for what PostgreSQL answers. Raises psycopg.OperationalError when it is silent too long."""
         return super().wait(self._bounded(gen), *args, **kwargs)
 
     def _bounded(self, answering: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:

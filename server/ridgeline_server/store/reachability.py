@@ -1,7 +1,7 @@
 """Whether the database answers, so that calls need not find out one by one while it is away.
 
-The first call that finds it away waits as long as that takes. From then on one call at a time may try again, after
-a while; all others fail at once. So an outage costs no threads, and ends for all with the first answer.
+The first call that finds it away waits as long as that takes. From then on one call at a time may try again,
+after a while; all others fail at once. So an outage costs no threads, and ends for all with the first answer.
 """
 
 from __future__ import annotations

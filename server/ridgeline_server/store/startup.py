@@ -27,8 +27,8 @@ def open_catalog(
     pool_wait_s: float = POOL_WAIT_S,
     statement_timeout_s: float = STATEMENT_TIMEOUT_S,
 ) -> CatalogStore:
-    """The catalog of a database that was migrated before, for `threads` callers at a time, each of which has a
-    connection unless `pool_size` allows fewer.
+    """The catalog of a database that was migrated before, for `threads` callers at a time, each of which has
+    a connection unless `pool_size` allows fewer.
 
     Raises DatabaseError where it cannot be served, in
     particular SchemaMismatchError for a schema that is missing, older or newer than this release's.

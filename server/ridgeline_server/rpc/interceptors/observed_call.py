@@ -1,4 +1,4 @@
-"""One call over the wire as it is observed: its request id, counts, times, line of the access log and span."""
+"""One call over the wire as it is observed: its request id, counts, times, access log and span."""
 
 from __future__ import annotations
 
