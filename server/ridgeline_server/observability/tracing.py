@@ -89,6 +89,11 @@ class Tracing:
         self._tracer = provider.get_tracer("ridgeline_server", version("ridgeline"))
         self._propagator = TraceContextTextMapPropagator()
 
+    @property
+    def resource(self) -> Mapping[str, object]:
+        """What spans say of the service that made them."""
+        return self._provider.resource.attributes
+
     @contextmanager
     def call(self, service: str, method: str, metadata: Mapping[str, str]) -> Iterator[CallSpan]:
         """The span of a call, a child of the one that its metadata names as W3C's `traceparent`."""
