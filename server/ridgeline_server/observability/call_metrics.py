@@ -67,6 +67,9 @@ class CallMetrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._rows = Counter(
+            "ridgeline_rows_streamed", "Rows of results that streams have sent.", OF_RPC, registry=registry
+        )
         self._recommendations = Counter(
             "ridgeline_recommendations",
             "Techniques that advice judged, by verdict.",
@@ -85,15 +88,17 @@ class CallMetrics:
             handling=self._handling.labels(*labels),
             sent=self._sent.labels(*labels),
             in_flight=self._in_flight.labels(*labels),
+            rows=self._rows.labels(*labels) if rpc.grpc_type == SERVER_STREAM else None,
         )
 
 
 @dataclass(frozen=True)
 class RpcMetrics:
-    """The metrics of one rpc; `handled` takes the name of a status code."""
+    """The metrics of one rpc; `handled` takes the name of a status code, and only a stream sends `rows`."""
 
     started: Counter
     handled: Callable[[str], Counter]
     handling: Histogram
     sent: Counter
     in_flight: Gauge
+    rows: Counter | None

@@ -25,10 +25,12 @@ from ridgeline.v1.recommendation_service_pb2 import (
 )
 from ridgeline_server.app import Server
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
-from ridgeline_server.observability.calls import current_call
+from ridgeline_server.observability.call_metrics import Rpc
+from ridgeline_server.observability.calls import Call, answering, count_rows, current_call
 from ridgeline_server.observability.metrics import Metrics
 from ridgeline_server.rpc.dispatch import Method
 from ridgeline_server.rpc.interceptors.observation import Continuation, Observation
+from ridgeline_server.rpc.interceptors.observed_call import ObservedCall
 from ridgeline_server.store.principals import acting_as
 
 SERVICE = "ridgeline.v1.AnalysisService"
@@ -55,7 +57,10 @@ class Refusing(grpc.ServerInterceptor):
                 context.abort(grpc.StatusCode[str(wish)], "no")
 
         if wish is not None:
-            return grpc.unary_unary_rpc_method_handler(refuse)
+            # Either kind of handler may refuse; the second does not wait for the request.
+            unread = wish == "RESOURCE_EXHAUSTED"
+            make = grpc.stream_unary_rpc_method_handler if unread else grpc.unary_unary_rpc_method_handler
+            return make(refuse)
         return continuation(handler_call_details)
 
 
@@ -311,6 +316,19 @@ class TestCounts:
         for stream in watches:
             next(stream)
         assert server.call().code() is grpc.StatusCode.OK
+
+    def test_rows_of_a_stream_are_counted_where_they_are_made(self) -> None:
+        metrics = Metrics().calls
+        stream, unary = (metrics.of_rpc(Rpc(kind, "A", "B")) for kind in ("server_stream", "unary"))
+        for of_rpc in (stream, unary):
+            call = ObservedCall(Rpc("", "A", "B"), "A/B", of_rpc, metrics, None, 0.0)
+            with answering(Call("id", count_rows=call.count_rows)):
+                count_rows(1024)
+                count_rows(6)
+        count_rows(5)  # outside of a call nobody counts
+        assert stream.rows is not None
+        assert [s.value for metric in stream.rows.collect() for s in metric.samples] == [1030]
+        assert unary.rows is None
 
     def test_reflection_and_channelz_are_counted_by_name(self, server: Observed) -> None:
         server.call("grpc.channelz.v1.Channelz/GetServers")

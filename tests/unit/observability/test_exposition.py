@@ -24,6 +24,8 @@ from ridgeline_server.observability.exposition import (
     WorkersMetrics,
 )
 from ridgeline_server.observability.metrics import Metrics
+from ridgeline_server.observing import observing_workers
+from ridgeline_server.settings import Settings
 from ridgeline_server.store.observer import CatalogRead
 
 RPC = Rpc(UNARY, "ridgeline.v1.AnalysisService", "Analyze")
@@ -118,6 +120,24 @@ def test_the_parent_serves_the_sums_over_its_workers_the_killed_ones_included() 
         assert value(metrics.address, "ridgeline_calls_in_flight") == 1
         with worker():
             assert value(metrics.address, "grpc_server_handled_total", ok) == 6
+
+
+def test_without_an_address_nothing_is_served_or_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    with observing_workers(Settings()) as worker_ended:
+        assert FOLDER_VARIABLE not in os.environ
+        worker_ended(os.getpid())
+
+
+def test_the_settings_name_the_address_of_the_sums(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    settings = Settings(metrics_listen="127.0.0.1:0")
+    with observing_workers(settings) as worker_ended, worker() as process:
+        address = caplog.messages[-1].removeprefix("metrics are at http://").removesuffix("/metrics")
+        assert value(address, "ridgeline_calls_in_flight") == 1
+        assert process.pid is not None
+        worker_ended(process.pid)
+        assert value(address, "ridgeline_calls_in_flight") is None
 
 
 def test_the_workers_folder_is_there_for_as_long_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

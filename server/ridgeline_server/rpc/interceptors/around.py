@@ -39,7 +39,7 @@ def _unary(handle: Callable[..., Any], entered: Entered) -> Callable[..., Any]:
         with entered(context):
             return handle(request, context)
 
-    return with_pool_of(handle, unary)
+    return _with_pool_of(handle, unary)
 
 
 def _stream(handle: Callable[..., Iterator[Any]], entered: Entered) -> Callable[..., Iterator[Any]]:
@@ -47,11 +47,10 @@ def _stream(handle: Callable[..., Iterator[Any]], entered: Entered) -> Callable[
         with entered(context):
             yield from handle(request, context)
 
-    return with_pool_of(handle, stream)
+    return _with_pool_of(handle, stream)
 
 
-def with_pool_of(handle: Callable[..., Any], wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    """A handler that wraps another one, in the thread pool of that one."""
+def _with_pool_of(handle: Callable[..., Any], wrapped: Callable[..., Any]) -> Callable[..., Any]:
     pool = getattr(handle, POOL, None)
     if pool is not None:
         setattr(wrapped, POOL, pool)

@@ -21,7 +21,7 @@ from ridgeline_server.observability.call_metrics import UNKNOWN_RPC, CallMetrics
 from ridgeline_server.observability.tracing import Tracing
 from ridgeline_server.rpc.dispatch import SERVICES
 from ridgeline_server.rpc.errors import StatusError, malformed_request
-from ridgeline_server.rpc.interceptors.around import with_pool_of
+from ridgeline_server.rpc.interceptors.around import POOL
 from ridgeline_server.rpc.interceptors.observed_call import ObservedCall, observed
 
 Continuation = Callable[[grpc.HandlerCallDetails], "grpc.RpcMethodHandler[Any, Any] | None"]
@@ -61,7 +61,12 @@ def _wrapped(handler: grpc.RpcMethodHandler[Any, Any], call: ObservedCall) -> gr
         )
     if handler.unary_stream is not None:
         return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, read, write, call))
-    assert handler.unary_unary is not None, "no service of the server takes a stream and answers once"
+    if handler.stream_unary is not None:
+        # No rpc of the server is one, but a handler that refuses a call without reading its request may be.
+        return grpc.stream_unary_rpc_method_handler(
+            _unary(handler.stream_unary, _as_it_is, write, call), handler.request_deserializer
+        )
+    assert handler.unary_unary is not None
     return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, read, write, call))
 
 
@@ -74,7 +79,7 @@ def _unary(
             call.sends(response)
             return write(response)
 
-    return with_pool_of(handle, unary)
+    return _on_same_threads(handle, unary)
 
 
 def _stream(
@@ -86,7 +91,15 @@ def _stream(
                 call.sends(response)
                 yield write(response)
 
-    return with_pool_of(handle, stream)
+    return _on_same_threads(handle, stream)
+
+
+def _on_same_threads(handle: Behaviour, wrapped: Behaviour) -> Behaviour:
+    """The handler that wraps another one, in the thread pool of that one."""
+    pool = getattr(handle, POOL, None)
+    if pool is not None:
+        setattr(wrapped, POOL, pool)
+    return wrapped
 
 
 def _read(request: Any, read: Callable[[Any], Any]) -> Any:

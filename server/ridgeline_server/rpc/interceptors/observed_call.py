@@ -44,6 +44,11 @@ class ObservedCall:
         self.metrics.sent.inc()
         tally(response, self.all_metrics)
 
+    def count_rows(self, rows: int) -> None:
+        """Count rows of results."""
+        if self.metrics.rows is not None:
+            self.metrics.rows.inc(rows)
+
 
 @contextmanager
 def observed(call: ObservedCall, context: grpc.ServicerContext) -> Iterator[None]:
@@ -54,7 +59,8 @@ def observed(call: ObservedCall, context: grpc.ServicerContext) -> Iterator[None
         span = None
         if call.tracing is not None:
             span = entered.enter_context(call.tracing.call(call.rpc.service, call.rpc.method, metadata))
-        entered.enter_context(answering(Call(request_id, span.trace_id if span is not None else "")))
+        trace_id = span.trace_id if span is not None else ""
+        entered.enter_context(answering(Call(request_id, trace_id, call.count_rows)))
         noted = entered.enter_context(noting_principal())
         call.metrics.in_flight.inc()
         try:
