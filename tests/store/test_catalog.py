@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import pytest
 
@@ -32,7 +32,7 @@ class Clock:
         return self.now
 
 
-def away(store: CatalogStore) -> AbstractContextManager[object]:
+def away(store: CatalogStore) -> AbstractContextManager[MagicMock]:
     """Within the block the store's database does not answer."""
     unavailable = DatabaseUnavailableError("it does not answer", "wait", "here")
     return patch.object(store.database, "reading", side_effect=unavailable)
@@ -251,9 +251,30 @@ def test_a_catalog_may_be_stale_for_so_long_and_says_so(
         assert not cache.can_answer_stale()
         with pytest.raises(DatabaseUnavailableError):
             cache.snapshot(may_be_stale=True)
+    cache.refresh()
     back = cache.snapshot(may_be_stale=True)
     assert (back.revision, back.unconfirmed_s) == (2, None)
     assert known.unconfirmed_s is None
+
+
+def test_after_a_look_in_vain_questions_leave_the_next_one_to_others_for_a_while(
+    cache: CatalogCache, store: CatalogStore, clock: Clock
+) -> None:
+    cache = CatalogCache(store, max_age_s=1.0, stale_s=60.0, clock=clock)
+    cache.snapshot()
+    clock.now += 2.0
+    with away(store) as looks:
+        for _ in range(3):
+            assert cache.snapshot(may_be_stale=True).unconfirmed_s == 2.0
+        assert looks.call_count == 1
+        with pytest.raises(DatabaseUnavailableError):
+            cache.snapshot()
+        assert looks.call_count == 2
+        clock.now += 5.1
+        cache.snapshot(may_be_stale=True)
+        assert looks.call_count == 3
+    clock.now += 5.1
+    assert cache.snapshot(may_be_stale=True).unconfirmed_s is None
 
 
 def test_nothing_is_stale_before_anything_was_read(store: CatalogStore) -> None:

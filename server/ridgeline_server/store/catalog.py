@@ -30,6 +30,9 @@ MAX_AGE_S = 1.0
 STALE_PATIENCE_S = 0.5
 """How long a question that may have a stale catalog waits for somebody else's look at the database."""
 
+AWAY_S = 5.0
+"""How long a look in vain keeps such a question from another one; a server's watch looks more often."""
+
 PAST_SNAPSHOTS = 8
 """Snapshots of past revisions that are kept for the next question about them."""
 
@@ -153,6 +156,7 @@ class CatalogCache:
         self._clock = clock
         self._lock = threading.Lock()
         self._checked: _Checked | None = None
+        self._failed_at: float | None = None
         self._past_lock = threading.Lock()
         self._past: OrderedDict[int, CatalogSnapshot] = OrderedDict()
 
@@ -188,7 +192,9 @@ class CatalogCache:
     def _looked_up(self, seen: _Checked | None, *, may_be_stale: bool) -> CatalogSnapshot:
         """The current catalog by a look at the database, where nobody else had one meanwhile."""
         may_be_stale = may_be_stale and self.can_answer_stale()
-        # Who is refused by a database that hangs comes back soon; nobody waits for that who need not.
+        if may_be_stale and self._is_known_to_be_away():
+            return self._stale()
+        # Somebody else's look at a database that hangs takes long; nobody waits for it who need not.
         if not self._lock.acquire(timeout=STALE_PATIENCE_S if may_be_stale else -1):
             return self._stale()
         try:
@@ -213,14 +219,18 @@ class CatalogCache:
         checked = self._checked
         # Both are taken before the read: whatever is written during it will be looked for again.
         now, commit_count = self._clock(), self._store.database.commit_count
-        with self._store.database.reading() as connection:
-            revision = current_revision(connection)
-            if checked is not None and checked.snapshot.revision == revision:
-                snapshot, read = checked.snapshot, CatalogRead.CONFIRMED
-            else:
-                profiles = ProfileSet(self._store.profiles.all_at(connection, as_of(connection)))
-                snapshot, read = CatalogSnapshot(self._store, revision, profiles), CatalogRead.REFRESHED
-        self._checked = _Checked(snapshot, now, commit_count)
+        try:
+            with self._store.database.reading() as connection:
+                revision = current_revision(connection)
+                if checked is not None and checked.snapshot.revision == revision:
+                    snapshot, read = checked.snapshot, CatalogRead.CONFIRMED
+                else:
+                    profiles = ProfileSet(self._store.profiles.all_at(connection, as_of(connection)))
+                    snapshot, read = CatalogSnapshot(self._store, revision, profiles), CatalogRead.REFRESHED
+        except DatabaseUnavailableError:
+            self._failed_at = self._clock()
+            raise
+        self._checked, self._failed_at = _Checked(snapshot, now, commit_count), None
         self._store.database.observer.catalog_checked(revision)
         return read
 
@@ -230,6 +240,11 @@ class CatalogCache:
         assert checked is not None  # can_answer_stale said so, and nothing takes it away
         self._store.database.observer.catalog_read(CatalogRead.STALE)
         return checked.snapshot.unconfirmed(self._age_s(checked))
+
+    def _is_known_to_be_away(self) -> bool:
+        """Whether somebody looked for the database in vain a short time ago."""
+        failed_at = self._failed_at
+        return failed_at is not None and self._clock() - failed_at <= AWAY_S
 
     def _at(self, revision: int) -> CatalogSnapshot:
         checked = self._checked
