@@ -30,7 +30,7 @@ from ridgeline_server.store.startup import open_catalog, open_embedded_catalog
 from tests.private_postgres import private_cluster
 
 ANALYZE = "ridgeline.v1.AnalysisService/Analyze"
-ROUNDS = 40
+ROUNDS = 20
 CALLS = 50
 
 

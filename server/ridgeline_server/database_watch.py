@@ -78,5 +78,10 @@ class DatabaseWatch:
         return self._services | {""}
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self._interval_s):
-            self.look()
+        while True:
+            try:
+                self.look()
+            except Exception:  # a fault of Ridgeline's own ends one look, not the watch
+                logger.exception("the look at the database failed")
+            if self._stopped.wait(self._interval_s):
+                return

@@ -124,7 +124,7 @@ def test_when_nothing_can_be_answered_the_server_is_not_served_but_lives(served:
 def test_a_stop_ends_the_server_for_liveness_too(served: Served) -> None:
     with closing(Watching(served.server.address, SERVICE_NAME)) as watching:
         assert watching.next() == "SERVING"
-        served.server.stop(0)
+        served.server.stop(LIMIT_S)
         assert watching.next() == "NOT_SERVING"
 
 
@@ -135,6 +135,19 @@ def test_the_watch_looks_by_itself_and_watchers_hear_of_it(served: Served) -> No
             assert watching.next() == "NOT_SERVING"
         assert watching.next() == "SERVING"
     assert not any(thread.name == "database-watch" for thread in threading.enumerate())
+
+
+def test_a_fault_of_one_look_does_not_end_the_watch(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    looked = threading.Semaphore(0)
+
+    def fail() -> None:
+        looked.release()
+        raise ValueError("a fault")
+
+    with patch.object(served.cache, "refresh", side_effect=fail), served.watch:
+        for _ in range(3):
+            assert looked.acquire(timeout=LIMIT_S)
+    assert any(record.exc_info for record in caplog.records)
 
 
 def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
