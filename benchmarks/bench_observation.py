@@ -1,17 +1,17 @@
-"""What observing a call costs, and what a look at the catalog in memory saves.
+"""What observing a call costs a server, and what a look at the catalog in memory saves.
 
-CPU time of the whole process, client and server together, over rounds of calls that alternate between a
-server that observes its calls and one that does not; the least of the rounds counts, since others use the
-machine too.
+CPU time of servers in processes of their own, over rounds of calls that alternate between one that observes
+its calls and one that does not; the least of the rounds counts, since others use the machine too.
 """
 
 from __future__ import annotations
 
-import logging
+import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import grpc
 from opentelemetry.sdk.trace import TracerProvider
 
 from ridgeline.v1.analysis_service_pb2 import AnalyzeRequest, AnalyzeResponse
+from ridgeline_migrations import upgrade
 from ridgeline_server.app import Server
 from ridgeline_server.observability.logs import configure_logs
 from ridgeline_server.observability.metrics import Metrics
@@ -30,54 +31,84 @@ from ridgeline_server.store.startup import open_catalog, open_embedded_catalog
 from tests.private_postgres import private_cluster
 
 ANALYZE = "ridgeline.v1.AnalysisService/Analyze"
-ROUNDS = 20
-CALLS = 50
+UNOBSERVED = "unobserved"
+
+TRACING: Mapping[str, Callable[[], Tracing | None]] = {
+    "counted, timed and logged as JSON": lambda: None,
+    "and traced, spans dropped": lambda: Tracing(TracerProvider()),
+}
+WAYS = (UNOBSERVED, *TRACING)
+
+ROUNDS = 10
+CALLS = 100
 
 
-@contextmanager
-def calling(method: Method, interceptors: list[Any]) -> Iterator[Callable[[], None]]:
-    """A round of calls to a server of one rpc."""
-    server = Server({ANALYZE: method}, "127.0.0.1:0", 2, interceptors)
-    server.start()
-    request = AnalyzeRequest()
-    request.model.id, request.hardware.id = "llama-2-7b", "rtx-a6000"
-    request.workload.input_len = request.workload.output_len = 128
-    with grpc.insecure_channel(server.address) as channel:
-        ask = channel.unary_unary(f"/{ANALYZE}", AnalyzeRequest.SerializeToString, AnalyzeResponse.FromString)
+def serve(way: str, url: str, log: str, pipe: Connection) -> None:
+    """A server of one rpc, Analyze on a database or, without one, an rpc that does nothing.
 
-        def call() -> None:
-            for _ in range(CALLS):
-                ask(request)
-
-        call()
-        yield call
-    server.stop(0)
-
-
-def cpu_us_per_call(work: Callable[[], None]) -> float:
-    """CPU time of the process for one call of a round."""
-    began = time.process_time()
-    work()
-    return (time.process_time() - began) / CALLS * 1e6
+    It tells its port, and then the CPU time that it has used whenever it is asked.
+    """
+    with Path(log).open("w") as stream:
+        configure_logs("json", "info", stream)
+        methods = {ANALYZE: Method(ANALYZE, AnalyzeRequest, AnalyzeResponse, lambda _: AnalyzeResponse())}
+        if url:
+            methods = service_methods(open_catalog(url))
+        interceptors = [] if way == UNOBSERVED else [Observation(Metrics().calls, TRACING[way]())]
+        server = Server({ANALYZE: methods[ANALYZE]}, "127.0.0.1:0", 2, interceptors)
+        server.start()
+        pipe.send(server.port)
+        while pipe.recv():
+            pipe.send(time.process_time())
+        server.stop(0)
 
 
-def compare(name: str, method: Method) -> None:
+class Served:
+    """A server in a process of its own."""
+
+    def __init__(self, way: str, url: str, folder: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        log = str(Path(folder) / "log")
+        context.Process(target=serve, args=(way, url, log, theirs), daemon=True).start()
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{self._pipe.recv()}")
+        self._ask: Any = self._channel.unary_unary(
+            f"/{ANALYZE}", AnalyzeRequest.SerializeToString, AnalyzeResponse.FromString
+        )
+
+    def cpu_us(self) -> float:
+        """CPU time of the server for one call of a round."""
+        request = AnalyzeRequest()
+        request.model.id, request.hardware.id = "llama-2-7b", "rtx-a6000"
+        request.workload.input_len = request.workload.output_len = 128
+        began = self._used()
+        for _ in range(CALLS):
+            self._ask(request)
+        return (self._used() - began) / CALLS * 1e6
+
+    def close(self) -> None:
+        """End the server."""
+        self._channel.close()
+        self._pipe.send("")
+
+    def _used(self) -> float:
+        self._pipe.send("CPU time")
+        used: float = self._pipe.recv()
+        return used
+
+
+def compare(name: str, url: str, folder: str) -> None:
     """Print what each way of observing adds to a call."""
-    ways: dict[str, list[Any]] = {
-        "unobserved": [],
-        "counted, timed and logged as JSON": [Observation(Metrics().calls)],
-        "and traced, spans dropped": [Observation(Metrics().calls, Tracing(TracerProvider()))],
-    }
     with ExitStack() as opened:
-        rounds = {way: opened.enter_context(calling(method, given)) for way, given in ways.items()}
-        times: dict[str, list[float]] = {way: [] for way in ways}
+        servers = {way: opened.enter_context(closing(Served(way, url, folder))) for way in WAYS}
+        times: dict[str, list[float]] = {way: [] for way in WAYS}
         for _ in range(ROUNDS):
-            for way, work in rounds.items():
-                times[way].append(cpu_us_per_call(work))
-    plain = min(times["unobserved"])
-    print(f"{name}: {plain:.0f} us of CPU a call, client included")
-    for way, found in list(times.items())[1:]:
-        print(f"  {way}: +{min(found) - plain:.0f} us = {min(found) / plain:.2f} x")
+            for way, served in servers.items():
+                times[way].append(served.cpu_us())
+    plain = min(times[UNOBSERVED])
+    print(f"{name}: {plain:.0f} us of the server's CPU time a call")
+    for way in TRACING:
+        least = min(times[way])
+        print(f"  {way}: +{least - plain:.0f} us = {least / plain:.2f} x")
 
 
 def looks(name: str, url: str) -> None:
@@ -111,18 +142,13 @@ def wall_us(work: Callable[[], None]) -> float:
 
 def main() -> None:
     """Print costs in microseconds and ratios."""
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
-        configure_logs("json", "info", log)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'bench.sqlite3'}"
-        with closing(open_embedded_catalog(url)) as store:
-            nothing = Method(ANALYZE, AnalyzeRequest, AnalyzeResponse, lambda _: AnalyzeResponse())
-            compare("An rpc that does nothing", nothing)
-            compare("Analyze", service_methods(store)[ANALYZE])
+        open_embedded_catalog(url).close()
+        compare("An rpc that does nothing", "", folder)
+        compare("Analyze", url, folder)
         looks("SQLite", url)
         with private_cluster() as postgres_url:
-            from ridgeline_migrations import upgrade
-
             upgrade(postgres_url)
             looks("PostgreSQL", postgres_url)
 

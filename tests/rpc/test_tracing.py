@@ -20,6 +20,7 @@ from ridgeline_server.observability.statement_spans import watch_statements
 from ridgeline_server.observability.tracing import Tracing, TracingError, current_tracer, otlp_tracing, step
 from ridgeline_server.rpc.dispatch import service_methods
 from ridgeline_server.rpc.interceptors.observation import Observation
+from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.startup import open_catalog
 
@@ -47,7 +48,12 @@ def channel(store: CatalogStore, exporter: InMemorySpanExporter) -> Iterator[grp
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracing = Tracing(provider)
     watch_statements(store.database.engine)
-    server = Server(service_methods(store), "127.0.0.1:0", 2, [Observation(Metrics().calls, tracing)])
+    server = Server(
+        service_methods(store, CatalogCache(store, max_age_s=3600.0)),
+        "127.0.0.1:0",
+        2,
+        [Observation(Metrics().calls, tracing)],
+    )
     server.start()
     with grpc.insecure_channel(server.address) as channel:
         yield channel

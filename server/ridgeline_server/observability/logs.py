@@ -23,6 +23,10 @@ def configure_logs(log_format: LogFormat, level: str, stream: TextIO | None = No
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
+# Made once: `json.dumps` would make one for every line.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+
+
 class JsonLines(logging.Formatter):
     """One JSON object for each record, with its extra fields beside the message, and exceptions as fields."""
 
@@ -43,7 +47,7 @@ class JsonLines(logging.Formatter):
                 "message": str(record.exc_info[1]),
                 "stack": self.formatException(record.exc_info),
             }
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _ENCODER.encode(line)
 
 
 class TextLines(logging.Formatter):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 
 from ridgeline_server.observability.call_metrics import CallMetrics, Rpc, RpcMetrics
 from ridgeline_server.observability.calls import REQUEST_ID_KEY, Call, answering, request_id_of
-from ridgeline_server.observability.tracing import Tracing
+from ridgeline_server.observability.tracing import CallSpan, Tracing
 from ridgeline_server.rpc.errors import StatusError, status_of
 from ridgeline_server.rpc.interceptors.tallies import tally
 from ridgeline_server.store.principals import noting_principal
@@ -39,6 +39,12 @@ class ObservedCall:
     tracing: Tracing | None
     arrived: float
 
+    def span(self, metadata: Mapping[str, str]) -> AbstractContextManager[CallSpan | None]:
+        """The span of the call; none where calls are not traced."""
+        if self.tracing is None:
+            return nullcontext()
+        return self.tracing.call(self.rpc.service, self.rpc.method, metadata)
+
     def sends(self, response: Any) -> None:
         """Count a message of the answer, and what it says."""
         self.metrics.sent.inc()
@@ -55,13 +61,11 @@ def observed(call: ObservedCall, context: grpc.ServicerContext) -> Iterator[None
     """Answer a call within the block. Whatever leaves the block unexpectedly leaves as a status."""
     metadata = _texts(context.invocation_metadata())
     request_id = request_id_of(metadata.get(REQUEST_ID_KEY))
-    with ExitStack() as entered:
-        span = None
-        if call.tracing is not None:
-            span = entered.enter_context(call.tracing.call(call.rpc.service, call.rpc.method, metadata))
-        trace_id = span.trace_id if span is not None else ""
-        entered.enter_context(answering(Call(request_id, trace_id, call.count_rows)))
-        noted = entered.enter_context(noting_principal())
+    with (
+        call.span(metadata) as span,
+        answering(Call(request_id, span.trace_id if span is not None else "", call.count_rows)),
+        noting_principal() as noted,
+    ):
         call.metrics.in_flight.inc()
         try:
             yield
@@ -116,14 +120,16 @@ def _log(
     call: ObservedCall, code: str, duration_s: float, principal: str, context: grpc.ServicerContext
 ) -> None:
     level = logging.DEBUG if call.rpc.is_probe else logging.INFO
-    access_log.log(
-        logging.WARNING if code in _SERVER_FAULTS else level,
-        "call",
-        extra={
-            "rpc": call.name[:MAX_NAME_LENGTH],
-            "code": code,
-            "duration_ms": round(duration_s * 1e3, 3),
-            "principal": principal,
-            "peer": context.peer(),
-        },
-    )
+    level = logging.WARNING if code in _SERVER_FAULTS else level
+    if not access_log.isEnabledFor(level):
+        return
+    fields = {
+        "rpc": call.name[:MAX_NAME_LENGTH],
+        "code": code,
+        "duration_ms": round(duration_s * 1e3, 3),
+        "principal": principal,
+        "peer": context.peer(),
+    }
+    # Made here, since `log` would look for the line of code that it is called from, which is always this one.
+    record = access_log.makeRecord(access_log.name, level, __file__, 0, "call", (), None, extra=fields)
+    access_log.handle(record)
