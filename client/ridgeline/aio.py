@@ -29,7 +29,7 @@ from ridgeline.client import Client, Security, resolved_server
 from ridgeline.credentials import Credentials
 from ridgeline.errors import FailedPreconditionError
 from ridgeline.sweeps import Sweep
-from ridgeline.wire import translated
+from ridgeline.wire import REQUEST_ID_KEY, new_request_id, translated
 
 try:
     from greenlet import getcurrent, greenlet
@@ -165,10 +165,12 @@ class _WireTransport:
         send: Any = self._channel.unary_unary(
             f"/{method}", type(request).SerializeToString, response_type.FromString
         )
+        request_id = new_request_id()
+        metadata = (*self._credentials.metadata(), (REQUEST_ID_KEY, request_id))
         try:
-            response: R = _awaited(send(request, timeout=limit_s, metadata=self._credentials.metadata()))
+            response: R = _awaited(send(request, timeout=limit_s, metadata=metadata))
         except grpc.aio.AioRpcError as error:
-            raise translated(error, request, self.target, limit_s, self._credentials) from None
+            raise translated(error, request, self.target, limit_s, self._credentials, request_id) from None
         return response
 
     def stream(self, method: str, request: Message, response_type: type[R]) -> Iterator[R]:
@@ -176,12 +178,13 @@ class _WireTransport:
         send: Any = self._channel.unary_stream(
             f"/{method}", type(request).SerializeToString, response_type.FromString
         )
-        call = send(request, metadata=self._credentials.metadata())
+        request_id = new_request_id()
+        call = send(request, metadata=(*self._credentials.metadata(), (REQUEST_ID_KEY, request_id)))
         try:
             while (response := _awaited(call.read())) is not grpc.aio.EOF:
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise translated(error, request, self.target, inf, self._credentials) from None
+            raise translated(error, request, self.target, inf, self._credentials, request_id) from None
         finally:
             call.cancel()
 

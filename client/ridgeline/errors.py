@@ -15,6 +15,12 @@ RETRY_DELAY = "retry_delay_s"
 """Where `google.rpc.RetryInfo` is kept in an error's metadata."""
 
 
+_CALLERS_OWN = frozenset(
+    {"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "ABORTED", "OUT_OF_RANGE", "FAILED_PRECONDITION"}
+)
+"""Codes whose message tells a caller all that there is to know; the text of others has the id to ask for."""
+
+
 @dataclass(frozen=True)
 class FieldViolation:
     """One field that is wrong: its path in the request, such as `workload.batch`, and a sentence with the way
@@ -30,7 +36,8 @@ class RidgelineError(Exception):
 
     `code` is the name of the gRPC status code, `reason` that of the contract's ErrorReason without its prefix
     (empty when whoever failed was not Ridgeline, such as the network), `message` the text for people.
-    `violations` lists every wrong field of the request; `message` does not repeat them.
+    `violations` lists every wrong field of the request; `message` does not repeat them. `request_id` is the
+    id under which the server's log tells of the call; empty where no server was asked.
     """
 
     default_code: ClassVar[str] = "UNKNOWN"
@@ -50,8 +57,16 @@ class RidgelineError(Exception):
         self.code = code or self.default_code
         super().__init__(message, reason, self.violations, self.metadata, self.code)
 
+    @property
+    def request_id(self) -> str:
+        """The id of the call, over the wire."""
+        return self.metadata.get("request_id", "")
+
     def __str__(self) -> str:
-        return "\n".join([self.message, *(f"  {v.field}: {v.description}" for v in self.violations)])
+        lines = [self.message, *(f"  {v.field}: {v.description}" for v in self.violations)]
+        if self.request_id and self.code not in _CALLERS_OWN and self.request_id not in self.message:
+            lines.append(f"  request id: {self.request_id}")
+        return "\n".join(lines)
 
 
 class InvalidArgumentError(RidgelineError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -16,6 +17,9 @@ from ridgeline.credentials import NO_CREDENTIALS, Credentials, tls_problem
 from ridgeline.errors import RidgelineError, from_status, of_code
 
 R = TypeVar("R", bound=Message)
+
+REQUEST_ID_KEY = "x-request-id"
+"""The metadata that names a call; the server's log tells of the call under it."""
 
 _UNRESOLVED = ("DNS resolution failed", "Domain name not found", "name resolution")
 """What gRPC's resolvers say of a host without an address."""
@@ -51,15 +55,16 @@ class WireTransport:
                 response_deserializer=response_type.FromString,
             )
             self._methods[method] = send
+        request_id = new_request_id()
         try:
             response: R = send(
                 request,
                 timeout=time_limit_s(method, self._timeout_s),
-                metadata=self._credentials.metadata(),
+                metadata=(*self._credentials.metadata(), (REQUEST_ID_KEY, request_id)),
             )
         except grpc.RpcError as error:
             limit_s = time_limit_s(method, self._timeout_s)
-            raise translated(error, request, self.target, limit_s, self._credentials) from None
+            raise translated(error, request, self.target, limit_s, self._credentials, request_id) from None
         return response
 
     def stream(self, method: str, request: Message, response_type: type[R]) -> Iterator[R]:
@@ -71,11 +76,12 @@ class WireTransport:
             request_serializer=type(request).SerializeToString,
             response_deserializer=response_type.FromString,
         )
-        responses = send(request, metadata=self._credentials.metadata())
+        request_id = new_request_id()
+        responses = send(request, metadata=(*self._credentials.metadata(), (REQUEST_ID_KEY, request_id)))
         try:
             yield from responses
         except grpc.RpcError as error:
-            raise translated(error, request, self.target, math.inf, self._credentials) from None
+            raise translated(error, request, self.target, math.inf, self._credentials, request_id) from None
         finally:
             responses.cancel()
 
@@ -88,8 +94,18 @@ class WireTransport:
         self._channel.close()
 
 
+def new_request_id() -> str:
+    """An id that no other call has."""
+    return secrets.token_hex(8)
+
+
 def translated(
-    error: grpc.RpcError, request: Message, target: str, limit_s: float, credentials: Credentials
+    error: grpc.RpcError,
+    request: Message,
+    target: str,
+    limit_s: float,
+    credentials: Credentials,
+    request_id: str,
 ) -> RidgelineError:
     """What an error of gRPC means: what the service said, or what became of the way to it."""
     # The RpcError of a call is that call.
@@ -124,4 +140,5 @@ def translated(
         )
     else:
         message = f"The call to {target} failed: {details or code}"
-    return of_code(code, message)
+    # A server that cannot be reached knows nothing of the call.
+    return of_code(code, message, metadata={} if code == "UNAVAILABLE" else {"request_id": request_id})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
@@ -57,7 +58,8 @@ def upgrade(engine_or_url: Engine | str, *, lock_timeout_s: float = LOCK_TIMEOUT
     written.
     """
     url = engine_or_url.url if isinstance(engine_or_url, Engine) else engine_or_url
-    engine = create_database_engine(url, lock_timeout_s=lock_timeout_s)
+    # The migrations themselves tell PostgreSQL how long their statements may take.
+    engine = create_database_engine(url, lock_timeout_s=lock_timeout_s, statement_timeout_s=math.inf)
     try:
         found = current(engine)
         if found == head():

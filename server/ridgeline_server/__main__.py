@@ -68,6 +68,8 @@ def serve(settings: Settings, workers: int | None) -> None:
     dies is started again; when one keeps dying the command ends.
     """
     from ridgeline_server.app import ListenError
+    from ridgeline_server.observability.exposition import MetricsListenError
+    from ridgeline_server.observability.tracing import TracingError
     from ridgeline_server.security.certificates import CertificateError
     from ridgeline_server.serving import serve as serve_here
     from ridgeline_server.supervisor import WorkersFailedError, supervise
@@ -78,7 +80,7 @@ def serve(settings: Settings, workers: int | None) -> None:
     try:
         with database_errors():
             run(settings, lambda address: click.echo(f"Listening on {address}"))
-    except (ListenError, CertificateError, WorkersFailedError) as error:
+    except (ListenError, MetricsListenError, TracingError, CertificateError, WorkersFailedError) as error:
         fail(str(error))
 
 

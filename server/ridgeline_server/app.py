@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import grpc
+from grpc_channelz.v1 import channelz_pb2
+from grpc_channelz.v1.channelz import add_channelz_servicer
 from grpc_reflection.v1alpha import reflection
 
 from ridgeline_server.connections import CONNECTION_OPTIONS
@@ -67,12 +69,13 @@ class Server:
         shares_port: bool = False,
         credentials: grpc.ServerCredentials | None = None,
         max_request_bytes: int = DEFAULT_MAX_REQUEST_BYTES,
+        channelz: bool = False,
     ) -> None:
         """Bind the address, HOST:PORT. Port 0 takes a free one. Raises ListenError.
 
         Each class of calls has threads of its own. The first interceptor is the outermost; admission is
         inside of all of these. `shares_port` is for processes that a supervisor has reserved the port for.
-        Without credentials it serves in clear text.
+        Without credentials it serves in clear text. `channelz` lets callers look into the server's sockets.
         """
         limits = default_limits(threads, stream_threads, write_threads)
         self.admission = Admission(call_classes(SERVICES), limits)
@@ -84,6 +87,7 @@ class Server:
                 # A second server on the same port must fail, not share it by chance.
                 ("grpc.so_reuseport", int(shares_port)),
                 ("grpc.max_receive_message_length", max_request_bytes),
+                ("grpc.enable_channelz", int(channelz)),
                 *CONNECTION_OPTIONS,
             ],
             maximum_concurrent_rpcs=sum(limit.calls for limit in limits.values())
@@ -92,9 +96,12 @@ class Server:
         )
         add_to_server(methods, self._server)
         self.services = sorted({name.partition("/")[0] for name in methods})
-        self._health = Health(self.services)
-        self._health.add_to_server(self._server)
-        names = (*self.services, SERVICE_NAME, reflection.SERVICE_NAME)
+        self.health = Health(self.services)
+        self.health.add_to_server(self._server)
+        names = [*self.services, SERVICE_NAME, reflection.SERVICE_NAME]
+        if channelz:
+            add_channelz_servicer(self._server)
+            names.append(channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)
         reflection.enable_server_reflection(names, self._server)
         if not shares_port:
             try_bind(listen)
@@ -104,7 +111,7 @@ class Server:
     def start(self) -> None:
         """Answer calls, and say so in health."""
         self._server.start()
-        self._health.serving()
+        self.health.serving()
 
     def stop(self, grace_s: float, drain_s: float = 0.0) -> None:
         """Tell health watchers, refuse new calls, and let those in flight finish within `grace_s`.
@@ -112,12 +119,12 @@ class Server:
         New calls are answered for another `drain_s` after health said that there are to be none: whoever
         balances load looks at health only now and then.
         """
-        self._health.stopping()
+        self.health.stopping()
         time.sleep(drain_s)
         self._server.stop(grace_s).wait()
         self._pool.shutdown(wait=False)
         self.admission.close()
-        self._health.close()
+        self.health.close()
 
     def _bind(self, listen: str, credentials: grpc.ServerCredentials | None) -> int:
         try:

@@ -28,13 +28,18 @@ CHECK_THREADS = 2
 
 
 class Health:
-    """The health of one server's services, which all share one status. Nothing is served until it is said."""
+    """The health of one server's services. Nothing is served until it is said.
+
+    The empty name asks for the server as a whole, and the name of the health service itself whether there is
+    a process that answers at all.
+    """
 
     def __init__(self, services: Iterable[str]) -> None:
-        self._services = frozenset(("", *services))
+        self._services = frozenset(("", SERVICE_NAME, *services))
         self._changed = threading.Condition()
-        self._status: int = Response.NOT_SERVING
+        self._is_serving = False
         self._stopping = False
+        self._unavailable: frozenset[str] = frozenset()
         self._watcher_count = 0
         # One thread more than there are watchers tells the next one that it is too many.
         self._pool = ThreadPoolExecutor(MAX_WATCHERS + 1, thread_name_prefix="health")
@@ -44,13 +49,21 @@ class Health:
     def serving(self) -> None:
         """From now on calls are answered."""
         with self._changed:
-            self._status = Response.SERVING
+            self._is_serving = True
             self._changed.notify_all()
+
+    def unavailable(self, services: Iterable[str]) -> None:
+        """These services, and no others, cannot answer at present, whatever else is served."""
+        found = frozenset(services)
+        with self._changed:
+            if found != self._unavailable:
+                self._unavailable = found
+                self._changed.notify_all()
 
     def stopping(self) -> None:
         """No new calls are answered. Watchers are told and let go, so that a stop need not wait for them."""
         with self._changed:
-            self._status = Response.NOT_SERVING
+            self._is_serving = False
             self._stopping = True
             self._changed.notify_all()
 
@@ -80,7 +93,7 @@ class Health:
     def _check(self, request: Request, context: grpc.ServicerContext) -> Response:
         if request.service not in self._services:
             context.abort(grpc.StatusCode.NOT_FOUND, "The server has no service of this name.")
-        return Response(status=self._status)
+        return Response(status=self._of(request.service))
 
     def _watch(self, request: Request, context: grpc.ServicerContext) -> Iterator[Response]:
         with self._changed:
@@ -92,12 +105,12 @@ class Health:
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     f"{MAX_WATCHERS} watchers are the most; ask with Check.",
                 )
-            yield from self._statuses(request.service in self._services, context)
+            yield from self._statuses(request.service, context)
         finally:
             with self._changed:
                 self._watcher_count -= 1
 
-    def _statuses(self, known: bool, context: grpc.ServicerContext) -> Iterator[Response]:
+    def _statuses(self, service: str, context: grpc.ServicerContext) -> Iterator[Response]:
         """A service's status, now and whenever it changes, until the watcher leaves or the server stops."""
         gone = threading.Event()
 
@@ -110,7 +123,7 @@ class Health:
         if not context.add_callback(leave):
             return
         while not gone.is_set():
-            status, last = self._next(known, told, gone)
+            status, last = self._next(service, told, gone)
             # Sent without the lock: the thread that completes a sending may wait for it in `leave`.
             if status != told:
                 yield Response(status=status)
@@ -118,11 +131,14 @@ class Health:
                 return
             told = status
 
-    def _next(self, known: bool, told: int | None, gone: threading.Event) -> tuple[int, bool]:
+    def _next(self, service: str, told: int | None, gone: threading.Event) -> tuple[int, bool]:
         """The status once it is news to a watcher, or the watching is over; and whether the server stops."""
         with self._changed:
-            self._changed.wait_for(lambda: gone.is_set() or self._stopping or self._of(known) != told)
-            return self._of(known), self._stopping
+            self._changed.wait_for(lambda: gone.is_set() or self._stopping or self._of(service) != told)
+            return self._of(service), self._stopping
 
-    def _of(self, known: bool) -> int:
-        return self._status if known else Response.SERVICE_UNKNOWN
+    def _of(self, service: str) -> int:
+        if service not in self._services:
+            return Response.SERVICE_UNKNOWN
+        serves = self._is_serving and service not in self._unavailable
+        return Response.SERVING if serves else Response.NOT_SERVING

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
-import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ridgeline_server.app import Server, serve_until_signal
+from ridgeline_server.database_watch import DatabaseWatch
+from ridgeline_server.observability.logs import configure_logs
+from ridgeline_server.observing import observing
 from ridgeline_server.rpc.dispatch import service_methods
 from ridgeline_server.securing import authentication, server_credentials
 from ridgeline_server.settings import Settings
+from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.engines import builtin_engines
 from ridgeline_server.store.startup import open_catalog
 
@@ -20,18 +22,9 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until a signal; `announce` gets the address. Raises DatabaseError, ListenError and
     CertificateError.
     """
-    configure_logging(settings)
+    configure_logs(settings.log_format, settings.log_level)
     with opened(settings) as server:
         serve_until_signal(server, settings.grace_s, announce, settings.drain_s)
-
-
-def configure_logging(settings: Settings) -> None:
-    """Log to standard error from the level of the settings on."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(process)d %(name)s %(message)s",
-    )
 
 
 @contextmanager
@@ -40,21 +33,31 @@ def opened(settings: Settings, listen: str | None = None) -> Iterator[Server]:
 
     `listen` is an address that this process shares with others. Raises DatabaseError and ListenError.
     """
-    store = open_catalog(settings.database_url, threads=settings.calls)
+    store = open_catalog(
+        settings.database_url,
+        threads=settings.calls,
+        pool_size=settings.database_pool_size,
+        pool_wait_s=settings.database_pool_wait_s,
+        statement_timeout_s=settings.database_timeout_s,
+    )
+    cache = CatalogCache(store, max_age_s=settings.catalog_max_age_s, stale_s=settings.catalog_stale_s)
     try:
-        server = Server(
-            service_methods(store, max_sweep_rows=settings.sweep_max_rows),
-            listen or settings.listen,
-            settings.threads,
-            [authentication(settings, store.tokens)],
-            stream_threads=settings.stream_threads,
-            write_threads=settings.write_threads,
-            shares_port=listen is not None,
-            credentials=server_credentials(settings),
-            max_request_bytes=settings.max_request_bytes,
-        )
-        keep_what_stays()
-        yield server
+        with observing(settings, store, is_worker=listen is not None) as observation:
+            server = Server(
+                service_methods(store, cache, max_sweep_rows=settings.sweep_max_rows),
+                listen or settings.listen,
+                settings.threads,
+                [observation, authentication(settings, store.tokens)],
+                stream_threads=settings.stream_threads,
+                write_threads=settings.write_threads,
+                shares_port=listen is not None,
+                credentials=server_credentials(settings),
+                max_request_bytes=settings.max_request_bytes,
+                channelz=settings.channelz,
+            )
+            keep_what_stays()
+            with DatabaseWatch(cache, server.health, server.services):
+                yield server
     finally:
         store.close()
 

@@ -82,6 +82,7 @@ def is_loopback(listen: str) -> bool:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+LogFormat = Annotated[Literal["text", "json"], BeforeValidator(_lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 CertificateRoles = Annotated[dict[str, Role], BeforeValidator(_roles)]
 
@@ -152,6 +153,38 @@ class Settings(BaseModel):
     )
     max_request_bytes: int = Field(
         default=64 * 2**20, ge=2**20, le=2**30, description="size of the largest request that is read"
+    )
+    log_format: LogFormat = Field(default="text", description="text or json: how lines of the log look")
+    metrics_listen: Address | None = Field(
+        default=None, description="HOST:PORT that Prometheus asks for metrics; none unless set"
+    )
+    tracing: bool = Field(
+        default=False, description="send spans by OTLP, as OTEL_* variables say; true or false"
+    )
+    channelz: bool = Field(
+        default=False, description="let callers look into the server's sockets; true or false"
+    )
+
+    catalog_max_age_s: float = Field(
+        default=1.0,
+        ge=0,
+        le=3600,
+        description="seconds after which another server's write is seen at the latest",
+    )
+    catalog_stale_s: float = Field(
+        default=300.0,
+        ge=0,
+        le=7 * 86400,
+        description="seconds that questions are answered from memory while the database is away",
+    )
+    database_pool_size: int | None = Field(
+        default=None, ge=1, le=1000, description="connections to the database; one a call unless set"
+    )
+    database_pool_wait_s: float = Field(
+        default=5.0, ge=0, le=3600, description="seconds that a call waits for a free connection"
+    )
+    database_timeout_s: float = Field(
+        default=10.0, ge=1, le=3600, description="seconds that PostgreSQL may take over one statement"
     )
 
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002

@@ -26,9 +26,11 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 
 from ridgeline_server.app import ListenError, bound, serve_until
+from ridgeline_server.observability.logs import configure_logs
+from ridgeline_server.observing import observing_workers
 from ridgeline_server.securing import server_credentials
 from ridgeline_server.security.certificates import CertificateError
-from ridgeline_server.serving import configure_logging, opened
+from ridgeline_server.serving import opened
 from ridgeline_server.settings import Settings
 from ridgeline_server.store.errors import DatabaseError, DatabaseLockedError, DatabaseUnavailableError
 from ridgeline_server.store.startup import open_catalog
@@ -75,12 +77,12 @@ def supervise(settings: Settings, announce: Callable[[str], None]) -> None:
 
     Raises DatabaseError, CertificateError and ListenError before any is started, and WorkersFailedError.
     """
-    configure_logging(settings)
+    configure_logs(settings.log_format, settings.log_level)
     open_catalog(settings.database_url).close()
     server_credentials(settings)
-    with reserved(settings.listen) as port_holder:
+    with reserved(settings.listen) as port_holder, observing_workers(settings) as worker_ended:
         host, port = settings.listen.rpartition(":")[0], port_holder.getsockname()[1]
-        Supervisor(settings, f"{host}:{port}").run(announce)
+        Supervisor(settings, f"{host}:{port}", worker_ended).run(announce)
 
 
 def reserved(listen: str) -> socket.socket:
@@ -99,9 +101,13 @@ def reserved(listen: str) -> socket.socket:
 class Supervisor:
     """Starts, watches and stops the workers of one address."""
 
-    def __init__(self, settings: Settings, listen: str) -> None:
+    def __init__(
+        self, settings: Settings, listen: str, worker_ended: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """`worker_ended` gets the process id of each worker that ended by itself."""
         self._settings = settings
         self._listen = listen
+        self._worker_ended = worker_ended
         self._spawn = get_context("spawn")
         self._workers = [Worker(number) for number in range(settings.workers)]
         self._announced = False
@@ -165,6 +171,8 @@ class Supervisor:
         assert worker.connection is not None
         worker.process.join()
         code, pid = worker.process.exitcode or 0, worker.process.pid
+        if pid is not None:
+            self._worker_ended(pid)
         lived_s = time.monotonic() - worker.started_s
         worker.process.close()
         worker.connection.close()
@@ -202,7 +210,7 @@ class Supervisor:
 
 def work(settings: Settings, listen: str, supervisor: Connection) -> None:
     """What a worker's process does: serve until SIGTERM, or until its supervisor is gone."""
-    configure_logging(settings)
+    configure_logs(settings.log_format, settings.log_level)
     # A terminal sends SIGINT to all of its processes; the supervisor tells its workers what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop = threading.Event()

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 import ridgeline
 from ridgeline_server.settings import Settings
@@ -119,10 +127,93 @@ def test_a_port_in_use_is_one_sentence(seeded_database_url: str) -> None:
     )
 
 
+@contextmanager
+def collecting() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
+    """The address of a collector of OpenTelemetry's, and what it got."""
+    got: list[ExportTraceServiceRequest] = []
+
+    def export(
+        request: ExportTraceServiceRequest, context: grpc.ServicerContext
+    ) -> ExportTraceServiceResponse:
+        got.append(request)
+        return ExportTraceServiceResponse()
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        export, ExportTraceServiceRequest.FromString, ExportTraceServiceResponse.SerializeToString
+    )
+    service = "opentelemetry.proto.collector.trace.v1.TraceService"
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {"Export": handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"http://127.0.0.1:{port}", got
+    server.stop(0).wait()
+
+
+def test_what_happens_is_told_in_logs_metrics_and_traces(seeded_database_url: str) -> None:
+    observed = {
+        "RIDGELINE_LOG_FORMAT": "json",
+        "RIDGELINE_METRICS_LISTEN": "127.0.0.1:0",
+        "RIDGELINE_TRACING": "true",
+    }
+    with (
+        collecting() as (collector, exports),
+        serving(
+            RIDGELINE_DATABASE_URL=seeded_database_url, OTEL_EXPORTER_OTLP_ENDPOINT=collector, **observed
+        ) as (process, address),
+        ridgeline.connect(address) as client,
+    ):
+        with pytest.raises(ridgeline.errors.NotFoundError) as raised:
+            client.analyze("no-such-model-anywhere", "rtx-a6000", input_len=128)
+        assert process.stderr is not None
+        url = re.search(r"http://127\.0\.0\.1:\d+/metrics", process.stderr.readline())
+        assert url is not None
+        with urllib.request.urlopen(url[0], timeout=LIMIT_S) as response:
+            metrics = response.read().decode()
+        process.send_signal(signal.SIGTERM)
+        lines = [json.loads(line) for line in process.stderr]
+        assert process.wait(LIMIT_S) == 0
+    counted = r'grpc_server_handled_total\{grpc_code="NOT_FOUND",grpc_method="Analyze",.*\} 1\.0'
+    assert re.search(counted, metrics)
+    assert "ridgeline_database_connections_limit 20.0" in metrics
+    (call,) = [line for line in lines if line["logger"] == "ridgeline_server.access"]
+    assert call["request_id"] == raised.value.request_id
+    assert (call["code"], call["pid"]) == ("NOT_FOUND", process.pid)
+    spans = [
+        span
+        for export in exports
+        for resource in export.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    assert {span.trace_id.hex() for span in spans if span.name.endswith("/Analyze")} == {call["trace_id"]}
+
+
+def test_metrics_on_a_port_in_use_are_one_sentence(seeded_database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = run(
+            "serve",
+            RIDGELINE_DATABASE_URL=seeded_database_url,
+            RIDGELINE_LISTEN="127.0.0.1:0",
+            RIDGELINE_METRICS_LISTEN=listen,
+        )
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"ridgeline-server: Metrics cannot be served on {listen}: Address already in use; set "
+        "RIDGELINE_METRICS_LISTEN to an address that this machine has and a port that is free.\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("RIDGELINE_LISTEN", "50051"),
+        ("RIDGELINE_METRICS_LISTEN", "9464"),
+        ("RIDGELINE_LOG_FORMAT", "xml"),
+        ("RIDGELINE_TRACING", "perhaps"),
+        ("RIDGELINE_DATABASE_POOL_SIZE", "0"),
+        ("RIDGELINE_CATALOG_MAX_AGE_S", "-1"),
         ("RIDGELINE_LISTEN", "localhost:http"),
         ("RIDGELINE_LISTEN", "localhost:99999"),
         ("RIDGELINE_THREADS", "0"),

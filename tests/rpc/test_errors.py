@@ -77,6 +77,10 @@ CASES: dict[str, tuple[Exception, type[errors.RidgelineError]]] = {
         store.SchemaMismatchError.between("0099", "0001", ["0001"], WHERE),
         errors.FailedPreconditionError,
     ),
+    "DATABASE_POOL_EXHAUSTED": (
+        store.PoolExhaustedError("all are in use", "repeat", WHERE),
+        errors.UnavailableError,
+    ),
     "DATABASE_UNAVAILABLE": (
         store.DatabaseUnavailableError("it does not answer", "start it", WHERE),
         errors.UnavailableError,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import pytest
 
@@ -16,6 +18,7 @@ from ridgeline_server.store import entries
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.errors import DatabaseUnavailableError, NotFoundError, Resource
+from ridgeline_server.store.observer import CatalogRead, StoreObserver
 from tests.store.samples import device, model, profile
 
 
@@ -27,6 +30,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def away(store: CatalogStore) -> AbstractContextManager[MagicMock]:
+    """Within the block the store's database does not answer."""
+    unavailable = DatabaseUnavailableError("it does not answer", "wait", "here")
+    return patch.object(store.database, "reading", side_effect=unavailable)
 
 
 @pytest.fixture
@@ -41,7 +50,7 @@ def cache(store: CatalogStore, clock: Clock) -> CatalogCache:
     store.hardware.create(device("x100", "Fast One"))
     store.models.create(model("org/Tiny-1B", "tiny"))
     store.profiles.create(profile())
-    return CatalogCache(store, max_staleness_s=1.0, clock=clock)
+    return CatalogCache(store, max_age_s=1.0, clock=clock)
 
 
 @pytest.fixture
@@ -184,20 +193,134 @@ def test_a_catalog_that_cannot_be_checked_is_not_answered_from_memory(
 ) -> None:
     cache.snapshot()
     clock.now += 1.1
-    unavailable = DatabaseUnavailableError("it does not answer", "wait", "here")
-    with (
-        patch.object(store.database, "reading", side_effect=unavailable),
-        pytest.raises(DatabaseUnavailableError),
-    ):
+    with away(store), pytest.raises(DatabaseUnavailableError):
         cache.snapshot()
     assert cache.snapshot().revision == 3
+
+
+class Hearing(StoreObserver):
+    """Notes where catalogs came from."""
+
+    def __init__(self) -> None:
+        self.reads: list[CatalogRead] = []
+        self.checked: list[int] = []
+        self.entries_read = 0
+
+    def catalog_read(self, read: CatalogRead) -> None:
+        self.reads.append(read)
+
+    def catalog_checked(self, revision: int) -> None:
+        self.checked.append(revision)
+
+    def entry_read(self) -> None:
+        self.entries_read += 1
+
+
+def test_an_observer_hears_where_each_catalog_came_from(
+    store: CatalogStore, other_store: CatalogStore, clock: Clock
+) -> None:
+    hearing = Hearing()
+    store.database.observe(hearing)
+    cache = CatalogCache(store, max_age_s=1.0, stale_s=10.0, clock=clock)
+    store.hardware.create(device("x100"))
+    cache.snapshot()
+    cache.snapshot()
+    clock.now += 1.1
+    cache.snapshot()
+    other_store.hardware.create(device("y200"))
+    clock.now += 1.1
+    cache.snapshot().hardware("y200")
+    cache.snapshot().hardware("y200")
+    clock.now += 1.1
+    with away(store):
+        cache.snapshot(may_be_stale=True)
+        with pytest.raises(DatabaseUnavailableError):
+            cache.snapshot()
+    assert [read.value for read in hearing.reads] == [
+        *("refreshed", "cached", "confirmed", "refreshed", "cached", "stale", "failed")
+    ]
+    assert hearing.checked == [1, 1, 2]
+    assert hearing.entries_read == 1
+
+
+def test_a_catalog_may_be_stale_for_so_long_and_says_so(
+    store: CatalogStore, other_store: CatalogStore, clock: Clock
+) -> None:
+    store.hardware.create(device("x100"))
+    cache = CatalogCache(store, max_age_s=1.0, stale_s=60.0, clock=clock)
+    known = cache.snapshot(may_be_stale=True)
+    assert known.unconfirmed_s is None
+    assert known.hardware("x100").id == "x100"
+    other_store.hardware.delete("x100")
+    clock.now += 59.0
+    with away(store):
+        stale = cache.snapshot(may_be_stale=True)
+        assert (stale.revision, stale.unconfirmed_s) == (1, 59.0)
+        assert stale.hardware("x100").id == "x100"
+        clock.now += 2.0
+        assert not cache.can_answer_stale()
+        with pytest.raises(DatabaseUnavailableError):
+            cache.snapshot(may_be_stale=True)
+    cache.refresh()
+    back = cache.snapshot(may_be_stale=True)
+    assert (back.revision, back.unconfirmed_s) == (2, None)
+    assert known.unconfirmed_s is None
+
+
+def test_after_a_look_in_vain_questions_leave_the_next_one_to_others_for_a_while(
+    cache: CatalogCache, store: CatalogStore, clock: Clock
+) -> None:
+    cache = CatalogCache(store, max_age_s=1.0, stale_s=60.0, clock=clock)
+    cache.snapshot()
+    clock.now += 2.0
+    with away(store) as looks:
+        for _ in range(3):
+            assert cache.snapshot(may_be_stale=True).unconfirmed_s == 2.0
+        assert looks.call_count == 1
+        with pytest.raises(DatabaseUnavailableError):
+            cache.snapshot()
+        assert looks.call_count == 2
+        clock.now += 5.1
+        cache.snapshot(may_be_stale=True)
+        assert looks.call_count == 3
+    clock.now += 5.1
+    assert cache.snapshot(may_be_stale=True).unconfirmed_s is None
+
+
+def test_nothing_is_stale_before_anything_was_read(store: CatalogStore) -> None:
+    cache = CatalogCache(store, stale_s=60.0)
+    assert not cache.can_answer_stale()
+    with away(store), pytest.raises(DatabaseUnavailableError):
+        cache.snapshot(may_be_stale=True)
+
+
+def test_a_refresh_looks_at_once(cache: CatalogCache, other_store: CatalogStore) -> None:
+    before = cache.snapshot()
+    other_store.hardware.create(device("y200"))
+    cache.refresh()
+    assert cache.snapshot().revision == before.revision + 1
+
+
+def test_each_of_two_servers_sees_the_others_writes_within_the_bound_and_its_own_at_once(
+    store: CatalogStore, other_store: CatalogStore
+) -> None:
+    """By the real clock. The bound is what a caller may rely on, so a write that is older is always there."""
+    bound_s = 0.2
+    caches = [CatalogCache(each, max_age_s=bound_s) for each in (store, other_store)]
+    for round_number in range(4):
+        writer, reader = caches[round_number % 2], caches[1 - round_number % 2]
+        reader.snapshot()
+        written = (store, other_store)[round_number % 2].hardware.create(device(f"x{round_number}"))
+        assert writer.snapshot().hardware(f"x{round_number}").id == written.entry.id
+        time.sleep(bound_s * 1.05)
+        assert reader.snapshot().hardware(f"x{round_number}").id == written.entry.id
 
 
 def test_threads_get_whole_snapshots_while_another_writes(store: CatalogStore) -> None:
     """The writer moves an alias from one device to another; each revision has it on exactly one of them."""
     store.hardware.create(device("even", "Moving"))
     store.hardware.create(device("odd"))
-    cache = CatalogCache(store, max_staleness_s=0.0)
+    cache = CatalogCache(store, max_age_s=0.0)
     first_revision = store.revision()
     done = threading.Event()
     seen: list[tuple[int, str]] = []

@@ -43,6 +43,7 @@ class NoticeCode(StrEnum):
     NOT_MODELLED = "not_modelled"
     NEAR_LIMIT = "near_limit"
     LAUNCH_COMMAND = "launch_command"
+    STALE_CATALOG = "stale_catalog"
 
 
 class Notice(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ridgeline.v1.analysis_service_pb2 import AnalyzeRequest, AnalyzeResponse
 from ridgeline.v1.sweep_pb2 import SweepRequest, SweepResponse
+from ridgeline_server.observability.tracing import step
 from ridgeline_server.planning.sweep import MAX_ROWS
 from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.rpc.checks import Checks
@@ -26,18 +27,21 @@ class AnalysisServicer:
         """Costs one model on one device under one load."""
         checks = Checks()
         snapshot = read_snapshot(request, self._cache, checks)
-        question = read_question(request, snapshot, checks)
-        analysis = analyze(
-            question.model,
-            question.hardware,
-            question.workload,
-            question.deployment,
-            snapshot.profiles,
-            question.basis,
-            with_flips=not request.without_flips,
-        )
+        with step("read question"):
+            question = read_question(request, snapshot, checks)
+        with step("estimate"):
+            analysis = analyze(
+                question.model,
+                question.hardware,
+                question.workload,
+                question.deployment,
+                snapshot.profiles,
+                question.basis,
+                with_flips=not request.without_flips,
+            )
         noticed = replace(analysis, notices=(*analysis.notices, *question.notices))
-        return analyze_response(noticed, snapshot.revision)
+        with step("convert answer"):
+            return analyze_response(noticed, snapshot.revision)
 
     def sweep(self, request: SweepRequest) -> Iterator[SweepResponse]:
         """Costs many points."""

@@ -81,9 +81,13 @@ def bind(servicers: Mapping[str, object]) -> dict[str, Method]:
     }
 
 
-def service_methods(store: CatalogStore, *, max_sweep_rows: int = MAX_ROWS) -> dict[str, Method]:
-    """All rpcs of the service on one stored catalog."""
-    cache = CatalogCache(store)
+def service_methods(
+    store: CatalogStore, cache: CatalogCache | None = None, *, max_sweep_rows: int = MAX_ROWS
+) -> dict[str, Method]:
+    """All rpcs of the service on one stored catalog; `cache` is how questions see it, by default as of a
+    second ago at most.
+    """
+    cache = cache or CatalogCache(store)
     return bind(
         {
             "ridgeline.v1.CatalogService": CatalogServicer(store),

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 
 from google.protobuf.message import Message
@@ -22,6 +21,7 @@ from ridgeline_server.domain.errors import (
     UnsupportedDtypeError,
 )
 from ridgeline_server.domain.patience import NoLongerWantedError, OutOfTimeError
+from ridgeline_server.observability.calls import current_call, new_request_id
 from ridgeline_server.security.errors import Doubt, RateLimitedError, RoleTooLowError, UnauthenticatedError
 from ridgeline_server.store import errors as store
 
@@ -59,6 +59,7 @@ _DOUBTS = {
 _DATABASE = {
     store.DatabaseReadOnlyError: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_DATABASE_READ_ONLY),
     store.DatabaseLockedError: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_DATABASE_LOCKED),
+    store.PoolExhaustedError: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_DATABASE_POOL_EXHAUSTED),
     store.SchemaMismatchError: (
         code_pb2.FAILED_PRECONDITION,
         ErrorReason.ERROR_REASON_DATABASE_SCHEMA_MISMATCH,
@@ -228,7 +229,8 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
             code, reason = _DATABASE.get(type(error), _OTHER_DATABASE)
             return _status(code, f"{error.problem}; {error.remedy}", reason)
         case _:
-            request_id = secrets.token_hex(8)
+            call = current_call()
+            request_id = call.request_id if call else new_request_id()
             logger.error("%s failed, request %s", method, request_id, exc_info=error)
             return _status(
                 code_pb2.INTERNAL,
@@ -236,6 +238,16 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
                 ErrorReason.ERROR_REASON_INTERNAL,
                 {"request_id": request_id},
             )
+
+
+def malformed_request() -> status_pb2.Status:
+    """The status for bytes that are no message."""
+    return _status(
+        code_pb2.INVALID_ARGUMENT,
+        "the request cannot be read as the message that this rpc takes; make it by code that was generated "
+        "from this release's contract",
+        ErrorReason.ERROR_REASON_INVALID_FIELD,
+    )
 
 
 def _invalid(error: InvalidFieldsError) -> status_pb2.Status:
@@ -274,10 +286,12 @@ def _status(
     metadata: Mapping[str, str] | None = None,
     details: Sequence[Message] = (),
 ) -> status_pb2.Status:
+    call = current_call()
+    request_id = {"request_id": call.request_id} if call else {}
     info = error_details_pb2.ErrorInfo(
         reason=ErrorReason.Name(reason).removeprefix("ERROR_REASON_"),
         domain=DOMAIN,
-        metadata={key: value for key, value in (metadata or {}).items() if value},
+        metadata={key: value for key, value in {**request_id, **(metadata or {})}.items() if value},
     )
     status = status_pb2.Status(code=code, message=_sentence(message))
     for detail in (info, *details):

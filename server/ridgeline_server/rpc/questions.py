@@ -58,7 +58,7 @@ def read_snapshot(request: Request, cache: CatalogCache, checks: Checks) -> Cata
     Raises RevisionOutOfRangeError; a number that is no revision at all is noted.
     """
     revision = read_revision(checks, request.catalog_revision)
-    return cache.snapshot(None if checks.violations else revision)
+    return cache.snapshot(None if checks.violations else revision, may_be_stale=True)
 
 
 def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -> Question:
@@ -110,7 +110,11 @@ def read_question(request: Request, snapshot: CatalogSnapshot, checks: Checks) -
     assert model is not None
     assert hardware is not None
     assert deployment is not None
-    notices = [*_unknown_engine(deployment, snapshot), *_unread(command, model, named)]
+    notices = [
+        *_stale(snapshot),
+        *_unknown_engine(deployment, snapshot),
+        *_unread(command, model, named),
+    ]
     if command is not None:
         deployment, text = offloading(command, message, model, hardware, deployment)
         notices += [Notice(NoticeCode.LAUNCH_COMMAND, text)] if text else []
@@ -133,6 +137,17 @@ def _in_format(stated: DeploymentRequest, named: NamedFormat, hardware: Hardware
         else stated.weight_group_size,
         activation_dtype=stated.activation_dtype or inputs,
     )
+
+
+def _stale(snapshot: CatalogSnapshot) -> Iterator[Notice]:
+    """That the database is away, where it is."""
+    if snapshot.unconfirmed_s is not None:
+        text = (
+            f"the service's database does not answer: this rests on revision {snapshot.revision} of the "
+            f"catalog, which was the current one {snapshot.unconfirmed_s:.0f} s ago; ask again later where "
+            "that matters"
+        )
+        yield Notice(NoticeCode.STALE_CATALOG, text)
 
 
 def _unknown_engine(deployment: Deployment, snapshot: CatalogSnapshot) -> Iterator[Notice]:

@@ -16,6 +16,7 @@ from ridgeline_server.advisor.explain import explain
 from ridgeline_server.advisor.registry import all_techniques
 from ridgeline_server.advisor.results import Goal
 from ridgeline_server.advisor.technique import Technique
+from ridgeline_server.observability.tracing import step
 from ridgeline_server.rpc.assumed import read_assumed
 from ridgeline_server.rpc.checks import Checks, shown
 from ridgeline_server.rpc.convert.answers import explain_response, recommend_response
@@ -38,23 +39,27 @@ class RecommendationServicer:
         snapshot = read_snapshot(request, self._cache, checks)
         _refuse_open_loop(request, checks)
         goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
-        freedom, unknown = read_freedom(request, snapshot, checks)
-        question, assumed = _read(request, snapshot, checks)
-        for error in unknown:
-            raise error
-        advice = recommend(
-            question.model,
-            question.hardware,
-            question.workload,
-            question.deployment,
-            snapshot.profiles,
-            question.basis,
-            goal,
-            with_siblings(freedom, request, question.model, snapshot),
-            assumed=assumed,
-        )
+        with step("read question"):
+            freedom, unknown = read_freedom(request, snapshot, checks)
+            question, assumed = _read(request, snapshot, checks)
+            for error in unknown:
+                raise error
+            freedom = with_siblings(freedom, request, question.model, snapshot)
+        with step("estimate"):
+            advice = recommend(
+                question.model,
+                question.hardware,
+                question.workload,
+                question.deployment,
+                snapshot.profiles,
+                question.basis,
+                goal,
+                freedom,
+                assumed=assumed,
+            )
         baseline = replace(advice.baseline, notices=(*advice.baseline.notices, *question.notices))
-        return recommend_response(replace(advice, baseline=baseline), snapshot.revision)
+        with step("convert answer"):
+            return recommend_response(replace(advice, baseline=baseline), snapshot.revision)
 
     def explain(self, request: ExplainRequest) -> ExplainResponse:
         """Judges one technique and shows what it changes."""
@@ -63,21 +68,24 @@ class RecommendationServicer:
         technique = _technique(request.technique, checks)
         _refuse_open_loop(request, checks)
         goal = checks.enum("goal", request.goal, GOAL) or Goal.LATENCY
-        question, assumed = _read(request, snapshot, checks)
+        with step("read question"):
+            question, assumed = _read(request, snapshot, checks)
         assert technique is not None  # read_question raises with what is noted
-        explained = explain(
-            technique,
-            question.model,
-            question.hardware,
-            question.workload,
-            question.deployment,
-            snapshot.profiles,
-            question.basis,
-            goal,
-            assumed,
-        )
+        with step("estimate"):
+            explained = explain(
+                technique,
+                question.model,
+                question.hardware,
+                question.workload,
+                question.deployment,
+                snapshot.profiles,
+                question.basis,
+                goal,
+                assumed,
+            )
         baseline = replace(explained.baseline, notices=(*explained.baseline.notices, *question.notices))
-        return explain_response(replace(explained, baseline=baseline), snapshot.revision)
+        with step("convert answer"):
+            return explain_response(replace(explained, baseline=baseline), snapshot.revision)
 
 
 def _read(

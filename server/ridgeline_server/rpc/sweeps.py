@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ridgeline.v1.sweep_pb2 import SweepRequest, SweepResponse
 from ridgeline_server.domain.deployment import CostBasis
+from ridgeline_server.observability.calls import count_rows
 from ridgeline_server.planning.sweep import MAX_ROWS, Answer, Point, answers
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.enums import BASIS
@@ -62,6 +63,7 @@ def sweep(request: SweepRequest, cache: CatalogCache, max_rows: int = MAX_ROWS) 
         refused += sum(isinstance(row.found, Refusal) for row in rows)
         first = done == (0 if token is None else token.done)
         done = upto
+        count_rows(len(rows))
         yield SweepResponse(
             arrow_schema=schema.serialize().to_pybytes() if first else b"",
             arrow_record_batch=record_batch(rows, columns, schema).serialize().to_pybytes(),

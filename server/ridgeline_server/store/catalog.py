@@ -6,8 +6,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 from sqlalchemy import Connection
 
@@ -19,11 +21,19 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.siblings import most_parameters, smaller_siblings
 from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.entries import ModelEntry
+from ridgeline_server.store.errors import DatabaseUnavailableError
 from ridgeline_server.store.listing import Listing, ModelFilter
+from ridgeline_server.store.observer import CatalogRead
 from ridgeline_server.store.revisions import AsOf, as_of, current_revision
 
-MAX_STALENESS_S = 1.0
+MAX_AGE_S = 1.0
 """For how long another process's write may go unseen."""
+
+STALE_PATIENCE_S = 0.5
+"""How long a question that may have a stale catalog waits for somebody else's look at the database."""
+
+AWAY_S = 5.0
+"""How long a look in vain keeps such a question from another one; a server's watch looks more often."""
 
 PAST_SNAPSHOTS = 8
 """Snapshots of past revisions that are kept for the next question about them."""
@@ -54,6 +64,15 @@ class CatalogSnapshot:
         self._found_draft = lru_cache(NAMES_PER_SNAPSHOT)(self._find_draft)
         self._found_siblings = lru_cache(NAMES_PER_SNAPSHOT)(self._find_siblings)
         self._devices: tuple[Hardware, ...] | None = None
+        self.unconfirmed_s: float | None = None
+
+    def unconfirmed(self, age_s: float) -> Self:
+        """The same snapshot, handed out while the database is away: `unconfirmed_s` is the time since it was
+        known to be the current one. It shares what was looked up with this one.
+        """
+        marked = copy(self)
+        marked.unconfirmed_s = age_s
+        return marked
 
     def hardware(self, name: str) -> Hardware:
         """The device with this id or alias. Raises NotFoundError with the nearest names."""
@@ -83,9 +102,11 @@ class CatalogSnapshot:
         return self._devices
 
     def _find_hardware(self, name: str) -> Hardware:
+        self._store.database.observer.entry_read()
         return self._store.hardware.get(name, revision=self.revision).entry.hardware
 
     def _find_model(self, name: str) -> Model:
+        self._store.database.observer.entry_read()
         return self._store.models.get(name, revision=self.revision).entry.model
 
     def _find_draft(self, model: Model) -> Model | None:
@@ -123,44 +144,109 @@ class CatalogCache:
         self,
         store: CatalogStore,
         *,
-        max_staleness_s: float = MAX_STALENESS_S,
+        max_age_s: float = MAX_AGE_S,
+        stale_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` tells seconds; writes through `store` are seen at once, others within `max_staleness_s`."""
+        """Writes through `store` are seen at once, those of others within `max_age_s` while the database
+        answers. While it does not, questions that may have a stale catalog get the last one until it is
+        `stale_s` old. `clock` tells seconds.
+        """
         self._store = store
-        self._max_staleness_s = max_staleness_s
+        self._max_age_s = max_age_s
+        self._stale_s = stale_s
         self._clock = clock
         self._lock = threading.Lock()
         self._checked: _Checked | None = None
+        self._failed_at: float | None = None
         self._past_lock = threading.Lock()
         self._past: OrderedDict[int, CatalogSnapshot] = OrderedDict()
 
-    def snapshot(self, revision: int | None = None) -> CatalogSnapshot:
-        """The catalog at a revision, or of at most `max_staleness_s` ago.
+    def snapshot(self, revision: int | None = None, *, may_be_stale: bool = False) -> CatalogSnapshot:
+        """The catalog at a revision, or of at most `max_age_s` ago.
 
-        Raises RevisionOutOfRangeError, and DatabaseError when the current revision cannot be told.
+        Where it `may_be_stale` and the database is away, the last one that was known: its `unconfirmed_s`
+        tells for how long. Raises RevisionOutOfRangeError, and DatabaseError when the current revision cannot
+        be told.
         """
-        return self._current() if revision is None else self._at(revision)
-
-    def _current(self) -> CatalogSnapshot:
+        if revision is not None:
+            return self._at(revision)
         checked = self._checked
         if checked is not None and self._is_fresh(checked):
+            self._store.database.observer.catalog_read(CatalogRead.CACHED)
             return checked.snapshot
+        try:
+            return self._looked_up(checked, may_be_stale=may_be_stale)
+        except DatabaseUnavailableError:
+            self._store.database.observer.catalog_read(CatalogRead.FAILED)
+            raise
+
+    def refresh(self) -> None:
+        """Look whether the catalog changed, however short ago that was done. Raises DatabaseError."""
         with self._lock:
+            self._check()
+
+    def can_answer_stale(self) -> bool:
+        """Whether there is a catalog for questions that may have a stale one."""
+        checked = self._checked
+        return checked is not None and self._age_s(checked) <= self._stale_s
+
+    def _looked_up(self, seen: _Checked | None, *, may_be_stale: bool) -> CatalogSnapshot:
+        """The current catalog by a look at the database, where nobody else had one meanwhile."""
+        may_be_stale = may_be_stale and self.can_answer_stale()
+        if may_be_stale and self._is_known_to_be_away():
+            return self._stale()
+        # Somebody else's look at a database that hangs takes long; nobody waits for it who need not.
+        if not self._lock.acquire(timeout=STALE_PATIENCE_S if may_be_stale else -1):
+            return self._stale()
+        try:
             checked = self._checked
-            if checked is not None and self._is_fresh(checked):
-                return checked.snapshot
-            # Both are taken before the read: whatever is written during it will be looked for again.
-            now, commit_count = self._clock(), self._store.database.commit_count
+            if checked is not None and checked is not seen and self._is_fresh(checked):
+                read = CatalogRead.CACHED
+            else:
+                read = self._check()
+                checked = self._checked
+        except DatabaseUnavailableError:
+            if not may_be_stale:
+                raise
+            return self._stale()
+        finally:
+            self._lock.release()
+        self._store.database.observer.catalog_read(read)
+        assert checked is not None  # _check sets it
+        return checked.snapshot
+
+    def _check(self) -> CatalogRead:
+        """Compare the revision in memory with the database's, and take that one. The caller has the lock."""
+        checked = self._checked
+        # Both are taken before the read: whatever is written during it will be looked for again.
+        now, commit_count = self._clock(), self._store.database.commit_count
+        try:
             with self._store.database.reading() as connection:
                 revision = current_revision(connection)
                 if checked is not None and checked.snapshot.revision == revision:
-                    snapshot = checked.snapshot
+                    snapshot, read = checked.snapshot, CatalogRead.CONFIRMED
                 else:
                     profiles = self._profiles_at(connection, as_of(connection))
-                    snapshot = CatalogSnapshot(self._store, revision, profiles)
-            self._checked = _Checked(snapshot, now, commit_count)
-            return snapshot
+                    snapshot, read = CatalogSnapshot(self._store, revision, profiles), CatalogRead.REFRESHED
+        except DatabaseUnavailableError:
+            self._failed_at = self._clock()
+            raise
+        self._checked, self._failed_at = _Checked(snapshot, now, commit_count), None
+        self._store.database.observer.catalog_checked(revision)
+        return read
+
+    def _stale(self) -> CatalogSnapshot:
+        """The last catalog that was known, marked with the time since."""
+        checked = self._checked
+        assert checked is not None  # can_answer_stale said so, and nothing takes it away
+        self._store.database.observer.catalog_read(CatalogRead.STALE)
+        return checked.snapshot.unconfirmed(self._age_s(checked))
+
+    def _is_known_to_be_away(self) -> bool:
+        """Whether somebody looked for the database in vain a short time ago."""
+        failed_at = self._failed_at
+        return failed_at is not None and self._clock() - failed_at <= AWAY_S
 
     def _at(self, revision: int) -> CatalogSnapshot:
         checked = self._checked
@@ -193,8 +279,13 @@ class CatalogCache:
         return ProfileSet(profiles)
 
     def _is_fresh(self, checked: _Checked) -> bool:
-        age_s = self._clock() - checked.checked_at
-        return age_s <= self._max_staleness_s and checked.commit_count == self._store.database.commit_count
+        return (
+            self._age_s(checked) <= self._max_age_s
+            and checked.commit_count == self._store.database.commit_count
+        )
+
+    def _age_s(self, checked: _Checked) -> float:
+        return self._clock() - checked.checked_at
 
 
 @dataclass(frozen=True)

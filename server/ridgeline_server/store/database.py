@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import (
@@ -34,11 +33,14 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ridgeline_server.store.errors import DatabaseLockedError, DatabaseReadOnlyError, DatabaseUrlError
 from ridgeline_server.store.failures import translated_failures
+from ridgeline_server.store.observer import StoreObserver
 from ridgeline_server.store.principals import principal
+from ridgeline_server.store.reachability import Reachability
 from ridgeline_server.store.tables import catalog_state, revisions
 from ridgeline_server.store.turns import Turns
 
@@ -48,7 +50,8 @@ LOCK_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 30.0
 """How long PostgreSQL may work on one statement; the catalog's take milliseconds."""
 
-CONNECT_TIMEOUT_S = 5
+POOL_WAIT_S = 5.0
+"""How long a transaction waits for a connection when all are in use."""
 
 POOL_SIZE = 20
 """Connections of a process, unless it answers more calls at a time: each holds one at most."""
@@ -113,16 +116,29 @@ def location(url: URL) -> str:
 
 
 def create_database_engine(
-    url: str | URL, *, lock_timeout_s: float = LOCK_TIMEOUT_S, pool_size: int = POOL_SIZE
+    url: str | URL,
+    *,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
+    statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+    pool_size: int = POOL_SIZE,
+    pool_wait_s: float = POOL_WAIT_S,
 ) -> Engine:
     """An engine for the database with up to `pool_size` connections. It connects lazily and never creates a
-    database file; migrations do.
+    database file; migrations do. `statement_timeout_s` is PostgreSQL's.
     """
     url = database_url(url.render_as_string(hide_password=False) if isinstance(url, URL) else url)
     path = sqlite_path(url)
     if path is not None:
-        return _sqlite_engine(url, path, lock_timeout_s, pool_size)
-    return _postgresql_engine(url, lock_timeout_s, pool_size)
+        return _sqlite_engine(url, path, lock_timeout_s, pool_size, pool_wait_s)
+    from ridgeline_server.store.postgresql import postgresql_engine
+
+    return postgresql_engine(
+        url,
+        lock_timeout_s=lock_timeout_s,
+        statement_timeout_s=statement_timeout_s,
+        pool_size=pool_size,
+        pool_wait_s=pool_wait_s,
+    )
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -131,14 +147,14 @@ class SqliteConnection(sqlite3.Connection):
     immutable = False
 
 
-def _sqlite_engine(url: URL, path: Path, lock_timeout_s: float, pool_size: int) -> Engine:
+def _sqlite_engine(url: URL, path: Path, lock_timeout_s: float, pool_size: int, pool_wait_s: float) -> Engine:
     engine = create_engine(
         url,
         creator=lambda: connect_sqlite(path, lock_timeout_s),
         poolclass=QueuePool,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=LOCK_TIMEOUT_S,
+        pool_timeout=pool_wait_s,
     )
 
     @event.listens_for(engine, "begin")
@@ -201,26 +217,6 @@ def _has_pending_writes(path: Path) -> bool:
         return False
 
 
-def _postgresql_engine(url: URL, lock_timeout_s: float, pool_size: int) -> Engine:
-    engine = create_engine(
-        url,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
-        pool_pre_ping=True,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=LOCK_TIMEOUT_S,
-    )
-
-    @event.listens_for(engine, "connect")
-    def set_timeouts(dbapi_connection: Any, connection_record: object) -> None:  # noqa: ARG001
-        # Not by startup options: connection poolers such as PgBouncer refuse those.
-        dbapi_connection.execute(f"SET lock_timeout = {round(lock_timeout_s * 1000)}")
-        dbapi_connection.execute(f"SET statement_timeout = {round(STATEMENT_TIMEOUT_S * 1000)}")
-        dbapi_connection.commit()
-
-    return engine
-
-
 @dataclass
 class WriteTransaction:
     """An open transaction that holds the catalog's write lock. `revision` is the one that it makes, at
@@ -259,16 +255,27 @@ class Database:
         self._turns = Turns()
         self._count_lock = threading.Lock()
         self._commit_count = 0
+        self._observer = StoreObserver()
+        self._reachability = Reachability()
 
     @property
     def commit_count(self) -> int:
         """How many writes this object has committed; a cache that saw another count is out of date."""
         return self._commit_count
 
+    @property
+    def observer(self) -> StoreObserver:
+        """Who hears what happens."""
+        return self._observer
+
+    def observe(self, observer: StoreObserver) -> None:
+        """Tell another observer what happens from now on."""
+        self._observer = observer
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the catalog."""
-        with translated_failures(self.location), self._reader.begin() as connection:
+        with self._connected(self._reader) as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -280,7 +287,7 @@ class Database:
         on catalog_state. What the block reads is therefore current, and a change that it derives from that
         loses nobody else's. Catalog writes are rare and short, so this costs nothing that matters.
         """
-        with translated_failures(self.location), self._own_turn(), self._writer.connect() as connection:
+        with self._own_turn(), self._connected(self._writer) as connection:
             with connection.begin() as transaction:
                 connection.execute(update(catalog_state).values(revision=catalog_state.c.revision + 1))
                 revision: int = connection.execute(select(catalog_state.c.revision)).scalar_one()
@@ -302,15 +309,28 @@ class Database:
         Such writers follow one another as those of the catalog do, and share their turns and their lock.
         """
         with (
-            translated_failures(self.location),
             self._own_turn(),
-            self._writer.connect() as connection,
+            self._connected(self._writer) as connection,
             connection.begin() as transaction,
         ):
             connection.execute(update(catalog_state).values(revision=catalog_state.c.revision))
             yield connection
             if dry_run:
                 transaction.rollback()
+
+    @contextmanager
+    def _connected(self, engine: Engine) -> Iterator[Connection]:
+        """A connection of the pool, or the store's error that tells why there is none."""
+        began = time.perf_counter()
+        with translated_failures(self.location), ExitStack() as stack:
+            with self._reachability.connecting(), translated_failures(self.location):
+                try:
+                    connection = stack.enter_context(engine.connect())
+                except PoolTimeoutError:
+                    self._observer.pool_exhausted()
+                    raise
+            self._observer.connection_waited(time.perf_counter() - began)
+            yield connection
 
     @contextmanager
     def _own_turn(self) -> Iterator[None]:

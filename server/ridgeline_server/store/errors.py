@@ -148,6 +148,14 @@ class DatabaseUnavailableError(DatabaseError):
     """The database does not answer, or is no database."""
 
 
+class DatabaseUnreachableError(DatabaseUnavailableError):
+    """Nothing answers where the database should be."""
+
+
+class PoolExhaustedError(DatabaseUnavailableError):
+    """All connections that this process may have are in use."""
+
+
 class SchemaMismatchError(DatabaseError):
     """The database's schema is not the one of this release."""
 

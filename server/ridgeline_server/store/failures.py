@@ -15,7 +15,9 @@ from ridgeline_server.store.errors import (
     DatabaseLockedError,
     DatabaseReadOnlyError,
     DatabaseUnavailableError,
+    DatabaseUnreachableError,
     InvalidEntryError,
+    PoolExhaustedError,
     SchemaMismatchError,
     StoreError,
 )
@@ -27,8 +29,10 @@ def translated_failures(location: str) -> Iterator[None]:
     try:
         yield
     except PoolTimeoutError as error:
-        raise DatabaseUnavailableError(
-            "all connections to the database are in use", "repeat, or run more servers", location
+        raise PoolExhaustedError(
+            "all connections of this server to the database are in use",
+            "repeat, allow it more connections by RIDGELINE_DATABASE_POOL_SIZE, or run more servers",
+            location,
         ) from error
     except (DBAPIError, sqlite3.Error) as error:
         translated = _translated(error, location)
@@ -165,6 +169,6 @@ def _no_connection(text: str, location: str) -> StoreError:
         return DatabaseUnavailableError(
             "PostgreSQL has no such database or user", "create it, or correct the database URL", location
         )
-    return DatabaseUnavailableError(
+    return DatabaseUnreachableError(
         "PostgreSQL does not answer", "check that it runs and that the database URL is right", location
     )

@@ -7,19 +7,38 @@ from sqlalchemy import Engine, select
 from ridgeline_migrations import REVISIONS, current, head, upgrade
 from ridgeline_server.store.builtin import builtin_digest
 from ridgeline_server.store.catalog_store import CatalogStore
-from ridgeline_server.store.database import POOL_SIZE, create_database_engine, location
+from ridgeline_server.store.database import (
+    POOL_SIZE,
+    POOL_WAIT_S,
+    STATEMENT_TIMEOUT_S,
+    create_database_engine,
+    location,
+)
 from ridgeline_server.store.errors import DatabaseReadOnlyError, SchemaMismatchError
 from ridgeline_server.store.seed import seed
 from ridgeline_server.store.tables import catalog_state
 
 
-def open_catalog(url: str, *, threads: int = 1) -> CatalogStore:
-    """The catalog of a database that was migrated before, for `threads` callers at a time.
+def open_catalog(
+    url: str,
+    *,
+    threads: int = 1,
+    pool_size: int | None = None,
+    pool_wait_s: float = POOL_WAIT_S,
+    statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+) -> CatalogStore:
+    """The catalog of a database that was migrated before, for `threads` callers at a time, each of which has
+    a connection unless `pool_size` allows fewer.
 
     Raises DatabaseError where it cannot be served, in
     particular SchemaMismatchError for a schema that is missing, older or newer than this release's.
     """
-    engine = create_database_engine(url, pool_size=max(threads, POOL_SIZE))
+    engine = create_database_engine(
+        url,
+        pool_size=max(threads, POOL_SIZE) if pool_size is None else pool_size,
+        pool_wait_s=pool_wait_s,
+        statement_timeout_s=statement_timeout_s,
+    )
     try:
         _check_schema(engine, current(engine))
     except BaseException:

@@ -1,0 +1,142 @@
+"""Observes every call over the wire. The outermost of the interceptors.
+
+What others refuse, and what the server does not have, is a call like any other. A call whose request never
+arrives (its caller left first, or it is larger than the server takes) reaches no handler in grpcio: it counts
+as started, and never as handled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_channelz.v1 import channelz_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from ridgeline_server.observability.call_metrics import UNKNOWN_RPC, CallMetrics, Rpc
+from ridgeline_server.observability.tracing import Tracing
+from ridgeline_server.rpc.dispatch import SERVICES
+from ridgeline_server.rpc.errors import StatusError, malformed_request
+from ridgeline_server.rpc.interceptors.around import POOL
+from ridgeline_server.rpc.interceptors.observed_call import ObservedCall, observed
+
+Continuation = Callable[[grpc.HandlerCallDetails], "grpc.RpcMethodHandler[Any, Any] | None"]
+Behaviour = Callable[[Any, grpc.ServicerContext], Any]
+
+
+class Observation(grpc.ServerInterceptor):
+    """Observes the calls of one server."""
+
+    def __init__(self, metrics: CallMetrics, tracing: Tracing | None = None) -> None:
+        self._metrics = metrics
+        self._tracing = tracing
+        self._rpcs = _rpcs()
+
+    def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """Wrap the handler that answers, and one that says so where there is none."""
+        name = handler_call_details.method
+        rpc = self._rpcs.get(name, UNKNOWN_RPC)
+        metrics = self._metrics.of_rpc(rpc)
+        metrics.started.inc()
+        call = ObservedCall(
+            rpc, name.removeprefix("/"), metrics, self._metrics, self._tracing, time.perf_counter()
+        )
+        return _wrapped(continuation(handler_call_details) or _UNIMPLEMENTED, call)
+
+
+def _wrapped(handler: grpc.RpcMethodHandler[Any, Any], call: ObservedCall) -> grpc.RpcMethodHandler[Any, Any]:
+    """The handler with its conversion from and to bytes inside of what is observed: grpcio would answer a
+    request that it cannot read with INTERNAL, before any handler heard of it.
+    """
+    read, write = handler.request_deserializer or _as_it_is, handler.response_serializer or _as_it_is
+    if handler.stream_stream is not None:
+        return grpc.stream_stream_rpc_method_handler(
+            _stream(handler.stream_stream, _as_it_is, write, call), handler.request_deserializer
+        )
+    if handler.unary_stream is not None:
+        return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, read, write, call))
+    if handler.stream_unary is not None:
+        # No rpc of the server is one, but a handler that refuses a call without reading its request may be.
+        return grpc.stream_unary_rpc_method_handler(
+            _unary(handler.stream_unary, _as_it_is, write, call), handler.request_deserializer
+        )
+    assert handler.unary_unary is not None
+    return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, read, write, call))
+
+
+def _unary(
+    handle: Behaviour, read: Callable[[Any], Any], write: Callable[[Any], bytes], call: ObservedCall
+) -> Behaviour:
+    def unary(request: Any, context: grpc.ServicerContext) -> bytes:
+        with observed(call, context):
+            response = handle(_read(request, read), context)
+            call.sends(response)
+            return write(response)
+
+    return _on_same_threads(handle, unary)
+
+
+def _stream(
+    handle: Behaviour, read: Callable[[Any], Any], write: Callable[[Any], bytes], call: ObservedCall
+) -> Behaviour:
+    def stream(request: Any, context: grpc.ServicerContext) -> Iterator[bytes]:
+        with observed(call, context):
+            for response in handle(_read(request, read), context):
+                call.sends(response)
+                yield write(response)
+
+    return _on_same_threads(handle, stream)
+
+
+def _on_same_threads(handle: Behaviour, wrapped: Behaviour) -> Behaviour:
+    """The handler that wraps another one, in the thread pool of that one."""
+    pool = getattr(handle, POOL, None)
+    if pool is not None:
+        setattr(wrapped, POOL, pool)
+    return wrapped
+
+
+def _read(request: Any, read: Callable[[Any], Any]) -> Any:
+    try:
+        return read(request)
+    except Exception:  # noqa: BLE001  # whatever a parser raises, the bytes are at fault
+        raise StatusError(malformed_request()) from None
+
+
+def _as_it_is(message: Any) -> Any:
+    return message
+
+
+def _unimplemented(request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: ARG001
+    context.abort(grpc.StatusCode.UNIMPLEMENTED, "The server has no rpc of this name.")
+
+
+_UNIMPLEMENTED: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(_unimplemented)
+
+
+def _rpcs() -> Mapping[str, Rpc]:
+    """The rpcs that a server may have, by the name that they are called by."""
+    probes = [
+        service
+        for file in (health_pb2, reflection_pb2, channelz_pb2)
+        for service in file.DESCRIPTOR.services_by_name.values()
+    ]
+    return {
+        f"/{service.full_name}/{method.name}": _rpc(service, method.name, is_probe=service in probes)
+        for service in (*SERVICES, *probes)
+        for method in service.methods
+    }
+
+
+def _rpc(service: ServiceDescriptor, method_name: str, *, is_probe: bool) -> Rpc:
+    method = service.methods_by_name[method_name]
+    answers = "server_stream" if method.server_streaming else "unary"
+    return Rpc(
+        "bidi_stream" if method.client_streaming else answers, service.full_name, method_name, is_probe
+    )
