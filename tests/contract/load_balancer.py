@@ -23,6 +23,8 @@ SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "envoy"
 
 ENVOY = Path(sys.executable).parent / "envoy"
 
+OPTIONS = ("--concurrency", "2", "--disable-hot-restart", "--file-flush-interval-msec", "50")
+
 LIMIT_S = 20.0
 """How long anything may take that Envoy does within a second or a few; only a hang takes as long."""
 
@@ -91,7 +93,10 @@ def balancing(
     listeners: str = "listeners.yaml",
     changed: Callable[[str, Any], None] = lambda name, content: None,
 ) -> Iterator[LoadBalancer]:
-    """Envoy in front of replicas at these addresses. `changed` may change what a file holds before it is read."""
+    """Envoy in front of replicas at these addresses.
+
+    `changed` may change what a file holds before it is read.
+    """
     ports = {port: free_port() for port in (50051, 9901, 9902)}
     for name in ("envoy.yaml", "listeners.yaml", "listeners-tls.yaml", "routes.yaml", "certificate.yaml"):
         content = yaml.safe_load((SHIPPED / name).read_text(encoding="utf-8"))
@@ -102,18 +107,7 @@ def balancing(
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [
-                ENVOY,
-                "--config-path",
-                folder / "envoy.yaml",
-                "--concurrency",
-                "2",
-                "--disable-hot-restart",
-                "--file-flush-interval-msec",
-                "50",
-            ],
-            stdout=output,
-            stderr=output,
+            [ENVOY, "--config-path", folder / "envoy.yaml", *OPTIONS], stdout=output, stderr=output
         )
     balancer = LoadBalancer(ports, log)
     try:

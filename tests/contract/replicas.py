@@ -1,5 +1,7 @@
-"""The services of docker-compose.yml as processes of this machine: commands, settings and health checks are its
-own and the Dockerfile's; only the database's address and the ports differ.
+"""The services of docker-compose.yml as processes of this machine.
+
+Commands, settings and health checks are its own and the Dockerfile's; only the database's address and the
+ports differ.
 """
 
 from __future__ import annotations
