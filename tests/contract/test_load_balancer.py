@@ -124,20 +124,6 @@ def test_a_silent_watch_outlives_what_other_streams_may_be_silent(
         assert watch.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def test_a_stream_survives_the_end_of_the_other_replica_and_hears_of_its_own_s(
-    channel: grpc.Channel, balancer: LoadBalancer, replicas: list[Replica]
-) -> None:
-    watch = health_pb2_grpc.HealthStub(channel).Watch(Check(), timeout=LIMIT_S)
-    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-    own = busy_replica(balancer, replicas)
-    (other,) = (replica for replica in replicas if replica is not own)
-    other.end()
-    list_hardware(channel)
-    own.process.send_signal(signal.SIGTERM)
-    assert [answer.status for answer in watch] == [health_pb2.HealthCheckResponse.NOT_SERVING]
-    assert own.process.wait(timeout=LIMIT_S) == 0
-
-
 def busy_replica(balancer: LoadBalancer, replicas: list[Replica]) -> Replica:
     """The one replica that a call is under way on."""
     balancer.wait_until(lambda: sum(balancer.replicas("rq_active").values()) == 1)
@@ -218,12 +204,26 @@ def test_no_call_fails_while_one_replica_is_replaced_and_the_other_killed(
     assert set(ended) == {"OK"}, balancer.log()
 
 
+def test_a_stream_survives_the_end_of_the_other_replica_and_hears_of_its_own_s(
+    channel: grpc.Channel, balancer: LoadBalancer, replicas: list[Replica]
+) -> None:
+    watch = health_pb2_grpc.HealthStub(channel).Watch(Check(), timeout=LIMIT_S)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    own = busy_replica(balancer, replicas)
+    (other,) = (replica for replica in replicas if replica is not own)
+    other.end()
+    list_hardware(channel)
+    own.process.send_signal(signal.SIGTERM)
+    assert [answer.status for answer in watch] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+    assert own.process.wait(timeout=LIMIT_S) == 0
+
+
 def test_a_call_that_no_replica_can_take_is_told_so_at_once(
-    channel: grpc.Channel, replicas: list[Replica]
+    balancer: LoadBalancer, replicas: list[Replica]
 ) -> None:
     for replica in replicas:
         replica.end()
-    with pytest.raises(grpc.RpcError) as caught:
+    with grpc.insecure_channel(balancer.address) as channel, pytest.raises(grpc.RpcError) as caught:
         list_hardware(channel)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
