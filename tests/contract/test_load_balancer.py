@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from ridgeline.v1 import (
     catalog_service_pb2,
@@ -33,6 +33,7 @@ PAUSE_S = 0.01
 """Between the calls of one caller; the processor is for the servers."""
 
 Check = health_pb2.HealthCheckRequest
+Health = health_pb2.HealthCheckResponse
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,24 @@ def create_hardware(channel: grpc.Channel) -> None:
     stub.CreateHardware(request, timeout=LIMIT_S)
 
 
+def check_health(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable[Check, Health]:
+    """Health's Check; the stubs of the package have no types."""
+    return channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=Check.SerializeToString,
+        response_deserializer=Health.FromString,
+    )
+
+
+def watch_health(channel: grpc.Channel) -> grpc.UnaryStreamMultiCallable[Check, Health]:
+    """Health's Watch."""
+    return channel.unary_stream(
+        "/grpc.health.v1.Health/Watch",
+        request_serializer=Check.SerializeToString,
+        response_deserializer=Health.FromString,
+    )
+
+
 def test_calls_of_one_connection_are_spread_over_the_replicas(
     channel: grpc.Channel, balancer: LoadBalancer
 ) -> None:
@@ -101,7 +120,7 @@ def test_calls_of_one_connection_are_spread_over_the_replicas(
 
 
 def test_a_server_s_health_is_asked_through_it(channel: grpc.Channel) -> None:
-    answer = health_pb2_grpc.HealthStub(channel).Check(Check(), timeout=LIMIT_S)
+    answer = check_health(channel)(Check(), timeout=LIMIT_S)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -117,7 +136,7 @@ def test_a_silent_watch_outlives_what_other_streams_may_be_silent(
         balancing(tmp_path, [replica.address for replica in replicas], changed=impatient) as other,
         grpc.insecure_channel(other.address) as other_channel,
     ):
-        watch = health_pb2_grpc.HealthStub(other_channel).Watch(Check(), timeout=SHORT_IDLE_S * 2.5)
+        watch = watch_health(other_channel)(Check(), timeout=SHORT_IDLE_S * 2.5)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         with pytest.raises(grpc.RpcError):
             next(watch)
@@ -207,7 +226,7 @@ def test_no_call_fails_while_one_replica_is_replaced_and_the_other_killed(
 def test_a_stream_survives_the_end_of_the_other_replica_and_hears_of_its_own_s(
     channel: grpc.Channel, balancer: LoadBalancer, replicas: list[Replica]
 ) -> None:
-    watch = health_pb2_grpc.HealthStub(channel).Watch(Check(), timeout=LIMIT_S)
+    watch = watch_health(channel)(Check(), timeout=LIMIT_S)
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
     own = busy_replica(balancer, replicas)
     (other,) = (replica for replica in replicas if replica is not own)
