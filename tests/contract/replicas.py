@@ -52,6 +52,8 @@ class Image:
             **stated,
             "RIDGELINE_DATABASE_URL": self._database_url,
             "RIDGELINE_LISTEN": listen,
+            # Replicas share this machine, where each has a container of its own.
+            "RIDGELINE_METRICS_LISTEN": "127.0.0.1:0",
         }
 
     def run(self, service: str) -> subprocess.CompletedProcess[str]:

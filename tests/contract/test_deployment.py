@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ridgeline_server.settings import Settings
+from ridgeline_server.store.database import POOL_SIZE
 from tests.contract.conftest import Tool
 
 JOBS = ("migrate", "seed")
@@ -158,6 +159,25 @@ def test_prometheus_asks_services_that_there_are(repository: Path, compose: dict
     assert (found["names"], found["type"]) == (["server"], "A")
     assert "server" in compose["services"]
     assert jobs["envoy"]["static_configs"] == [{"targets": ["envoy:9902"]}]
+
+
+def test_prometheus_and_the_image_know_the_port_of_the_metrics(
+    repository: Path, compose: dict[str, Any]
+) -> None:
+    listen = compose["services"]["server"]["environment"]["RIDGELINE_METRICS_LISTEN"]
+    port = listen.rpartition(":")[2]
+    text = (repository / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    jobs = {job["job_name"]: job for job in yaml.safe_load(text)["scrape_configs"]}
+    assert jobs["ridgeline"]["dns_sd_configs"][0]["port"] == int(port)
+    dockerfile = (repository / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    assert f"EXPOSE 50051 {port}\n" in dockerfile
+
+
+def test_the_settings_of_the_servers_are_accepted(compose: dict[str, Any]) -> None:
+    server = compose["services"]["server"]
+    settings = Settings.load(server["environment"])
+    assert settings.authentication == "required"
+    assert settings.workers * server["deploy"]["replicas"] * POOL_SIZE < 100, "PostgreSQL's max_connections"
 
 
 def test_hadolint_accepts_the_dockerfile(tool: Tool) -> None:

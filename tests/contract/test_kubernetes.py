@@ -11,6 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from ridgeline_server.health import SERVICE_NAME
 from ridgeline_server.settings import PREFIX, Settings
 from ridgeline_server.store.database import POOL_SIZE
 
@@ -160,6 +161,8 @@ def test_the_port_is_the_same_everywhere(base: dict[tuple[str, str], Manifest], 
     (container,) = pod["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports["grpc"] == listen
+    metrics = settings_of(pod, base)["RIDGELINE_METRICS_LISTEN"].rpartition(":")[2]
+    assert ports["metrics"] == int(metrics)
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["grpc"]["port"] == listen
     for name in ("ridgeline", "ridgeline-replicas"):
@@ -167,6 +170,28 @@ def test_the_port_is_the_same_everywhere(base: dict[tuple[str, str], Manifest], 
         assert (port["port"], port["targetPort"]) == (listen, "grpc")
     rules = base["NetworkPolicy", "ridgeline"]["spec"]["ingress"]
     assert listen in {port["port"] for rule in rules for port in rule["ports"]}
+
+
+def test_prometheus_is_told_where_and_let_in(
+    base: dict[tuple[str, str], Manifest], deployment: Manifest
+) -> None:
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert annotations["prometheus.io/port"] == str(ports["metrics"])
+    rules = base["NetworkPolicy", "ridgeline"]["spec"]["ingress"]
+    assert ports["metrics"] in {port["port"] for rule in rules for port in rule["ports"]}
+
+
+def test_liveness_asks_for_the_process_and_readiness_for_what_is_served(pod: Manifest) -> None:
+    """A restart mends no database."""
+    (container,) = pod["containers"]
+    assert container["livenessProbe"]["grpc"]["service"] == SERVICE_NAME
+    assert "service" not in container["readinessProbe"]["grpc"]
+
+
+def test_callers_need_a_token(base: dict[tuple[str, str], Manifest], pod: Manifest) -> None:
+    assert Settings.load(settings_of(pod, base)).authentication == "required"
 
 
 def test_clients_that_balance_see_every_pod(base: dict[tuple[str, str], Manifest]) -> None:
@@ -239,8 +264,9 @@ def test_the_database_takes_the_connections_of_as_many_pods_as_there_may_be(
     base: dict[tuple[str, str], Manifest], deployment: Manifest
 ) -> None:
     pods = base["HorizontalPodAutoscaler", "ridgeline"]["spec"]["maxReplicas"]
+    workers = Settings.load(settings_of(deployment["spec"]["template"]["spec"], base)).workers
     surge = deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
-    assert (pods + surge) * POOL_SIZE < POSTGRES_CONNECTIONS
+    assert (pods + surge) * workers * POOL_SIZE < POSTGRES_CONNECTIONS
 
 
 def test_two_pods_serve_at_least_while_one_is_replaced_or_moved(
