@@ -6,15 +6,10 @@ only the database's address and the ports differ.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import signal
-import socket
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -25,73 +20,10 @@ import pytest
 import ridgeline
 from ridgeline import errors
 from tests.conftest import PostgresDatabases
+from tests.contract.replicas import STOP_LIMIT_S, Image, Replica
 
-START_LIMIT_S = 30.0
-STOP_LIMIT_S = 30.0
-"""docker-compose.yml's stop_grace_period of the server."""
-
-
-class Image:
-    """Runs commands as the image would, on the database of one test."""
-
-    def __init__(self, repository: Path, compose: dict[str, Any], database_url: str) -> None:
-        dockerfile = (repository / "deploy" / "Dockerfile").read_text(encoding="utf-8")
-        (entrypoint,) = re.findall(r"^ENTRYPOINT (\[.*\])$", dockerfile, flags=re.MULTILINE)
-        self._entrypoint: list[str] = json.loads(entrypoint)
-        self._services: dict[str, dict[str, Any]] = compose["services"]
-        self._database_url = database_url
-
-    def command(self, service: str) -> list[str]:
-        """The service's process: the image's entry point with the service's arguments."""
-        return _installed([*self._entrypoint, *self._services[service]["command"]])
-
-    def health_command(self, service: str) -> list[str]:
-        """The service's health check."""
-        kind, *words = self._services[service]["healthcheck"]["test"]
-        assert kind == "CMD"
-        return _installed(words)
-
-    def environment(self, service: str, listen: str) -> dict[str, str]:
-        """The service's settings, without those of whoever runs the tests."""
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("RIDGELINE_")}
-        stated: dict[str, str] = self._services[service]["environment"]
-        assert stated["RIDGELINE_DATABASE_URL"].startswith("postgresql+psycopg://")
-        return {
-            **outside,
-            **stated,
-            "RIDGELINE_DATABASE_URL": self._database_url,
-            "RIDGELINE_LISTEN": listen,
-        }
-
-    def run(self, service: str) -> subprocess.CompletedProcess[str]:
-        """Run a one-shot service to its end."""
-        return subprocess.run(
-            self.command(service),
-            env=self.environment(service, "127.0.0.1:0"),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    def is_healthy(self, service: str, listen: str) -> bool:
-        """What the service's health check says of the server at `listen`."""
-        check = subprocess.run(
-            self.health_command(service),
-            env=self.environment(service, listen),
-            capture_output=True,
-            check=False,
-            timeout=30,
-        )
-        return check.returncode == 0
-
-
-@dataclass(frozen=True)
-class Replica:
-    """One running server."""
-
-    address: str
-    process: subprocess.Popen[bytes]
+OURS = ("migrate", "seed", "server")
+"""The services of our own image."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +35,6 @@ class Stack:
     replicas: list[Replica]
 
 
-def _installed(words: Sequence[str]) -> list[str]:
-    """The command as this environment has it, where the image finds it on its PATH."""
-    return [str(Path(sys.executable).parent / words[0]), *words[1:]]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def stack(
     repository: Path,
@@ -121,7 +42,7 @@ def stack(
     postgres_databases: PostgresDatabases,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
-    """Every service but the database, started in the order that docker-compose.yml asks for."""
+    """Our own services, started in the order that docker-compose.yml asks for."""
     services = compose["services"]
     order = TopologicalSorter({name: service.get("depends_on", {}) for name, service in services.items()})
     url = postgres_databases.create(migrated=False)
@@ -129,31 +50,20 @@ def stack(
     log = tmp_path_factory.mktemp("servers") / "log"
     try:
         for name in order.static_order():
-            if name == "postgres":
+            if name not in OURS:
                 continue
             if services[name]["restart"] == "no":
                 stack.jobs[name] = stack.image.run(name)
                 assert stack.jobs[name].returncode == 0, stack.jobs[name].stderr
                 continue
             for _ in range(services[name]["deploy"]["replicas"]):
-                address = f"127.0.0.1:{_free_port()}"
-                with log.open("ab") as output:
-                    process = subprocess.Popen(
-                        stack.image.command(name),
-                        env=stack.image.environment(name, address),
-                        stdout=output,
-                        stderr=output,
-                    )
-                stack.replicas.append(Replica(address, process))
-                deadline = time.monotonic() + START_LIMIT_S
-                while not stack.image.is_healthy(name, address):
-                    assert process.poll() is None, log.read_text(encoding="utf-8")
-                    assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
+                replica = Replica(stack.image, name, log)
+                stack.replicas.append(replica)
+                replica.wait_until_healthy()
         yield stack
     finally:
         for replica in stack.replicas:
-            replica.process.kill()
-            replica.process.wait()
+            replica.end()
         postgres_databases.drop(url)
 
 
