@@ -1,4 +1,4 @@
-"""Every rpc of the contract has a class, and a new one cannot be served without."""
+"""Every rpc of the contract has a class, by what the contract says of it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from ridgeline_server.rpc.call_classes import CallClass, call_classes
 from ridgeline_server.rpc.dispatch import SERVICES
 
 
-def service(method: str, *, streams: bool = False) -> ServiceDescriptor:
+def service(*, changes_nothing: bool, streams: bool) -> ServiceDescriptor:
     """A service with one rpc."""
     file = descriptor_pb2.FileDescriptorProto(name="x.proto", package="x", syntax="proto3")
     file.message_type.add(name="Message")
-    file.service.add(name="Service").method.add(
-        name=method, input_type=".x.Message", output_type=".x.Message", server_streaming=streams
+    method = file.service.add(name="Service").method.add(
+        name="Do", input_type=".x.Message", output_type=".x.Message", server_streaming=streams
     )
+    if changes_nothing:
+        method.options.idempotency_level = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)  # type: ignore[no-untyped-call]
     found: ServiceDescriptor = pool.FindServiceByName("x.Service")  # type: ignore[no-untyped-call]
@@ -33,18 +35,16 @@ def test_all_rpcs_have_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "streams", "expected"),
+    ("changes_nothing", "streams", "expected"),
     [
-        ("GetThing", False, CallClass.UNARY),
-        ("Sweep", True, CallClass.STREAM),
-        ("DeleteThings", False, CallClass.WRITE),
+        (True, False, CallClass.UNARY),
+        (True, True, CallClass.STREAM),
+        (False, False, CallClass.WRITE),
+        (False, True, CallClass.WRITE),
     ],
 )
-def test_the_class_is_read_from_the_descriptor(method: str, streams: bool, expected: CallClass) -> None:
-    assert call_classes([service(method, streams=streams)]) == {f"x.Service/{method}": expected}
-
-
-@pytest.mark.parametrize("method", ["Frobnicate", "getThing", "UpdaterThing"])
-def test_an_rpc_that_tells_neither_reading_nor_writing_is_an_error(method: str) -> None:
-    with pytest.raises(ValueError, match=f"{method}.*READING or WRITING"):
-        call_classes([service(method)])
+def test_an_rpc_that_does_not_say_otherwise_may_write(
+    changes_nothing: bool, streams: bool, expected: CallClass
+) -> None:
+    found = call_classes([service(changes_nothing=changes_nothing, streams=streams)])
+    assert found == {"x.Service/Do": expected}
