@@ -253,6 +253,6 @@ def test_settings_do_not_show_the_databases_password() -> None:
 def test_a_database_url_of_another_type_is_refused_without_being_quoted(tmp_path: Path) -> None:
     file = tmp_path / "ridgeline.toml"
     file.write_text('database_url = ["postgresql://u:hunter2@h/d"]')
-    with pytest.raises(SettingsError, match="database_url in .* cannot be used") as raised:
+    with pytest.raises(SettingsError, match=r"database_url in .* cannot be used") as raised:
         Settings.load({"RIDGELINE_CONFIG": str(file)})
     assert "hunter2" not in str(raised.value)
