@@ -54,6 +54,8 @@ class Image:
             "RIDGELINE_LISTEN": listen,
             # Replicas share this machine, where each has a container of its own.
             "RIDGELINE_METRICS_LISTEN": "127.0.0.1:0",
+            # One process each, so that a signal reaches what answers.
+            "RIDGELINE_WORKERS": "1",
         }
 
     def run(self, service: str) -> subprocess.CompletedProcess[str]:

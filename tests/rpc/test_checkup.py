@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ridgeline.v1.analysis_service_pb2 import AnalyzeRequest, AnalyzeResponse
-from ridgeline_server.checkup import all_checks, database, host
+from ridgeline_server.checkup import access, all_checks, database, host
 from ridgeline_server.checkup.all_checks import exit_code, look_over
 from ridgeline_server.checkup.finding import Finding, Severity
 from ridgeline_server.rpc.dispatch import Method
@@ -33,7 +33,7 @@ def looked_over(url: str, listen: str = "127.0.0.1:0", **settings: int) -> dict[
 
 def test_nothing_is_wrong_with_a_seeded_catalog(seeded_database_url: str) -> None:
     found = looked_over(seeded_database_url)
-    assert found.keys() == {"database", "catalog", "file", "address", "cores"}
+    assert found.keys() == {"database", "catalog", "file", "access", "address", "cores"}
     assert {finding.severity for finding in found.values()} == {Severity.OK}
     assert exit_code(found.values()) == 0
 
@@ -48,7 +48,7 @@ def test_a_catalog_that_was_never_seeded_is_a_warning(database_url: str) -> None
 
 def test_a_database_without_schema_is_an_error_and_is_looked_at_no_further(empty_database_url: str) -> None:
     found = looked_over(empty_database_url)
-    assert found.keys() == {"database", "address", "cores"}
+    assert found.keys() == {"database", "access", "address", "cores"}
     assert found["database"].severity is Severity.ERROR
     assert "ridgeline-server migrate" in found["database"].sentence
     assert exit_code(found.values()) == 1
@@ -155,7 +155,7 @@ def test_every_check_is_run() -> None:
     """One that was written and not named would never be."""
     written = {
         name
-        for module in (database, host)
+        for module in (access, database, host)
         for name, value in vars(module).items()
         if callable(value) and getattr(value, "__module__", "") == module.__name__ and name[0] != "_"
     }

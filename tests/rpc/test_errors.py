@@ -32,7 +32,9 @@ from ridgeline_server.rpc.errors import (
     UnsupportedConfigFieldError,
     status_of,
 )
+from ridgeline_server.security.errors import Doubt, RateLimitedError, RoleTooLowError, UnauthenticatedError
 from ridgeline_server.store import errors as store
+from ridgeline_server.store.roles import Role
 from tests.rpc.conftest import running
 from tests.store.samples import model
 
@@ -86,7 +88,16 @@ CASES: dict[str, tuple[Exception, type[errors.RidgelineError]]] = {
         errors.UnavailableError,
     ),
     "INTERNAL": (KeyError("secret"), errors.InternalError),
-    "TOO_MANY_CALLS": (TooManyCallsError("writes", 4, 32, 0.25), errors.RidgelineError),
+    "TOO_MANY_CALLS": (TooManyCallsError("writes", 4, 32, 0.25), errors.ResourceExhaustedError),
+    "MISSING_TOKEN": (UnauthenticatedError(Doubt.NO_CREDENTIALS), errors.UnauthenticatedError),
+    "INVALID_TOKEN": (UnauthenticatedError(Doubt.INVALID), errors.UnauthenticatedError),
+    "TOKEN_EXPIRED": (UnauthenticatedError(Doubt.EXPIRED), errors.UnauthenticatedError),
+    "TOKEN_REVOKED": (UnauthenticatedError(Doubt.REVOKED), errors.UnauthenticatedError),
+    "ROLE_TOO_LOW": (
+        RoleTooLowError("ci", Role.READ, Role.WRITE, "CatalogService/CreateModel"),
+        errors.PermissionDeniedError,
+    ),
+    "RATE_LIMITED": (RateLimitedError("ci", 5.0, 10, 0.5), errors.ResourceExhaustedError),
     "DEADLINE_EXCEEDED": (OutOfTimeError("its deadline passed"), errors.DeadlineExceededError),
     "CANCELLED": (NoLongerWantedError("its caller left"), errors.RidgelineError),
     "INVALID_PAGE_TOKEN": (InvalidPageTokenError("does not belong here"), errors.InvalidArgumentError),
