@@ -10,8 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := deploy/locks
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Wheels alone: a package that has none for this platform fails at once instead of compiling for minutes.
-INSTALL_LOCKED := $(PIP) install --require-hashes --only-binary=:all: --requirement
+# Python compiles what is imported; most of it never is. Wheels alone: a package that has none for this platform fails at once instead of compiling for minutes.
+INSTALL_LOCKED := $(PIP) install --no-compile --require-hashes --only-binary=:all: --requirement
 PACKAGE_INPUTS := pyproject.toml hatch_build.py $(wildcard proto/ridgeline/v1/*.proto)
 
 .DEFAULT_GOAL := help

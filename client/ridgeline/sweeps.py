@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ridgeline.errors import FailedPreconditionError, UnavailableError
+from ridgeline.errors import FailedPreconditionError, ResourceExhaustedError, UnavailableError
 from ridgeline.v1.sweep_pb2 import SweepRequest, SweepResponse
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Sweep:
         self._schema: pa.Schema | None = None
         self._ahead: pa.RecordBatch | None = None
         self._refused_before = 0
+        self._closed = False
         self._told: Callable[[Sweep], None] = lambda _sweep: None
         self.rows_done = 0
         """Points that have arrived, those before a resumption included."""
@@ -98,7 +99,11 @@ class Sweep:
         return batch
 
     def _next_response(self) -> SweepResponse:
-        """The next message of the stream, of another one where this one breaks off."""
+        """The next message of the stream, of another one where this one breaks off. Whatever else goes wrong
+        ends the stream, not the sweep: the next call goes on by the token.
+        """
+        if self._closed:
+            raise ValueError("the sweep is closed; go on in another one by its resume_token")
         if self.rows_total and self.rows_done == self.rows_total:
             raise StopIteration
         for attempt in range(MAX_RESUMPTIONS + 1):
@@ -106,14 +111,26 @@ class Sweep:
                 self._responses = self._transport.stream(RPC, self._request, SweepResponse)
                 self._refused_before = self.rows_refused
             try:
-                return next(self._responses)
-            except UnavailableError:
+                return self._taken(self._responses)
+            except (UnavailableError, ResourceExhaustedError) as error:
                 self._responses = None
                 # Before the first batch nothing is known to be there: that is for the caller to hear.
                 if not self.rows_done or attempt == MAX_RESUMPTIONS:
                     raise
-                self._transport.pause(FIRST_PAUSE_S * 2**attempt)
+                self._transport.pause(max(FIRST_PAUSE_S * 2**attempt, _asked_delay_s(error)))
+            except BaseException:
+                self._responses = None
+                raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _taken(self, responses: Iterator[SweepResponse]) -> SweepResponse:
+        """The next message; a stream that ends before the last one has broken off."""
+        try:
+            return next(responses)
+        except StopIteration:
+            raise UnavailableError(
+                f"The sweep ended after {self.rows_done:,} of {self.rows_total:,} points."
+            ) from None
 
     def to_arrow(self) -> pa.Table:
         """All rows that are still to come, as one table."""
@@ -164,7 +181,8 @@ class Sweep:
                     writer.write_batch(batch)
 
     def close(self) -> None:
-        """End the call; the service stops computing."""
+        """End the call; the service stops computing. A closed sweep gives nothing more."""
+        self._closed = True
         responses, self._responses = self._responses, None
         closed = getattr(responses, "close", None)
         if closed is not None:
@@ -177,24 +195,32 @@ class Sweep:
         self.close()
 
 
+def _asked_delay_s(error: UnavailableError | ResourceExhaustedError) -> float:
+    """How long a server that is busy asks to wait."""
+    return (error.retry_delay_s or 0.0) if isinstance(error, ResourceExhaustedError) else 0.0
+
+
 @contextmanager
 def _whole_file(path: str | Path) -> Iterator[str]:
-    """A file beside `path` that takes its place at the end of the block, or vanishes."""
-    path = Path(path)
-    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
+    """A file that takes the place of `path` at the end of the block, or vanishes; its mode stays what it was,
+    and a link goes on to what it leads to. What is no regular file, such as a pipe, is written as it is.
+    """
+    path = Path(path).resolve()
+    if path.exists() and not path.is_file():
+        yield str(path)
+        return
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        yield part
-        with Path(part).open("rb+") as written:
+        yield str(part)
+        with part.open("rb+") as written:
             os.fsync(written.fileno())
-        # mkstemp makes files for this user alone; a new file has what the process's mask leaves.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(part).chmod(0o666 & ~mask)
-        Path(part).replace(path)
+        if path.exists():
+            part.chmod(path.stat().st_mode & 0o7777)
+        part.replace(path)
     except BaseException:
         with suppress(OSError):
-            Path(part).unlink()
+            part.unlink()
         raise
 
 

@@ -36,6 +36,8 @@ from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.startup import open_catalog, open_embedded_catalog
 
 INVALID = "INVALID_FIELD"
+PANDAS_INDEX = "__index_level_"
+"""Begins the names of columns that pandas makes of an index."""
 NEEDED = ("model", "hardware", "input_len")
 LOADS = ("batch", "concurrency", "request_rate")
 DTYPES = ("weight_dtype", "activation_dtype", "kv_dtype")
@@ -102,6 +104,8 @@ def _shipped() -> _Shipped:
 
 def _check_names(names: Sequence[str], checks: Checks) -> None:
     for name in names:
+        if name.startswith(PANDAS_INDEX):
+            continue
         if name not in COLUMNS:
             checks.add(name, f"is no column of points; give {', '.join(COLUMNS)}")
         elif names.count(name) > 1:
@@ -129,14 +133,24 @@ class _Rows:
             common_pb2.Deployment(),
             common_pb2.Workload(output_len=DEFAULT_OUTPUT_LEN),
         )
-        wrong = [told for name, value in stated.items() if (told := _set(asked, name, value))]
+        fields = {name: value for name, value in stated.items() if not name.startswith(PANDAS_INDEX)}
+        wrong = [told for name, value in fields.items() if (told := _set(asked, name, _whole(value)))]
         if len(loads := [name for name in LOADS if name in stated]) > 1:
             wrong.append(f"{' and '.join(loads)} are given together; give one of them")
         return asked._replace(refusal=Refusal(INVALID, "; ".join(wrong))) if wrong else asked
 
 
+def _whole(value: Any) -> Any:
+    """A whole number that pandas keeps as a floating-point one, because its column has nulls. NaN is null to
+    Arrow already.
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _set(asked: Asked, name: str, value: Any) -> str:
     """Put an entry into its field; what is wrong with it where it does not go in."""
+    if isinstance(value, bool):
+        return f"{name} is {value!r}; give a number or a text"
     try:
         if name in ("model", "hardware"):
             getattr(asked, name).id = value

@@ -37,7 +37,13 @@ def probe(target: str, settings: Settings) -> tuple[str, bool]:
             )
             status = ask(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status
     except grpc.RpcError as error:
-        raise ProbeError(error.code().name) from None
+        told = error.code().name
+        if settings.tls_client_ca:
+            told += (
+                "; it asks for client certificates: give RIDGELINE_CLIENT_CERTIFICATE and "
+                "RIDGELINE_CLIENT_KEY, unless the server's own are good for clients too"
+            )
+        raise ProbeError(told) from None
     except CertificateError as error:
         raise ProbeError(str(error)) from None
     except InvalidArgumentError as error:

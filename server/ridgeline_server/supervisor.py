@@ -27,6 +27,7 @@ from types import FrameType
 
 from ridgeline_server.app import ListenError, bound, serve_until
 from ridgeline_server.observability.logs import configure_logs
+from ridgeline_server.observability.tracing import TracingError, otlp_tracing
 from ridgeline_server.observing import observing_workers
 from ridgeline_server.securing import server_credentials
 from ridgeline_server.security.certificates import CertificateError
@@ -75,11 +76,14 @@ class Worker:
 def supervise(settings: Settings, announce: Callable[[str], None]) -> None:
     """Run the workers until a signal; `announce` gets the address once all of them listen.
 
-    Raises DatabaseError, CertificateError and ListenError before any is started, and WorkersFailedError.
+    Raises DatabaseError, CertificateError, TracingError and ListenError before any is started, and
+    WorkersFailedError.
     """
     configure_logs(settings.log_format, settings.log_level)
     open_catalog(settings.database_url).close()
     server_credentials(settings)
+    if settings.tracing:
+        otlp_tracing().close()
     with reserved(settings.listen) as port_holder, observing_workers(settings) as worker_ended:
         host, port = settings.listen.rpartition(":")[0], port_holder.getsockname()[1]
         Supervisor(settings, f"{host}:{port}", worker_ended).run(announce)
@@ -222,7 +226,7 @@ def work(settings: Settings, listen: str, supervisor: Connection) -> None:
     except (DatabaseUnavailableError, DatabaseLockedError) as error:
         logger.error("the worker cannot start: %s", error)
         raise SystemExit(EXIT_UNAVAILABLE) from None
-    except (DatabaseError, ListenError, CertificateError) as error:
+    except (DatabaseError, ListenError, CertificateError, TracingError) as error:
         logger.error("the worker cannot start: %s", error)
         raise SystemExit(1) from None
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ridgeline_server.command_errors import EXIT_FAILED, database_errors, fail
+from ridgeline_server.command_errors import EXIT_FAILED, EXIT_USAGE, database_errors, fail
+from ridgeline_server.security.secret_tokens import ID_BYTES, SecretToken
 from ridgeline_server.settings import Settings
 from ridgeline_server.store.principals import ANONYMOUS, LOCAL
 from ridgeline_server.store.roles import Role
@@ -126,9 +127,13 @@ def revoke(settings: Settings, token_id: str, output: str) -> None:
     from ridgeline_server.store.tokens import TokenNotFoundError
 
     now = datetime.now(UTC)
+    # Who is in a hurry pastes the token itself.
+    whole = SecretToken.parse(token_id.strip())
+    if whole is None and len(token_id) > 2 * ID_BYTES:
+        fail("what is given is no token's id; `ridgeline-server token list` shows them", EXIT_USAGE)
     with _tokens(settings) as tokens:
         try:
-            stored = tokens.revoke(token_id, now)
+            stored = tokens.revoke(token_id if whole is None else whole.id, now)
         except TokenNotFoundError as error:
             fail(str(error), EXIT_FAILED)
     if output == "json":

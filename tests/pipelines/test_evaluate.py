@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -83,6 +84,8 @@ def test_it_works_in_processes_that_share_nothing() -> None:
     [
         ({"weight_dtype": "int3"}, "give one of"),
         ({"tp": 2**40}, "tp is 1099511627776"),
+        ({"batch": 4.5}, "batch is 4.5"),
+        ({"batch": True}, "batch is True"),
         ({"input_len": None}, "input_len is 0"),
         ({"model": None}, "model"),
         ({"concurrency": 3}, "batch and concurrency"),
@@ -100,3 +103,17 @@ def test_columns_that_there_are_not_are_all_told() -> None:
     with pytest.raises(InvalidFieldsError) as caught:
         evaluate(table, columns=["nothing"])
     assert {violation.field for violation in caught.value.violations} == {"gpu", "hardware", "columns[0]"}
+
+
+def test_what_pandas_makes_of_a_table_is_taken() -> None:
+    """Whole numbers beside nulls become floating-point ones, and an index a column."""
+    frame = pd.DataFrame(
+        [
+            {"model": "llama-2-7b", "hardware": "l40s", "input_len": 100, "batch": 4},
+            {"model": "llama-2-7b", "hardware": "l40s", "input_len": 100, "batch": None},
+        ],
+        index=["a", "b"],
+    )
+    answers = evaluate(pa.RecordBatch.from_pandas(frame)).to_pylist()
+    assert [row["requests"] for row in answers] == [4, 1]
+    assert [row["error_reason"] for row in answers] == [None, None]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,15 @@ import pytest
 
 import ridgeline
 from ridgeline import jsonform
-from ridgeline.errors import InvalidArgumentError, NotFoundError, OutOfRangeError
+from ridgeline.embedded import EmbeddedTransport
+from ridgeline.errors import (
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutOfRangeError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 from ridgeline.v1 import sweep_pb2, types_pb2
 from ridgeline_server.rpc.convert.sweep_columns import COLUMNS
 from ridgeline_server.rpc.dispatch import service_methods
@@ -228,3 +238,116 @@ def test_the_documentation_has_every_column() -> None:
     text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
     rows = [f"| `{column.name}` | {column.type} | {column.tells} |" for column in COLUMNS]
     assert [line for line in text.splitlines() if line.startswith("| `")] == rows
+
+
+class Breaking:
+    """A transport whose streams break off as they are told to, over an embedded one that does not."""
+
+    target = "breaking"
+
+    def __init__(self, inner: Any, breaks: list[tuple[int, Exception | None]]) -> None:
+        """Each break is after how many messages a stream ends, and by what; None: as if it were whole."""
+        self._inner = inner
+        self._breaks = breaks
+        self.opened = 0
+        self.pauses: list[float] = []
+
+    def call(self, method: str, request: Any, response_type: Any) -> Any:
+        return self._inner.call(method, request, response_type)
+
+    def stream(self, method: str, request: Any, response_type: Any) -> Iterator[Any]:
+        self.opened += 1
+        count, error = self._breaks.pop(0) if self._breaks else (-1, None)
+        for number, response in enumerate(self._inner.stream(method, request, response_type)):
+            if number == count:
+                if error is not None:
+                    raise error
+                return
+            yield response
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    def close(self) -> None:
+        """Its owner closes the other one."""
+
+
+@pytest.fixture
+def breaking(seeded_database_url: str) -> Iterator[Callable[..., tuple[ridgeline.Client, Breaking]]]:
+    with ExitStack() as opened:
+        inner = EmbeddedTransport(seeded_database_url)
+        opened.callback(inner.close)
+
+        def made(*breaks: tuple[int, Exception | None]) -> tuple[ridgeline.Client, Breaking]:
+            transport = Breaking(inner, list(breaks))
+            return ridgeline.Client(transport), transport
+
+        yield made
+
+
+AXES: dict[str, Any] = {"batch": [1, 2, 4, 8], "input_len": [100, 200], "batch_rows": 1}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UnavailableError("gone"), ResourceExhaustedError("busy"), None],
+    ids=["unavailable", "busy", "ended as if it were whole"],
+)
+def test_a_stream_that_breaks_off_goes_on(breaking: Any, error: Exception | None) -> None:
+    whole = breaking()[0].sweep([MODEL], [DEVICE], **AXES).to_arrow()
+    client, transport = breaking((3, error), (2, error))
+    swept = client.sweep([MODEL], [DEVICE], **AXES)
+    assert swept.to_arrow() == whole
+    assert (transport.opened, len(transport.pauses)) == (3, 2)
+    assert swept.rows_done == 8
+
+
+def test_any_other_error_loses_no_row_and_makes_no_whole_file(breaking: Any, tmp_path: Path) -> None:
+    client, _ = breaking((3, InternalError("a fault")), (0, InternalError("again")))
+    swept = client.sweep([MODEL], [DEVICE], **AXES)
+    with pytest.raises(InternalError):
+        swept.to_arrow()
+    file = tmp_path / "sweep.csv"
+    with pytest.raises(InternalError):
+        swept.write_csv(file)
+    assert not list(tmp_path.iterdir())
+    assert swept.to_arrow().num_rows == 5
+
+
+def test_a_closed_sweep_is_closed(breaking: Any) -> None:
+    client, transport = breaking()
+    swept = client.sweep([MODEL], [DEVICE], **AXES)
+    next(swept)
+    swept.close()
+    with pytest.raises(ValueError, match="closed"):
+        next(swept)
+    assert transport.opened == 1
+
+
+def test_a_server_that_is_not_there_is_told_before_the_first_row(breaking: Any) -> None:
+    client, transport = breaking((0, UnavailableError("nobody")))
+    with pytest.raises(UnavailableError, match="nobody"):
+        client.sweep([MODEL], [DEVICE], **AXES).to_arrow()
+    assert transport.pauses == []
+
+
+def test_a_file_keeps_its_mode_and_a_link_its_target(client: ridgeline.Client, tmp_path: Path) -> None:
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    target.write_text("old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    client.sweep([MODEL], [DEVICE], input_len=[10], columns=["point"]).write_csv(link)
+    assert link.is_symlink()
+    assert target.read_text() == '"point"\n0\n'
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert {path.name for path in tmp_path.iterdir()} == {"target.csv", "link.csv"}
+
+
+def test_wrong_axes_are_told_as_fields(client: ridgeline.Client) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        client.sweep(MODEL, [DEVICE], input_len=5, deployments={"tp": 2})  # type: ignore[arg-type]
+    assert {violation.field for violation in caught.value.violations} == {
+        "models",
+        "input_len",
+        "deployments",
+    }

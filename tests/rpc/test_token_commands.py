@@ -258,3 +258,14 @@ def test_a_database_url_of_another_type_is_refused_without_being_quoted(tmp_path
     with pytest.raises(SettingsError, match=r"database_url in .* cannot be used") as raised:
         Settings.load({"RIDGELINE_CONFIG": str(file)})
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_token_that_is_pasted_whole_is_revoked_and_never_shown(token_command: TokenCommand) -> None:
+    created = token_command.told("create", "rollout", "--role", "read")
+    result = token_command("revoke", created["token"])
+    assert result.exit_code == 0
+    assert created["id"] in result.stdout
+    wrong = token_command("revoke", f"{created['token']}0")
+    assert wrong.exit_code == 2
+    for shown in (result.output, wrong.output, wrong.stderr):
+        assert created["token"].rpartition("_")[2] not in shown

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from ridgeline import requests
 from ridgeline.calls.base import Calls
@@ -25,6 +25,8 @@ from ridgeline.v1.sweep_pb2 import (
     SweepProduct,
     SweepRequest,
 )
+
+N = TypeVar("N", int, float)
 
 LOAD_OPTIONS = ("batch", "concurrency", "request_rate", "input_len", "output_len")
 
@@ -61,13 +63,13 @@ class SweepCalls(Calls):
         product = SweepProduct(
             models=_selectors(models, "models", requests.model_selector, checks),
             hardware=_selectors(hardware, "hardware", _device, checks),
-            deployments=[_deployment(stated, checks) for stated in deployments],
+            deployments=_deployments(deployments, checks),
             loads=SweepLoads(
-                batch=[checks.whole("batch", value) for value in batch],
-                concurrency=[checks.whole("concurrency", value) for value in concurrency],
-                request_rate=[checks.number("request_rate", value) for value in request_rate],
-                input_len=[checks.whole("input_len", value) for value in input_len],
-                output_len=[checks.whole("output_len", value) for value in output_len],
+                batch=_numbers("batch", batch, checks.whole, checks),
+                concurrency=_numbers("concurrency", concurrency, checks.whole, checks),
+                request_rate=_numbers("request_rate", request_rate, checks.number, checks),
+                input_len=_numbers("input_len", input_len, checks.whole, checks),
+                output_len=_numbers("output_len", output_len, checks.whole, checks),
             ),
         )
         request = SweepRequest(product=product)
@@ -117,6 +119,21 @@ def _selectors(sources: Any, path: str, selector: Any, checks: Checks) -> list[A
         checks.add(path, f"is {sources!r}; give a list of them")
         return []
     return [selector(source, checks, f"{path}[{place}]") for place, source in enumerate(sources)]
+
+
+def _numbers(path: str, values: Any, read: Callable[[str, object], N], checks: Checks) -> list[N]:
+    """The numbers of an axis."""
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        checks.add(path, f"is {values!r}; give a list of numbers, such as [{values!r}]")
+        return []
+    return [read(path, value) for value in values]
+
+
+def _deployments(stated: Any, checks: Checks) -> list[common_pb2.Deployment]:
+    if isinstance(stated, Mapping):
+        checks.add("deployments", "is one deployment; give a list of them")
+        return []
+    return [_deployment(each, checks) for each in stated]
 
 
 def _device(source: object, checks: Checks, path: str) -> common_pb2.HardwareSelector:

@@ -28,13 +28,13 @@ class ReaderLeftError(click.ClickException):
 
 
 class UnwritableError(click.ClickException):
-    """Stdout does not take the answer: the disk is full, or stdout is closed."""
+    """Stdout, or the file that is named, does not take the answer: the disk is full, or it is closed."""
 
     exit_code = 74
     """EX_IOERR of sysexits.h."""
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"The answer cannot be written to stdout: {problem}.")
+    def __init__(self, problem: str, where: str = "stdout") -> None:
+        super().__init__(f"The answer cannot be written to {where}: {problem}.")
 
 
 @contextmanager

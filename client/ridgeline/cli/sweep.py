@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ridgeline.cli import deployment_file, options, output, session, sweep_screen
-from ridgeline.cli.commands import SectionCommand, SectionOption
+from ridgeline.cli.commands import SectionCommand, SectionOption, UnwritableError
 
 if TYPE_CHECKING:
     from ridgeline.sweeps import Sweep
@@ -81,6 +83,8 @@ def rates(given: str | tuple[float, ...]) -> tuple[float, ...]:
 
 _names = partial(_points, type=names, metavar="NAME,...")
 _numbers = partial(_points, type=numbers, metavar="N,A:B,...")
+TERMINATED = 128 + signal.SIGTERM
+"""What shells give to programs ended by SIGTERM."""
 LOAD_AXES = ("batch", "concurrency", "request_rate", "input_len", "output_len")
 AXES = ("weights", "activations", "kv", "tp", "pp", "ep", "dp", "engine")
 """Options whose combinations are deployments."""
@@ -157,6 +161,8 @@ def sweep(ctx: click.Context, /, **given: Any) -> None:
     """
     if given["output"] in ("parquet", "arrow") and given["out"] is None:
         raise click.UsageError(f"-o {given['output']} needs --out FILE: it is no text for a screen.")
+    if given["out"] is not None and given["out"].is_dir():
+        raise click.UsageError(f"--out is '{given['out']}', a folder; give a file.")
     if given["output"] == "table" and given["out"] is not None:
         raise click.UsageError("--out needs a form that is kept in files: -o csv, parquet or arrow.")
     on_screen = given["output"] == "table" and not given["columns"]
@@ -190,6 +196,9 @@ def _deployments(given: dict[str, Any]) -> list[Any]:
     """Every combination of the options that state deployments, on what the file says."""
     stated = deployment_file.read(given["deployment_file"]) if given["deployment_file"] else {}
     axes = {name: given[name] for name in AXES if given[name]}
+    count = prod(map(len, axes.values()))
+    if count > MAX_VALUES:
+        raise click.UsageError(f"{', '.join(axes)} make {count:,} deployments; {MAX_VALUES:,} are the most.")
     return [stated | dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
@@ -198,10 +207,12 @@ def _write(swept: Sweep, form: str, out: Path | None) -> None:
         _to_stdout(swept)
         return
     writers = {"csv": swept.write_csv, "parquet": swept.write_parquet, "arrow": swept.write_arrow}
+    # A part of the file is to vanish on the usual way to end a program too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         writers[form](out)
     except OSError as error:
-        raise click.FileError(str(out), error.strerror or str(error)) from error
+        raise UnwritableError(error.strerror or str(error), str(out)) from error
 
 
 def _to_stdout(swept: Sweep) -> None:

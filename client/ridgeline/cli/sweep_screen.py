@@ -67,13 +67,17 @@ def _table(rows: list[dict[str, Any]], console: Console, *, chosen: bool) -> Non
         list(rows[0]) if chosen else [name for name in HEADINGS if any(row[name] is not None for row in rows)]
     )
     shared = [] if chosen else [n for n in names if n not in ALWAYS and len({row[n] for row in rows}) == 1]
-    if shared and len(rows) > 1:
-        console.print("All rows: " + ", ".join(f"{HEADINGS[n]} {_cell(rows[0][n])}" for n in shared))
+    if shared:
+        console.print(
+            ("All rows: " if len(rows) > 1 else "")
+            + ", ".join(f"{HEADINGS[n]} {_cell(rows[0][n])}" for n in shared)
+        )
         names = [name for name in names if name not in shared]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
         numeric = all(isinstance(row[name], (int, float)) or row[name] is None for row in rows)
-        table.add_column(name if chosen else HEADINGS[name], justify="right" if numeric else "left")
+        heading = name if chosen else HEADINGS[name]
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in names))
     console.print(table)

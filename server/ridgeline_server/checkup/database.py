@@ -40,14 +40,15 @@ def connections(settings: Settings, store: CatalogStore) -> Iterator[Finding]:
     """Whether PostgreSQL lets all workers connect as often as they may, and a restart's second set too."""
     if _sqlite_file(store) is not None:
         return
-    most = settings.workers * max(settings.calls, POOL_SIZE)
+    each = settings.database_pool_size or max(settings.calls, POOL_SIZE)
+    most = settings.workers * each
     with store.database.reading() as connection:
         allowed, kept = (
             int(connection.execute(text(f"SHOW {name}")).scalar_one())
             for name in ("max_connections", "superuser_reserved_connections")
         )
     told = (
-        f"{settings.workers} workers with {max(settings.calls, POOL_SIZE)} connections each may take {most} "
+        f"{settings.workers} workers with {each} connections each may take {most} "
         f"of the {allowed - kept} that PostgreSQL gives"
     )
     if most > allowed - kept:

@@ -16,8 +16,15 @@ def address(settings: Settings) -> Iterator[Finding]:
     try:
         try_bind(settings.listen)
     except ListenError as problem:
-        if _answers(settings):
+        status = _status(settings)
+        if status == "SERVING":
             yield ok("address", f"a server already answers at {settings.listen} and says SERVING")
+        elif status:
+            yield warning(
+                "address",
+                f"a server already answers at {settings.listen} and says {status}",
+                "see what its log says; it serves again by itself when its database is back",
+            )
         else:
             message, _, remedy = str(problem).rstrip(".").partition("; ")
             yield error("address", message, remedy or "set RIDGELINE_LISTEN to another address")
@@ -38,9 +45,10 @@ def cores(settings: Settings) -> Iterator[Finding]:
         yield ok("cores", f"{settings.workers} of {count} cores can be used")
 
 
-def _answers(settings: Settings) -> bool:
+def _status(settings: Settings) -> str:
+    """What a server that has the address says of its health; empty where none answers."""
     try:
-        _, serving = probe(reachable(settings.listen), settings)
+        status, _ = probe(reachable(settings.listen), settings)
     except ProbeError:
-        return False
-    return serving
+        return ""
+    return status

@@ -92,12 +92,37 @@ def database_url(text: str) -> URL:
                 "run `pip install ridgeline[server,postgres]`",
                 location(url),
             )
-        return url.set(drivername="postgresql+psycopg")
+        return _checked_postgresql(url).set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise DatabaseUrlError(f"{backend} is not a supported database", forms, "database URL")
     if url.database is None or url.database.startswith((":memory:", "file:")) or url.query:
         raise DatabaseUrlError("SQLite needs the plain path of a file", forms, "database URL")
     return url.set(drivername="sqlite")
+
+
+def _checked_postgresql(url: URL) -> URL:
+    """Raises DatabaseUrlError for what only looks like a URL. No part of it is quoted: it may be one of the
+    password.
+    """
+    if "@" in f"{url.host or ''}{url.database or ''}":
+        raise DatabaseUrlError(
+            "the database URL has an @ or a / that belongs to the password, by the look of it",
+            "write @ as %40 and / as %2F, or give the password as PGPASSWORD",
+            "database URL",
+        )
+    from psycopg import Error
+    from psycopg.conninfo import make_conninfo
+
+    try:
+        make_conninfo(**dict.fromkeys(url.query, "1"))
+        ports = url.query.get("port", "0")
+        all(int(port) >= 0 for port in (ports.split(",") if isinstance(ports, str) else ports))
+    except (Error, ValueError):
+        known = "give options of libpq, such as sslmode=verify-full, or a port that is a number"
+        raise DatabaseUrlError(
+            "the database URL has an option that there is not", known, "database URL"
+        ) from None
+    return url
 
 
 def sqlite_path(url: URL) -> Path | None:

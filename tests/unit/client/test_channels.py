@@ -129,13 +129,18 @@ def call(transport: WireTransport, rpc: str, method: MethodDescriptor) -> Messag
     return transport.call(rpc, request, response)
 
 
+def is_tried_again(method: MethodDescriptor) -> bool:
+    """Sweeps go on where they broke off, by a token."""
+    return channels.changes_nothing(method) and not method.server_streaming
+
+
 def test_what_changes_nothing_is_tried_again_and_nothing_else(flaky: tuple[Flaky, str]) -> None:
     server, address = flaky
     transport = WireTransport(address, 20.0)
 
     def ask(rpc: str) -> None:
         method = RPCS[rpc]
-        if channels.changes_nothing(method):
+        if is_tried_again(method):
             call(transport, rpc, method)
             return
         with pytest.raises(UnavailableError):
@@ -143,7 +148,7 @@ def test_what_changes_nothing_is_tried_again_and_nothing_else(flaky: tuple[Flaky
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, RPCS))
-    assert server.asked == {rpc: 3 if channels.changes_nothing(method) else 1 for rpc, method in RPCS.items()}
+    assert server.asked == {rpc: 3 if is_tried_again(method) else 1 for rpc, method in RPCS.items()}
     transport.close()
 
 

@@ -64,7 +64,7 @@ def _requests(row: Row) -> int | None:
             return workload.concurrency
         case "batch":
             return workload.batch
-    return 1
+    return 1 if row.asked.refusal is None else None
 
 
 def _request_rate(row: Row) -> float | None:
