@@ -15,11 +15,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import grpc
 from google.protobuf.message import Message
 
 import ridgeline
-from benchmarks.bench_service import serve_ridgeline, started
+from benchmarks.bench_service import serve_ridgeline, served
 from benchmarks.catalogs import Cost, configs, cost, fill, print_table, stores
 from ridgeline.v1 import catalog_service_pb2 as pb
 from ridgeline.v1.model_pb2 import Model
@@ -53,8 +52,7 @@ def fill_up(store: CatalogStore) -> None:
 def list_costs(url: str, store: CatalogStore) -> dict[str, Cost]:
     """Lists in-process and over loopback."""
     found: dict[str, Cost] = {}
-    pipe, port = started(serve_ridgeline, url)
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with served(serve_ridgeline, url) as (_, channel):
         for name, (request, response) in LISTS.items():
 
             def first(name: str = name, request: Message = request) -> None:
@@ -71,7 +69,6 @@ def list_costs(url: str, store: CatalogStore) -> dict[str, Cost]:
             )
             call(request)
             found[f"{name}, {LISTED} entries, over loopback"] = cost(lambda: call(request))  # noqa: B023
-    pipe.send("stop")
     return found
 
 

@@ -20,7 +20,7 @@ LOCKS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
 }
 UNTRACKED_FOLDERS = {
     ".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".import_linter_cache",
-    ".hypothesis", "build", "dist",
+    ".hypothesis", "build", "dist", "node_modules",
 }  # fmt: skip
 
 
