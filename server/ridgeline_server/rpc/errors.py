@@ -240,16 +240,6 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
             )
 
 
-def malformed_request() -> status_pb2.Status:
-    """The status for bytes that are no message."""
-    return _status(
-        code_pb2.INVALID_ARGUMENT,
-        "the request cannot be read as the message that this rpc takes; make it by code that was generated "
-        "from this release's contract",
-        ErrorReason.ERROR_REASON_INVALID_FIELD,
-    )
-
-
 def _invalid(error: InvalidFieldsError) -> status_pb2.Status:
     unsupported = isinstance(error, UnsupportedConfigFieldError)
     reason = (

@@ -20,7 +20,6 @@ from grpc_reflection.v1alpha import reflection_pb2
 from ridgeline_server.observability.call_metrics import UNKNOWN_RPC, CallMetrics, Rpc
 from ridgeline_server.observability.tracing import Tracing
 from ridgeline_server.rpc.dispatch import SERVICES
-from ridgeline_server.rpc.errors import StatusError, malformed_request
 from ridgeline_server.rpc.interceptors.around import POOL
 from ridgeline_server.rpc.interceptors.observed_call import ObservedCall, observed
 
@@ -51,8 +50,8 @@ class Observation(grpc.ServerInterceptor):
 
 
 def _wrapped(handler: grpc.RpcMethodHandler[Any, Any], call: ObservedCall) -> grpc.RpcMethodHandler[Any, Any]:
-    """The handler with its conversion from and to bytes inside of what is observed: grpcio would answer a
-    request that it cannot read with INTERNAL, before any handler heard of it.
+    """The handler with its conversion from and to bytes inside of what is observed, which is a part of the
+    call's time.
     """
     read, write = handler.request_deserializer or _as_it_is, handler.response_serializer or _as_it_is
     if handler.stream_stream is not None:
@@ -75,7 +74,7 @@ def _unary(
 ) -> Behaviour:
     def unary(request: Any, context: grpc.ServicerContext) -> bytes:
         with observed(call, context):
-            response = handle(_read(request, read), context)
+            response = handle(read(request), context)
             call.sends(response)
             return write(response)
 
@@ -87,7 +86,7 @@ def _stream(
 ) -> Behaviour:
     def stream(request: Any, context: grpc.ServicerContext) -> Iterator[bytes]:
         with observed(call, context):
-            for response in handle(_read(request, read), context):
+            for response in handle(read(request), context):
                 call.sends(response)
                 yield write(response)
 
@@ -100,13 +99,6 @@ def _on_same_threads(handle: Behaviour, wrapped: Behaviour) -> Behaviour:
     if pool is not None:
         setattr(wrapped, POOL, pool)
     return wrapped
-
-
-def _read(request: Any, read: Callable[[Any], Any]) -> Any:
-    try:
-        return read(request)
-    except Exception:  # noqa: BLE001  # whatever a parser raises, the bytes are at fault
-        raise StatusError(malformed_request()) from None
 
 
 def _as_it_is(message: Any) -> Any:
