@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import cached_property
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from ridgeline.v1 import common_pb2
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.planning.sweep import Answer
 from ridgeline_server.roofline.memory import Memory
-from ridgeline_server.roofline.results import Metric
+from ridgeline_server.roofline.results import Metric, Metrics
 from ridgeline_server.rpc.sweep_points import Asked, Refusal
 
 TEXT, REAL, WHOLE, TRUTH = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
-LOADS = {"batch": "STATIC_BATCH", "concurrency": "CLOSED_LOOP", "request_rate": "OPEN_LOOP"}
+LOADS = {
+    "": "STATIC_BATCH",
+    "batch": "STATIC_BATCH",
+    "concurrency": "CLOSED_LOOP",
+    "request_rate": "OPEN_LOOP",
+}
 
 
 class Row(NamedTuple):
@@ -26,59 +34,111 @@ class Row(NamedTuple):
     found: Answer | Refusal
 
 
+T = TypeVar("T")
+
+
+def _each(found: Sequence[T | None], of: Callable[[T], Any]) -> list[Any]:
+    return [None if each is None else of(each) for each in found]
+
+
+class Rows:
+    """The rows of a batch, and what several columns are read from: entries of one kind, row by row, None
+    where a row has none. Each is found once.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    @property
+    def places(self) -> list[int]:
+        """Where each stands in the order of the sweep."""
+        return [row.point for row in self._rows]
+
+    @cached_property
+    def asked(self) -> list[Asked]:
+        """The points as they were stated."""
+        return [row.asked for row in self._rows]
+
+    @cached_property
+    def loads(self) -> list[tuple[common_pb2.Workload, str]]:
+        """The loads as they were stated, and the kind of each."""
+        return [(asked.workload, asked.workload.WhichOneof("load") or "") for asked in self.asked]
+
+    @cached_property
+    def answers(self) -> list[Answer | None]:
+        """The answers."""
+        return [row.found if isinstance(row.found, Answer) else None for row in self._rows]
+
+    @cached_property
+    def refusals(self) -> list[Refusal | None]:
+        """The refusals."""
+        return [row.found if isinstance(row.found, Refusal) else None for row in self._rows]
+
+    @cached_property
+    def deployments(self) -> list[Deployment | None]:
+        """The deployments with defaults filled in."""
+        return _each(self.answers, lambda answer: answer.point.candidate.scenario.deployment)
+
+    @cached_property
+    def metrics(self) -> list[Metrics | None]:
+        """The figures of a request."""
+        return _each(self.answers, attrgetter("metrics"))
+
+    @cached_property
+    def memories(self) -> list[Memory | None]:
+        """What lies in a device's memory."""
+        return _each(self.answers, lambda answer: answer.simulation.memory)
+
+
 class Column(NamedTuple):
-    """A column: its type, what it tells, and its entry in a row; None is null."""
+    """A column: its type, what it tells, and its entries in some rows; None is null."""
 
     name: str
     type: pa.DataType
     tells: str
-    of: Callable[[Row], Any]
+    of: Callable[[Rows], list[Any]]
 
 
 def _asked_name(selector: Any, kind: str) -> str:
     return str(selector.id) if selector.WhichOneof(kind) == "id" else ""
 
 
-def _model_id(row: Row) -> str:
-    if isinstance(row.found, Answer):
-        return row.found.point.model.id
-    return _asked_name(row.asked.model, "model")
+def _model_ids(rows: Rows) -> list[str]:
+    return [
+        _asked_name(asked.model, "model") if answer is None else answer.point.model.id
+        for asked, answer in zip(rows.asked, rows.answers, strict=True)
+    ]
 
 
-def _hardware_id(row: Row) -> str:
-    if isinstance(row.found, Answer):
-        return row.found.point.candidate.scenario.hardware.id
-    return _asked_name(row.asked.hardware, "hardware")
+def _hardware_ids(rows: Rows) -> list[str]:
+    return [
+        _asked_name(asked.hardware, "hardware")
+        if answer is None
+        else answer.point.candidate.scenario.hardware.id
+        for asked, answer in zip(rows.asked, rows.answers, strict=True)
+    ]
 
 
-def _load(row: Row) -> str:
-    return LOADS[row.asked.workload.WhichOneof("load") or "batch"]
+def _requests(rows: Rows) -> list[int | None]:
+    return [
+        _requests_of(load, kind, stated=asked.refusal is None)
+        for (load, kind), asked in zip(rows.loads, rows.asked, strict=True)
+    ]
 
 
-def _requests(row: Row) -> int | None:
-    workload = row.asked.workload
-    match workload.WhichOneof("load"):
+def _requests_of(workload: common_pb2.Workload, kind: str, *, stated: bool) -> int | None:
+    match kind:
         case "request_rate":
             return None
         case "concurrency":
             return workload.concurrency
         case "batch":
             return workload.batch
-    return 1 if row.asked.refusal is None else None
+    return 1 if stated else None
 
 
-def _request_rate(row: Row) -> float | None:
-    workload = row.asked.workload
-    return workload.request_rate if workload.HasField("request_rate") else None
-
-
-def _deployment(of: Callable[[Deployment], Any]) -> Callable[[Row], Any]:
-    def entry(row: Row) -> Any:
-        if isinstance(row.found, Refusal):
-            return None
-        return of(row.found.point.candidate.scenario.deployment)
-
-    return entry
+def _request_rates(rows: Rows) -> list[float | None]:
+    return [load.request_rate if kind == "request_rate" else None for load, kind in rows.loads]
 
 
 def _engine(deployment: Deployment) -> str | None:
@@ -88,22 +148,20 @@ def _engine(deployment: Deployment) -> str | None:
     return f"{stated.asked_engine}@{stated.asked_version}" if stated.asked_version else stated.asked_engine
 
 
-def _answer(of: Callable[[Answer], Any]) -> Callable[[Row], Any]:
-    def entry(row: Row) -> Any:
-        return of(row.found) if isinstance(row.found, Answer) else None
-
-    return entry
+def _deployment(of: Callable[[Deployment], Any]) -> Callable[[Rows], list[Any]]:
+    return lambda rows: _each(rows.deployments, of)
 
 
-def _memory(of: Callable[[Memory], Any]) -> Callable[[Row], Any]:
-    return _answer(lambda answer: of(answer.simulation.memory))
+def _answer(of: Callable[[Answer], Any]) -> Callable[[Rows], list[Any]]:
+    return lambda rows: _each(rows.answers, of)
 
 
-def _refusal(of: Callable[[Refusal], str]) -> Callable[[Row], Any]:
-    def entry(row: Row) -> Any:
-        return of(row.found) if isinstance(row.found, Refusal) else None
+def _memory(of: Callable[[Memory], Any]) -> Callable[[Rows], list[Any]]:
+    return lambda rows: _each(rows.memories, of)
 
-    return entry
+
+def _refusal(of: Callable[[Refusal], str]) -> Callable[[Rows], list[Any]]:
+    return lambda rows: _each(rows.refusals, of)
 
 
 _METRICS = {
@@ -120,31 +178,48 @@ _METRICS = {
 
 def _figures(name: str, tells: str) -> list[Column]:
     """A metric on the answer's basis, its interval, and its ideal."""
+    metric_of = attrgetter(name)
 
-    def entry(part: Callable[[Metric], float | None]) -> Callable[[Row], Any]:
-        def of(answer: Answer) -> float | None:
-            metric: Metric | None = getattr(answer.metrics, name)
-            return None if metric is None else part(metric)
-
-        return _answer(of)
+    def entries(part: Callable[[Metric], float | None]) -> Callable[[Rows], list[Any]]:
+        return lambda rows: _each(_each(rows.metrics, metric_of), part)
 
     return [
-        Column(name, REAL, tells, entry(lambda metric: metric.value)),
-        Column(f"{name}_low", REAL, "its low end; null on the ideal basis", entry(lambda m: m.low)),
-        Column(f"{name}_high", REAL, "its high end; null on the ideal basis", entry(lambda m: m.high)),
-        Column(f"{name}_ideal", REAL, "on the datasheet roofline", entry(lambda m: m.ideal)),
+        Column(name, REAL, tells, entries(attrgetter("value"))),
+        Column(f"{name}_low", REAL, "its low end; null on the ideal basis", entries(attrgetter("low"))),
+        Column(f"{name}_high", REAL, "its high end; null on the ideal basis", entries(attrgetter("high"))),
+        Column(f"{name}_ideal", REAL, "on the datasheet roofline", entries(attrgetter("ideal"))),
     ]
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("point", WHOLE, "place in the order of the sweep, from 0 on", lambda row: row.point),
-    Column("model_id", TEXT, "the model", _model_id),
-    Column("hardware_id", TEXT, "the device", _hardware_id),
-    Column("load", TEXT, "STATIC_BATCH, CLOSED_LOOP or OPEN_LOOP", _load),
-    Column("requests", WHOLE, "batch, or requests in flight; null of an open loop", _requests),
-    Column("request_rate", REAL, "requests per second of an open loop, else null", _request_rate),
-    Column("input_len", WHOLE, "prompt tokens", lambda row: row.asked.workload.input_len),
-    Column("output_len", WHOLE, "generated tokens", lambda row: row.asked.workload.output_len),
+    Column("point", WHOLE, "place in the order of the sweep, from 0 on", lambda rows: rows.places),
+    Column("model_id", TEXT, "the model", _model_ids),
+    Column("hardware_id", TEXT, "the device", _hardware_ids),
+    Column(
+        "load",
+        TEXT,
+        "STATIC_BATCH, CLOSED_LOOP or OPEN_LOOP",
+        lambda rows: [LOADS[kind] for _, kind in rows.loads],
+    ),
+    Column(
+        "requests",
+        WHOLE,
+        "batch, or requests in flight; null of an open loop",
+        _requests,
+    ),
+    Column("request_rate", REAL, "requests per second of an open loop, else null", _request_rates),
+    Column(
+        "input_len",
+        WHOLE,
+        "prompt tokens",
+        lambda rows: [load.input_len for load, _ in rows.loads],
+    ),
+    Column(
+        "output_len",
+        WHOLE,
+        "generated tokens",
+        lambda rows: [load.output_len for load, _ in rows.loads],
+    ),
     Column("weight_dtype", TEXT, "storage of the weights", _deployment(lambda d: d.weight_dtype.name)),
     Column("activation_dtype", TEXT, "GEMM operands", _deployment(lambda d: d.activation_dtype.name)),
     Column("kv_dtype", TEXT, "storage of the KV cache", _deployment(lambda d: d.kv_dtype.name)),
@@ -166,13 +241,13 @@ COLUMNS: tuple[Column, ...] = (
         "requests_in_flight",
         REAL,
         "requests at any time",
-        _answer(lambda a: a.metrics.requests_in_flight),
+        lambda rows: _each(rows.metrics, attrgetter("requests_in_flight")),
     ),
     Column(
         "requests_waiting",
         REAL,
         "those that wait for memory",
-        _answer(lambda a: a.metrics.requests_waiting),
+        lambda rows: _each(rows.metrics, attrgetter("requests_waiting")),
     ),
     Column("weights_bytes", REAL, "on the fullest device", _memory(lambda m: m.weights_bytes)),
     Column("kv_cache_bytes", REAL, "on the fullest device", _memory(lambda m: m.kv_cache_bytes)),
@@ -201,5 +276,6 @@ def schema_of(columns: Sequence[Column]) -> pa.Schema:
 
 def record_batch(rows: Sequence[Row], columns: Sequence[Column], schema: pa.Schema) -> pa.RecordBatch:
     """Rows as a record batch."""
-    arrays = [pa.array([column.of(row) for row in rows], column.type) for column in columns]
+    read = Rows(rows)
+    arrays = [pa.array(column.of(read), column.type) for column in columns]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
