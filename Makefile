@@ -17,7 +17,7 @@ PACKAGE_INPUTS := pyproject.toml hatch_build.py $(wildcard proto/ridgeline/v1/*.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo dev test soak accuracy docs engine-flags audit lint format proto bench lock clean
+.PHONY: help demo dev test test-slow soak accuracy docs engine-flags audit lint format proto bench lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ dev: $(VENV)/dev.stamp $(VENV)/package.stamp ## install all that building, linti
 
 test: dev ## run the tests, on a PostgreSQL of their own too, a worker for each core
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(PYTEST_ARGS)
+
+test-slow: dev ## run the tests left out of `make test`: Ray, the real Envoy, a notebook, soaks, systems left out
+	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 soak: dev ## hammer, kill, misuse and fuzz the service for some hours, on both databases
 	@$(BIN)/python -m tests.soak

@@ -26,6 +26,8 @@ from tests.conftest import PostgresDatabases
 from tests.contract.load_balancer import LIMIT_S, LoadBalancer, balancing
 from tests.contract.replicas import Image, Replica
 
+pytestmark = pytest.mark.slow
+
 SHORT_IDLE_S = 1
 """In place of the quarter of an hour that streams may be silent where no route says more."""
 

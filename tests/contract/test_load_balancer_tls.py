@@ -12,6 +12,8 @@ import pytest
 from tests.certificates import RENEWED_SERVER, SERVER, Pair
 from tests.contract.load_balancer import LoadBalancer, balancing
 
+pytestmark = pytest.mark.slow
+
 
 def put(pair: Pair, folder: Path) -> None:
     """Bring a certificate and its key into the folder as the page says: written beside, moved over."""

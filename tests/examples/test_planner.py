@@ -21,6 +21,8 @@ import sys
 import nbformat
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.slow
+
 notebook = nbformat.read(sys.argv[1], as_version=4)
 NotebookClient(notebook, timeout=100).execute()
 nbformat.write(notebook, sys.argv[2])

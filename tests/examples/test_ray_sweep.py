@@ -12,6 +12,8 @@ import pytest
 
 import ridgeline
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ray_sweep.py"
 LIMIT_S = 180
 ORDER = ("hardware_id", "weight_dtype", "requests", "input_len")

@@ -12,6 +12,7 @@ from tests.soak.databases import seeded
 from tests.soak.recount import recounted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("servers", [1, 2])
 def test_writers_of_the_same_devices_lose_no_update(catalog_url: str, servers: int) -> None:
     plan = writers.Plan(updates=96, writers=8, servers=servers, devices=2, client_processes=2)
@@ -23,6 +24,7 @@ def test_a_killed_server_keeps_what_it_acknowledged_and_shows_nothing_partial(ca
     assert "none missing" in kills.soak(catalog_url, kills.Plan(kills=2, backend_kills=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_a_server_keeps_nothing_of_callers_that_were_rude(database_url: str) -> None:
     # Twenty seconds show a leak of what calls and connections hold, and less of memory, which still grows
