@@ -15,7 +15,7 @@ Exit codes:
   3  no model, device, profile or measurement of that name
   4  the server or the database does not answer, or cannot be written
   5  a fault of Ridgeline's own
-  74 stdout or the file does not take the answer: the disk is full, for example
+  74 stdout or the file does not take the answer: a full disk, for example
 """
 
 COMMANDS = {
