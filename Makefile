@@ -28,7 +28,7 @@ demo: $(VENV)/demo.stamp $(VENV)/package.stamp ## install into .venv and answer 
 
 dev: $(VENV)/dev.stamp $(VENV)/package.stamp ## install all that building, linting and testing need
 
-test: dev ## run the tests, on a PostgreSQL of their own too, a worker for each core
+test: dev ## run the tests, on a PostgreSQL of their own too, a worker for each core and one more
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
 test-slow: dev ## run the tests left out of `make test`: Ray, the real Envoy, a notebook, soaks, systems left out

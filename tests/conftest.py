@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from itertools import count
@@ -16,6 +17,11 @@ from ridgeline_server.store.database import sqlite_url
 from tests.private_postgres import private_cluster
 
 TEMPLATE = "ridgeline_template"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than cores: tests that run servers wait for them half of their time."""
+    return (os.cpu_count() or 1) + 1
 
 
 class PostgresDatabases:
