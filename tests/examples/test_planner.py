@@ -12,6 +12,8 @@ import pytest
 
 import ridgeline
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "planner.ipynb"
 LIMIT_S = 120
 COST = "cost_usd_per_million_output_tokens"
@@ -20,8 +22,6 @@ EXECUTE = """
 import sys
 import nbformat
 from nbclient import NotebookClient
-
-pytestmark = pytest.mark.slow
 
 notebook = nbformat.read(sys.argv[1], as_version=4)
 NotebookClient(notebook, timeout=100).execute()
