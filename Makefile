@@ -31,7 +31,7 @@ dev: $(VENV)/dev.stamp $(VENV)/package.stamp ## install all that building, linti
 test: dev ## run the tests, on a PostgreSQL of their own too, a worker for each core and one more
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
-test-slow: dev ## run the tests left out of `make test`: Ray, the real Envoy, a notebook, soaks, systems left out
+test-slow: dev ## run the tests left out of `make test`: Ray, the real Envoy, a notebook, rude callers
 	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 soak: dev ## hammer, kill, misuse and fuzz the service for some hours, on both databases

@@ -15,8 +15,6 @@ from ridgeline_server.domain.efficiency import ProfileSet
 from tests.accuracy.published import shipped_profiles
 from tests.accuracy.systems import Change, changes
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def between_devices() -> list[Change]:

@@ -12,7 +12,6 @@ from tests.soak.databases import seeded
 from tests.soak.recount import recounted
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("servers", [1, 2])
 def test_writers_of_the_same_devices_lose_no_update(catalog_url: str, servers: int) -> None:
     plan = writers.Plan(updates=96, writers=8, servers=servers, devices=2, client_processes=2)
@@ -29,7 +28,7 @@ def test_a_killed_server_keeps_what_it_acknowledged_and_shows_nothing_partial(ca
 def test_a_server_keeps_nothing_of_callers_that_were_rude(database_url: str) -> None:
     # Twenty seconds show a leak of what calls and connections hold, and less of memory, which still grows
     # into its pools.
-    plan = mixed.Plan(duration_s=12.0, warm_up_s=5.0, growth=0.5)
+    plan = mixed.Plan(duration_s=20.0, warm_up_s=8.0, growth=0.5)
     assert "calls and connections" in mixed.soak(seeded(database_url), plan)
 
 
