@@ -19,6 +19,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import wraps
 from math import inf
+from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
 import grpc
@@ -125,6 +126,26 @@ class AsyncSweep(_Stepped[Any]):
     async def to_arrow(self) -> Any:
         """All rows that are still to come, as one pyarrow.Table."""
         return await _run(self.sweep.to_arrow)
+
+    async def to_pandas(self) -> Any:
+        """The same as a pandas DataFrame."""
+        return await _run(self.sweep.to_pandas)
+
+    async def to_polars(self) -> Any:
+        """The same as a Polars DataFrame."""
+        return await _run(self.sweep.to_polars)
+
+    async def write_parquet(self, path: str | Path) -> None:
+        """Write the rows that are still to come to a Parquet file."""
+        await _run(lambda: self.sweep.write_parquet(path))
+
+    async def write_arrow(self, path: str | Path) -> None:
+        """Write the rows that are still to come to an Arrow IPC file."""
+        await _run(lambda: self.sweep.write_arrow(path))
+
+    async def write_csv(self, path: str | Path) -> None:
+        """Write the rows that are still to come to a CSV file."""
+        await _run(lambda: self.sweep.write_csv(path))
 
     async def close(self) -> None:
         """End the call; the service stops computing."""

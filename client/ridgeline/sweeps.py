@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ridgeline.errors import FailedPreconditionError, ResourceExhaustedError, UnavailableError
 from ridgeline.v1.sweep_pb2 import SweepRequest, SweepResponse
+from ridgeline.whole_file import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +55,10 @@ class Sweep:
         """Those of the points that have arrived which were refused."""
         self.catalog_revision = 0
         """The catalog's revision that the rows rest on."""
+        self.catalog_unconfirmed_s = 0.0
+        """Seconds since that revision was last known to be the current one; over 0 where the database of the
+        server is away.
+        """
 
     @property
     def resume_token(self) -> str:
@@ -94,6 +96,7 @@ class Sweep:
         self.rows_done, self.rows_total = response.rows_done, response.rows_total
         self.rows_refused = self._refused_before + response.rows_refused
         self.catalog_revision = response.catalog_revision
+        self.catalog_unconfirmed_s = response.catalog_unconfirmed_s
         self._request.resume_token = response.resume_token
         self._told(self)
         return batch
@@ -152,16 +155,16 @@ class Sweep:
     def write_parquet(self, path: str | Path) -> None:
         """Write the rows that are still to come to a Parquet file. See `write_csv`."""
         parquet = _needed("pyarrow.parquet", "ridgeline[arrow]")
-        with _whole_file(path) as part:
+        with whole_file(path) as part:
             schema = self.schema
-            with parquet.ParquetWriter(part, schema, compression="zstd") as writer:
+            with parquet.ParquetWriter(str(part), schema, compression="zstd") as writer:
                 for batch in self:
                     writer.write_batch(batch)
 
     def write_arrow(self, path: str | Path) -> None:
         """Write the rows that are still to come to an Arrow IPC file (Feather). See `write_csv`."""
         arrow = _arrow()
-        with _whole_file(path) as part, arrow.OSFile(part, "wb") as sink:
+        with whole_file(path) as part, arrow.OSFile(str(part), "wb") as sink:
             schema = self.schema
             with arrow.ipc.new_file(sink, schema) as writer:
                 for batch in self:
@@ -174,9 +177,9 @@ class Sweep:
         stays as it was. Raises OSError.
         """
         csv = _needed("pyarrow.csv", "ridgeline[arrow]")
-        with _whole_file(path) as part:
+        with whole_file(path) as part:
             schema = self.schema
-            with csv.CSVWriter(part, schema) as writer:
+            with csv.CSVWriter(str(part), schema) as writer:
                 for batch in self:
                     writer.write_batch(batch)
 
@@ -198,30 +201,6 @@ class Sweep:
 def _asked_delay_s(error: UnavailableError | ResourceExhaustedError) -> float:
     """How long a server that is busy asks to wait."""
     return (error.retry_delay_s or 0.0) if isinstance(error, ResourceExhaustedError) else 0.0
-
-
-@contextmanager
-def _whole_file(path: str | Path) -> Iterator[str]:
-    """A file that takes the place of `path` at the end of the block, or vanishes; its mode stays what it was,
-    and a link goes on to what it leads to. What is no regular file, such as a pipe, is written as it is.
-    """
-    path = Path(path).resolve()
-    if path.exists() and not path.is_file():
-        yield str(path)
-        return
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    try:
-        yield str(part)
-        with part.open("rb+") as written:
-            os.fsync(written.fileno())
-        if path.exists():
-            part.chmod(path.stat().st_mode & 0o7777)
-        part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
 
 
 def _arrow() -> Any:

@@ -194,7 +194,7 @@ def health(settings: Settings, address: str | None) -> None:
 
     Exits 0 when it is, 1 when it says anything else, 4 when it is silent.
     """
-    from ridgeline_server.probing import ProbeError, probe, reachable
+    from ridgeline_server.health_client import ProbeError, probe, reachable
 
     target = address or reachable(settings.listen)
     try:

@@ -38,7 +38,7 @@ REFLECTION_THREADS = 4
 STREAM_THREADS: int = Settings.model_fields["stream_threads"].default
 WRITE_THREADS: int = Settings.model_fields["write_threads"].default
 
-DEFAULT_MAX_REQUEST_BYTES = 64 * 2**20
+MAX_REQUEST_BYTES: int = Settings.model_fields["max_request_bytes"].default
 """Holds an import of a thousand entries, each several times as large as real ones."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -68,7 +68,7 @@ class Server:
         write_threads: int = WRITE_THREADS,
         shares_port: bool = False,
         credentials: grpc.ServerCredentials | None = None,
-        max_request_bytes: int = DEFAULT_MAX_REQUEST_BYTES,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
         channelz: bool = False,
     ) -> None:
         """Bind the address, HOST:PORT. Port 0 takes a free one. Raises ListenError.

@@ -16,21 +16,24 @@ EXIT_UNAVAILABLE = 4
 @contextmanager
 def database_errors() -> Iterator[None]:
     """End the command with one sentence when the database cannot do what is asked."""
-    from ridgeline_server.store.errors import (
-        DatabaseError,
-        DatabaseLockedError,
-        DatabaseUnavailableError,
-        DatabaseUrlError,
-    )
+    from ridgeline_server.store.errors import DatabaseError
 
     try:
         yield
-    except DatabaseUrlError as error:
-        fail(str(error), EXIT_USAGE)
-    except (DatabaseUnavailableError, DatabaseLockedError) as error:
-        fail(str(error), EXIT_UNAVAILABLE)
     except DatabaseError as error:
-        fail(str(error))
+        fail(str(error), exit_code_of(error))
+
+
+def exit_code_of(error: Exception) -> int:
+    """The exit code for an error of the database."""
+    from ridgeline_server.store.errors import DatabaseLockedError, DatabaseUnavailableError, DatabaseUrlError
+
+    match error:
+        case DatabaseUrlError():
+            return EXIT_USAGE
+        case DatabaseUnavailableError() | DatabaseLockedError():
+            return EXIT_UNAVAILABLE
+    return EXIT_FAILED
 
 
 def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:

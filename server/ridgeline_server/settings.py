@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from rapidfuzz import process
 
 from ridgeline_server.default_database import file_url
+from ridgeline_server.planning.limits import MAX_ROWS
 from ridgeline_server.store.roles import Role
 
 PREFIX = "RIDGELINE_"
@@ -101,7 +102,7 @@ class Settings(BaseModel):
         description="sqlite:///PATH or postgresql://USER@HOST:PORT/NAME; SQLite under home unless set",
     )
     home: str = Field(default="", description="folder of the SQLite file; the user's data folder unless set")
-    sweep_max_rows: int = Field(default=100_000_000, ge=1, le=2**31 - 1, description="points of one sweep")
+    sweep_max_rows: int = Field(default=MAX_ROWS, ge=1, le=2**31 - 1, description="points of one sweep")
     workers: int = Field(default=1, ge=1, le=MAX_WORKERS, description="processes that share the port")
     threads: int = Field(
         default=16, ge=1, le=1000, description="unary calls that a process answers at the same time"

@@ -26,6 +26,7 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 
 from ridgeline_server.app import ListenError, bound, serve_until
+from ridgeline_server.command_errors import EXIT_UNAVAILABLE, exit_code_of
 from ridgeline_server.observability.logs import configure_logs
 from ridgeline_server.observability.tracing import TracingError, otlp_tracing
 from ridgeline_server.observing import observing_workers
@@ -33,7 +34,7 @@ from ridgeline_server.securing import server_credentials
 from ridgeline_server.security.certificates import CertificateError
 from ridgeline_server.serving import opened
 from ridgeline_server.settings import Settings
-from ridgeline_server.store.errors import DatabaseError, DatabaseLockedError, DatabaseUnavailableError
+from ridgeline_server.store.errors import DatabaseError
 from ridgeline_server.store.startup import open_catalog
 
 logger = logging.getLogger(__name__)
@@ -49,9 +50,6 @@ LONGEST_PAUSE_S = 10.0
 
 KILL_AFTER_S = 5.0
 """Beyond the grace, a worker that still runs is killed."""
-
-EXIT_UNAVAILABLE = 4
-"""A worker that ends so found no database. It is tried again for as long as it takes."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -186,6 +184,7 @@ class Supervisor:
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         if not self._announced:
             raise WorkersFailedError(f"Worker {worker.number} ended {how} before it listened; see its log.")
+        # Without a database it is tried again for as long as it takes.
         if worker.failures > MAX_FAILURES and code != EXIT_UNAVAILABLE:
             raise WorkersFailedError(
                 f"Worker {worker.number} ended {worker.failures} times within {STABLE_S:g} s of its start, "
@@ -223,12 +222,9 @@ def work(settings: Settings, listen: str, supervisor: Connection) -> None:
     try:
         with opened(settings, listen) as server:
             serve_until(stop, server, settings.grace_s, supervisor.send, settings.drain_s)
-    except (DatabaseUnavailableError, DatabaseLockedError) as error:
-        logger.error("the worker cannot start: %s", error)
-        raise SystemExit(EXIT_UNAVAILABLE) from None
     except (DatabaseError, ListenError, CertificateError, TracingError) as error:
         logger.error("the worker cannot start: %s", error)
-        raise SystemExit(1) from None
+        raise SystemExit(exit_code_of(error)) from None
 
 
 def _stop_when_alone(supervisor: Connection, stop: threading.Event) -> None:

@@ -169,6 +169,7 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
 def test_questions_are_answered_meanwhile_and_say_on_what(served: Served, client: ridgeline.Client) -> None:
     known = client.analyze("llama-2-7b", "rtx-a6000", batch=1, input_len=128)
     client.recommend("llama-2-7b", "rtx-a6000", batch=1, input_len=128)
+    rows = client.sweep(["llama-2-7b"], ["rtx-a6000"], input_len=[128]).to_arrow()
     assert NoticeCode.NOTICE_CODE_STALE_CATALOG not in {notice.code for notice in known.notices}
     served.now += 42.0
     with served.away():
@@ -181,6 +182,9 @@ def test_questions_are_answered_meanwhile_and_say_on_what(served: Served, client
             assert "42 s ago" in told.message
             assert f"revision {known.catalog_revision} " in told.message
         assert answers[0].metrics == known.metrics
+        swept = client.sweep(["llama-2-7b"], ["rtx-a6000"], input_len=[128])
+        assert swept.to_arrow() == rows
+        assert swept.catalog_unconfirmed_s == pytest.approx(42.0, abs=5.0)
         with pytest.raises(errors.UnavailableError) as raised:
             client.get_hardware("rtx-a6000")
         assert raised.value.reason == "DATABASE_UNAVAILABLE"

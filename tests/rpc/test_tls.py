@@ -15,7 +15,7 @@ import pytest
 import ridgeline
 from ridgeline import errors
 from ridgeline_server.app import Server
-from ridgeline_server.probing import ProbeError, probe
+from ridgeline_server.health_client import ProbeError, probe
 from ridgeline_server.rpc.dispatch import service_methods
 from ridgeline_server.securing import authentication, server_credentials
 from ridgeline_server.settings import Settings

@@ -80,11 +80,10 @@ def check_path(path: Path | None) -> None:
 
 def write_manifest(path: Path, launch: Launch) -> None:
     """Writes the manifest whole or not at all. Raises click.UsageError for a file that cannot be written."""
-    partial = path.with_name(f".{path.name}.partial")
+    from ridgeline.whole_file import whole_file
+
     try:
-        partial.write_text(launch.manifest, encoding="utf-8", newline="\n")
-        partial.replace(path)
+        with whole_file(path) as part:
+            part.write_text(launch.manifest, encoding="utf-8", newline="\n")
     except OSError as error:
         raise click.UsageError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ridgeline.whole_file import whole_file
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -49,11 +51,6 @@ def save(figure: Figure, path: Path) -> None:
     """Writes the figure in the format of the path's suffix, whole or not at all. Raises OSError."""
     from matplotlib import style
 
-    partial = path.with_name(f".{path.name}.partial")
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": "Ridgeline"}
-    try:
-        with style.context(STYLE):
-            figure.savefig(partial, format=path.suffix[1:].lower(), dpi=PNG_DOTS_PER_INCH, metadata=metadata)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as part, style.context(STYLE):
+        figure.savefig(part, format=path.suffix[1:].lower(), dpi=PNG_DOTS_PER_INCH, metadata=metadata)

@@ -6,14 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ridgeline_server.checkup import access, database, host
 from ridgeline_server.checkup.finding import Finding, Severity, error, ok
+from ridgeline_server.command_errors import exit_code_of
 from ridgeline_server.settings import Settings
 from ridgeline_server.store.catalog_store import CatalogStore
-from ridgeline_server.store.errors import (
-    DatabaseError,
-    DatabaseLockedError,
-    DatabaseUnavailableError,
-    DatabaseUrlError,
-)
+from ridgeline_server.store.errors import DatabaseError
 from ridgeline_server.store.startup import open_catalog
 
 CHECKS: tuple[Callable[[Settings], Iterable[Finding]], ...] = (
@@ -31,9 +27,6 @@ DATABASE_CHECKS: tuple[Callable[[Settings, CatalogStore], Iterable[Finding]], ..
     database.file,
 )
 """Checks of a database that can be served."""
-
-EXIT_USAGE = 2
-EXIT_UNAVAILABLE = 4
 
 
 def look_over(settings: Settings) -> Iterator[Finding]:
@@ -53,7 +46,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         store = open_catalog(settings.database_url)
     except DatabaseError as problem:
         message = f"{problem.problem} ({problem.location})"
-        yield error("database", message, problem.remedy, _exit_code_of(problem))
+        yield error("database", message, problem.remedy, exit_code_of(problem))
         return
     try:
         told = f"can be served; its catalog is at revision {store.revision()}"
@@ -62,16 +55,6 @@ def _database(settings: Settings) -> Iterator[Finding]:
             yield from check(settings, store)
     except DatabaseError as problem:
         message = f"{problem.problem} ({problem.location})"
-        yield error("database", message, problem.remedy, _exit_code_of(problem))
+        yield error("database", message, problem.remedy, exit_code_of(problem))
     finally:
         store.close()
-
-
-def _exit_code_of(problem: DatabaseError) -> int:
-    match problem:
-        case DatabaseUrlError():
-            return EXIT_USAGE
-        case DatabaseUnavailableError() | DatabaseLockedError():
-            return EXIT_UNAVAILABLE
-        case _:
-            return 1

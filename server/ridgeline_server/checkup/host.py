@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ridgeline_server.app import ListenError, try_bind
 from ridgeline_server.checkup.finding import Finding, error, ok, warning
-from ridgeline_server.probing import ProbeError, probe, reachable
+from ridgeline_server.health_client import ProbeError, probe, reachable
 from ridgeline_server.settings import Settings
 
 

@@ -14,9 +14,6 @@ from ridgeline_server.roofline.results import Bound, Metrics
 from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, simulate
 from ridgeline_server.roofline.stages import leading_bounds
 
-MAX_ROWS = 100_000_000
-"""Points of one sweep, unless the service is set otherwise: some hours of one worker."""
-
 REFUSALS = (InvalidFieldsError, MissingProfileError, UnsupportedDtypeError)
 """What is wrong with a point by itself."""
 

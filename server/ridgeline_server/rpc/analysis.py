@@ -8,7 +8,7 @@ from dataclasses import replace
 from ridgeline.v1.analysis_service_pb2 import AnalyzeRequest, AnalyzeResponse
 from ridgeline.v1.sweep_pb2 import SweepRequest, SweepResponse
 from ridgeline_server.observability.tracing import step
-from ridgeline_server.planning.sweep import MAX_ROWS
+from ridgeline_server.planning.limits import MAX_ROWS
 from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.answers import analyze_response

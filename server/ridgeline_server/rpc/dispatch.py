@@ -23,7 +23,7 @@ from ridgeline.v1 import (
     measurement_service_pb2,
     recommendation_service_pb2,
 )
-from ridgeline_server.planning.sweep import MAX_ROWS
+from ridgeline_server.planning.limits import MAX_ROWS
 from ridgeline_server.rpc.analysis import AnalysisServicer
 from ridgeline_server.rpc.catalog import CatalogServicer
 from ridgeline_server.rpc.errors import StatusError, status_of

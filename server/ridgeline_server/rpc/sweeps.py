@@ -12,7 +12,8 @@ from typing import NamedTuple
 from ridgeline.v1.sweep_pb2 import SweepRequest, SweepResponse
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.observability.calls import count_rows
-from ridgeline_server.planning.sweep import MAX_ROWS, Answer, Point, answers
+from ridgeline_server.planning.limits import MAX_ROWS
+from ridgeline_server.planning.sweep import Answer, Point, answers
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.enums import BASIS
 from ridgeline_server.rpc.convert.sweep_columns import BY_NAME, COLUMNS, Column, Row, record_batch, schema_of
@@ -53,7 +54,7 @@ def sweep(request: SweepRequest, cache: CatalogCache, max_rows: int = MAX_ROWS) 
     revision = read_revision(checks, request.catalog_revision)
     token = _read_token(request, total, checks)
     checks.raise_if_any()
-    snapshot = cache.snapshot(revision if token is None else token.revision)
+    snapshot = cache.snapshot(revision if token is None else token.revision, may_be_stale=True)
     reader, schema = PointReader(snapshot, basis), schema_of(columns)
     digest, refused = _digest(request), 0
     done = 0 if token is None else token.done
@@ -72,6 +73,7 @@ def sweep(request: SweepRequest, cache: CatalogCache, max_rows: int = MAX_ROWS) 
             rows_refused=refused,
             resume_token=_written(_Token(digest, snapshot.revision, done)),
             catalog_revision=snapshot.revision,
+            catalog_unconfirmed_s=snapshot.unconfirmed_s or 0.0,
         )
         if done == total:
             return

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from grpc_status import rpc_status
@@ -83,13 +83,15 @@ class Authentication(grpc.ServerInterceptor):
     ) -> Iterator[None]:
         try:
             caller = self._caller(token, context)
-            self._limits.take(caller.counted_as)
-            if self._verifier is not None and not (caller.role and caller.role.includes(needed)):
-                raise RoleTooLowError(caller.principal, caller.role, needed, rpc)
         except Exception as error:  # noqa: BLE001  # the edge, as in dispatch
-            _log(rpc, context, error)
-            context.abort_with_status(rpc_status.to_status(status_of(error, rpc)))
+            _refuse(rpc, context, error)
         with acting_as(caller.principal):
+            try:
+                self._limits.take(caller.counted_as)
+                if self._verifier is not None and not (caller.role and caller.role.includes(needed)):
+                    raise RoleTooLowError(caller.principal, caller.role, needed, rpc)
+            except AccessError as error:
+                _refuse(rpc, context, error)
             yield
 
     def _caller(self, token: str | None, context: grpc.ServicerContext) -> Caller:
@@ -117,9 +119,10 @@ def _bearer_token(headers: list[str | bytes]) -> str | None:
     return token.strip() if len(headers) == 1 else ""
 
 
-def _log(rpc: str, context: grpc.ServicerContext, error: Exception) -> None:
-    """Who was refused what, for those who look for it; where the database is, which callers are not told."""
+def _refuse(rpc: str, context: grpc.ServicerContext, error: Exception) -> NoReturn:
+    """End a call, and tell the log who was refused what, and what callers are not told of the database."""
     if isinstance(error, AccessError):
         logger.info("%s from %s was refused: %s", rpc, context.peer(), error)
     elif isinstance(error, DatabaseError):
         logger.error("%s failed: nobody tells whose token it has: %s", rpc, error)
+    context.abort_with_status(rpc_status.to_status(status_of(error, rpc)))
