@@ -18,7 +18,7 @@ catalog once, and keeps it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.enums import DTYPE
 from ridgeline_server.rpc.convert.sweep_columns import record_batch, schema_of
-from ridgeline_server.rpc.sweep_points import Asked, PointReader, Refusal
+from ridgeline_server.rpc.sweep_points import Asked, AskedCase, PointReader, Refusal, asked_loads
 from ridgeline_server.rpc.sweeps import BATCH_ROWS, answered, read_columns
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.startup import open_catalog, open_embedded_catalog
@@ -42,6 +42,8 @@ NEEDED = ("model", "hardware", "input_len")
 LOADS = ("batch", "concurrency", "request_rate")
 DTYPES = ("weight_dtype", "activation_dtype", "kv_dtype")
 DEGREES = ("tp", "pp", "ep", "dp")
+OF_CASES = ("model", "hardware", *DTYPES, *DEGREES, "engine")
+OF_LOADS = ("input_len", *LOADS, "output_len")
 COLUMNS = (*NEEDED, *LOADS, "output_len", *DTYPES, *DEGREES, "engine")
 """Columns of the input."""
 
@@ -65,7 +67,7 @@ def evaluate(
     chosen = read_columns(columns, checks)
     _check_names(questions.schema.names, checks)
     checks.raise_if_any()
-    schema, points = schema_of(chosen), _Rows(questions.to_pylist())
+    schema, points = schema_of(chosen), _Rows(questions)
     basis = CostBasis.IDEAL if ideal else CostBasis.EXPECTED
     reader = PointReader(_catalog(database_url).snapshot(), basis)
     starts = range(0, points.count, BATCH_ROWS)
@@ -120,24 +122,64 @@ class _Rows:
     that came over the wire.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._rows = rows
-        self.count = len(rows)
+    def __init__(self, table: pa.RecordBatch | pa.Table) -> None:
+        self._table = table
+        self.count = table.num_rows
 
-    def at(self, place: int) -> Asked:
-        """The point at a place from 0 on."""
-        stated = {name: value for name, value in self._rows[place].items() if value is not None}
-        asked = Asked(
-            common_pb2.ModelSelector(),
-            common_pb2.HardwareSelector(),
-            common_pb2.Deployment(),
-            common_pb2.Workload(output_len=DEFAULT_OUTPUT_LEN),
-        )
-        fields = {name: value for name, value in stated.items() if not name.startswith(PANDAS_INDEX)}
-        wrong = [told for name, value in fields.items() if (told := _set(asked, name, _whole(value)))]
-        if len(loads := [name for name in LOADS if name in stated]) > 1:
-            wrong.append(f"{' and '.join(loads)} are given together; give one of them")
-        return asked._replace(refusal=Refusal(INVALID, "; ".join(wrong))) if wrong else asked
+    def some(self, places: range) -> Asked:
+        """Some points that follow one another, by their places from 0 on."""
+        numbers: dict[tuple[Any, ...], int] = {}
+        cases: list[AskedCase] = []
+        unstated: list[list[str]] = []
+        on, workloads, refusals = [], [], {}
+        for place, row in enumerate(self._table.slice(places.start, len(places)).to_pylist()):
+            key = tuple((type(row.get(name)), row.get(name)) for name in OF_CASES)
+            if key not in numbers:
+                numbers[key] = len(cases)
+                case, wrong = _case_of(row)
+                cases.append(case)
+                unstated.append(wrong)
+            on.append(numbers[key])
+            workload, wrong = _load_of(row)
+            workloads.append(workload)
+            if wrong := [*unstated[numbers[key]], *wrong]:
+                refusals[place] = Refusal(INVALID, "; ".join(wrong))
+        return asked_loads(cases, on, workloads, refusals)
+
+
+def _case_of(row: Mapping[str, Any]) -> tuple[AskedCase, list[str]]:
+    """What a row says of what is served, and what is wrong with that."""
+    case = AskedCase(common_pb2.ModelSelector(), common_pb2.HardwareSelector(), common_pb2.Deployment())
+    return case, _stated(row, OF_CASES, lambda name, value: _set_case(case, name, value))
+
+
+def _load_of(row: Mapping[str, Any]) -> tuple[common_pb2.Workload, list[str]]:
+    """What a row says of its load, and what is wrong with that."""
+    load = common_pb2.Workload(output_len=DEFAULT_OUTPUT_LEN)
+    wrong = _stated(row, OF_LOADS, lambda name, value: setattr(load, name, value))
+    if len(given := [name for name in LOADS if row.get(name) is not None]) > 1:
+        wrong.append(f"{' and '.join(given)} are given together; give one of them")
+    return load, wrong
+
+
+def _stated(row: Mapping[str, Any], names: Sequence[str], put: Callable[[str, Any], None]) -> list[str]:
+    """Puts the entries of a row into their fields; what is wrong with those that do not go in."""
+    wrong = []
+    for name in names:
+        value = _whole(row.get(name))
+        if value is None:
+            continue
+        try:
+            if isinstance(value, bool):
+                wrong.append(f"{name} is {value!r}; give a number or a text")
+            else:
+                put(name, value)
+        except KeyError:
+            wrong.append(f"{name} is {value!r}; give one of {DTYPE.choices}")
+        except (AttributeError, TypeError, ValueError):
+            kind = "a text" if name in (*NEEDED[:2], "engine") else "a number of the field's range"
+            wrong.append(f"{name} is {value!r}; give {kind}")
+    return wrong
 
 
 def _whole(value: Any) -> Any:
@@ -147,25 +189,16 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _set(asked: Asked, name: str, value: Any) -> str:
-    """Put an entry into its field; what is wrong with it where it does not go in."""
-    if isinstance(value, bool):
-        return f"{name} is {value!r}; give a number or a text"
-    try:
-        if name in ("model", "hardware"):
-            getattr(asked, name).id = value
-        elif name in DTYPES:
-            number = DTYPE.wire.values_by_name.get(f"DTYPE_{str(value).upper()}")
-            if number is None or number.number == 0:
-                return f"{name} is {value!r}; give one of {DTYPE.choices}"
-            setattr(asked.deployment, name, number.number)
-        elif name in DEGREES:
-            setattr(asked.deployment.parallel, name, value)
-        elif name == "engine":
-            asked.deployment.engine, _, asked.deployment.engine_version = value.partition("@")
-        else:
-            setattr(asked.workload, name, value)
-    except (AttributeError, TypeError, ValueError):
-        kind = "a text" if name in (*NEEDED[:2], "engine") else "a number of the field's range"
-        return f"{name} is {value!r}; give {kind}"
-    return ""
+def _set_case(case: AskedCase, name: str, value: Any) -> None:
+    """Put an entry into its field. Raises KeyError for a format that there is not."""
+    if name in ("model", "hardware"):
+        getattr(case, name).id = value
+    elif name in DTYPES:
+        number = DTYPE.wire.values_by_name[f"DTYPE_{str(value).upper()}"].number
+        if number == 0:
+            raise KeyError(value)
+        setattr(case.deployment, name, number)
+    elif name in DEGREES:
+        setattr(case.deployment.parallel, name, value)
+    else:
+        case.deployment.engine, _, case.deployment.engine_version = value.partition("@")

@@ -11,8 +11,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import ridgeline
 from ridgeline import jsonform
@@ -26,9 +29,12 @@ from ridgeline.errors import (
     UnavailableError,
 )
 from ridgeline.v1 import sweep_pb2, types_pb2
+from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.sweep_columns import COLUMNS
 from ridgeline_server.rpc.dispatch import service_methods
 from ridgeline_server.rpc.errors import StatusError
+from ridgeline_server.rpc.questions import read_workload
+from ridgeline_server.rpc.sweep_points import LOAD_FIELDS, Asked, within_bounds
 from ridgeline_server.store.startup import open_catalog
 
 MODEL, DEVICE = "llama-2-7b", "rtx-a6000"
@@ -351,3 +357,30 @@ def test_wrong_axes_are_told_as_fields(client: ridgeline.Client) -> None:
         "input_len",
         "deployments",
     }
+
+
+@given(
+    st.integers(0, 2),
+    st.one_of(st.floats(allow_nan=False), st.integers(-(2**31), 2**31 - 1).map(float), st.just(1e6)),
+    st.integers(-(2**31), 2**31 - 1),
+    st.sampled_from((0, 1, 100_000_000, 100_000_001)),
+)
+def test_loads_are_within_bounds_where_they_can_be_read(
+    kind: int, number: float, input_len: int, output_len: int
+) -> None:
+    """What is looked at by the thousand agrees with what is looked at one by one."""
+    whole = LOAD_FIELDS[kind] == "request_rate" or (number.is_integer() and abs(number) < 2**31)
+    assume(whole)
+    asked = Asked(
+        cases=[],
+        on=np.zeros(1, dtype=np.intp),
+        kind=np.array([kind], dtype=np.int8),
+        number=np.array([number]),
+        input_len=np.array([float(input_len)]),
+        output_len=np.array([float(output_len)]),
+        workloads={},
+        refusals={},
+    )
+    checks = Checks()
+    read_workload(asked.workload(0), checks)
+    assert within_bounds(asked)[0] == (not checks.violations)

@@ -96,8 +96,11 @@ loads = st.builds(
     batch=batches,
     input_len=lengths,
     output_len=st.one_of(st.integers(1, 4), st.sampled_from((16, 128, 1000))),
-    load=st.sampled_from(Load),
+    load=st.sampled_from((Load.STATIC_BATCH, Load.CLOSED_LOOP)),
 )
+SELDOM = 1e-9
+"""Requests a second that every deployment serves."""
+any_loads = st.one_of(loads, loads.map(lambda load: replace(load, load=Load.OPEN_LOOP, request_rate=SELDOM)))
 
 
 @st.composite

@@ -23,11 +23,11 @@ from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
-from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.memory import Memory, memory_of
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import StageAnalysis
 from ridgeline_server.roofline.scenario import Scenario, Variant
-from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, memory_of, simulate
+from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, simulate
 from ridgeline_server.roofline.stages import describe_step
 
 GAIN = 1.03

@@ -15,12 +15,12 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.patience import while_wanted
 from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.constants import engine_memory_profile, time_factor, used_profiles
-from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.memory import Memory, memory_of
 from ridgeline_server.roofline.metrics import metric_values
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
-from ridgeline_server.roofline.serving import Candidate, Simulation, memory_of, simulate
+from ridgeline_server.roofline.serving import Candidate, Simulation, simulate
 from ridgeline_server.roofline.wording import GIB
 
 WIDEST_ANSWER = 3.0

@@ -22,13 +22,13 @@ from ridgeline_server.roofline.constants import (
     used_profiles,
 )
 from ridgeline_server.roofline.flips import find_flips
-from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.memory import Memory, memory_of
 from ridgeline_server.roofline.metrics import metrics_of
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.results import Analysis, Metrics, Notice, NoticeCode
 from ridgeline_server.roofline.scenario import Scenario
-from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, memory_of, simulate
+from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, simulate
 from ridgeline_server.roofline.stages import describe_stages
 from ridgeline_server.roofline.unmodelled import not_modelled
 from ridgeline_server.roofline.wording import GIB, ms

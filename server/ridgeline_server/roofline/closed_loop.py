@@ -25,30 +25,30 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.efficiency import FurtherConstant
-from ridgeline_server.domain.workload import Workload
+from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.constants import request_profile
 from ridgeline_server.roofline.cost import cost_steps
 from ridgeline_server.roofline.open_loop import random_wait_s
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import OperatorTable
 from ridgeline_server.roofline.operators.variables import Steps
+from ridgeline_server.roofline.posed import Posed
 from ridgeline_server.roofline.scenario import Scenario, Variant
-from ridgeline_server.roofline.steps import Loads, prefill, tokens_of_steps
+from ridgeline_server.roofline.steps import Loads, prefill, tokens_of_steps, tokens_per_step
 
 Array = NDArray[np.float64]
 
 
 class RequestConstants(NamedTuple):
     """What an engine adds to the steps of a request: see REQUEST in docs/model.md. On the ideal roofline,
-    which knows no engine, nothing.
+    which knows no engine, nothing. Of several requests, arrays of their shape.
     """
 
-    first_token_s: float = 0.0
-    first_token_steps: float = 0.0
-    lockstep_share: float = 0.0
-    interference: float = 1.0
+    first_token_s: Array | float = 0.0
+    first_token_steps: Array | float = 0.0
+    lockstep_share: Array | float = 0.0
+    interference: Array | float = 1.0
 
 
 IDEAL_REQUEST = RequestConstants()
@@ -96,7 +96,7 @@ def added_prefill(
     """
     deployments = [scenario.deployment for scenario in scenarios]
     alone = prefill(deployments, np.ones_like(running.batch), running.input_len, groups).count
-    given = tokens_of_steps(deployments, running.output_len)
+    given = tokens_of_steps(tokens_per_step(deployments), running.output_len)
     stages = deployments[0].parallel.pp
     further = (running.output_len - 1) / given
     together = _together(running.batch, alone + further, stages)
@@ -115,36 +115,36 @@ def added_prefill(
 
 
 class Beside(NamedTuple):
-    """Seconds of a request beside others in a closed loop."""
+    """Seconds of requests beside others in a closed loop."""
 
-    ttft_s: float
-    tpot_s: float
+    ttft_s: Array
+    tpot_s: Array
 
 
 def beside_others(
-    deployment: Deployment,
-    workload: Workload,
-    sequences: float,
-    prompt_steps: float,
-    added_prefill_s: float,
-    decode_s: float,
+    posed: Posed,
+    sequences: Array,
+    prompt_steps: Array,
+    added_prefill_s: Array,
+    decode_s: Array,
     constants: RequestConstants,
 ) -> Beside:
-    """A request beside `sequences` - 1 others on its device; `prompt_steps` are the steps of its own prompt,
-    `added_prefill_s` what a prompt adds, `decode_s` a decode step for each token that it gives. Of a pipeline
-    a prompt holds up one stage; it goes through all of them itself.
+    """Requests beside `sequences` - 1 others on their devices; `prompt_steps` are the steps of a request's
+    own prompt, `added_prefill_s` what a prompt adds, `decode_s` a decode step for each token that it gives;
+    arrays whose last axis is that of the posed loads. Of a pipeline a prompt holds up one stage; it goes
+    through all of them itself.
     """
-    stages, output_len = deployment.parallel.pp, float(workload.output_len)
-    (given,) = tokens_of_steps([deployment], np.array([[output_len]])).ravel().tolist()
+    stages, output_len, given = posed.parallel.pp, posed.output_len, posed.tokens_per_step
     steps = prompt_steps + (output_len - 1) / given
-    together = float(_together(np.array(sequences), np.array(steps), stages)) / stages
+    together = _together(sequences, steps, stages) / stages
     own_s = added_prefill_s * prompt_steps / (prompt_steps - (1 - 1 / stages))
-    if workload.request_rate is None:
-        met = max(constants.lockstep_share / 2, 1 / output_len) * (sequences - together)
-        waited_s = (together - 1 + met) * added_prefill_s
+    if posed.load is Load.OPEN_LOOP:
+        waited_s = random_wait_s(posed.requests_per_s / posed.groups, added_prefill_s)
+        # Where prompts alone take all the time, those of the others are what a request waits for at most.
+        waited_s = np.where(np.isfinite(waited_s), waited_s, (sequences - 1) * added_prefill_s)
     else:
-        replicas = deployment.parallel.dp * deployment.parallel.attention_dp
-        waited_s = random_wait_s(workload.request_rate / replicas, added_prefill_s)
+        met = np.maximum(constants.lockstep_share / 2, 1 / output_len) * (sequences - together)
+        waited_s = (together - 1 + met) * added_prefill_s
     tpot_s = decode_s + constants.interference * (sequences - 1) * added_prefill_s / output_len
     return Beside(
         ttft_s=constants.first_token_s

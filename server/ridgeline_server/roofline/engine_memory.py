@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from math import hypot
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype
 from ridgeline_server.domain.efficiency import Estimate
 from ridgeline_server.domain.engine import BatchLimits, EngineRelease
@@ -13,6 +16,8 @@ from ridgeline_server.domain.mixers import Linear
 from ridgeline_server.domain.mlps import Experts, Mlp
 from ridgeline_server.domain.model import LayerKind, Model
 from ridgeline_server.domain.tensors import ModuleClass, TensorKind
+
+Array = NDArray[np.float64]
 
 LAYERS_UNCERTAINTY = 0.1
 """Share by which the peak in the layers may be off either way. An assumption: it is a count of live tensors,
@@ -101,10 +106,10 @@ def _multiplied(size: Estimate, factor: Estimate | None) -> Estimate:
     return Estimate(*(size.value * end for end in (factor.value, factor.low, factor.high)))
 
 
-def max_concurrency(kv_pool_bytes: Estimate, bytes_per_sequence: float) -> Estimate:
-    """How many sequences of `bytes_per_sequence` on one GPU a KV pool holds: vLLM's "Maximum concurrency"."""
-    ends = (kv_pool_bytes.value, kv_pool_bytes.low, kv_pool_bytes.high)
-    return Estimate(*(max(pool, 0.0) / bytes_per_sequence for pool in ends))
+def max_concurrency(kv_pool_bytes: Array, bytes_per_sequence: Array) -> Array:
+    """How many sequences of `bytes_per_sequence` on one GPU KV pools hold: vLLM's "Maximum concurrency"."""
+    held: Array = np.maximum(kv_pool_bytes, 0.0) / bytes_per_sequence
+    return held
 
 
 def activation_bytes(

@@ -18,10 +18,18 @@ from ridgeline_server.roofline.cost import Cost, cost_steps
 from ridgeline_server.roofline.drafts import draft_deployment, draft_of
 from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.operators.table import operator_table
-from ridgeline_server.roofline.operators.variables import Steps
+from ridgeline_server.roofline.operators.variables import joined
 from ridgeline_server.roofline.requests import TimeFactors
 from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
-from ridgeline_server.roofline.steps import Attended, Loads, attended, decode, prefill, tokens_of_steps
+from ridgeline_server.roofline.steps import (
+    Attended,
+    Loads,
+    attended,
+    decode,
+    prefill,
+    tokens_of_steps,
+    tokens_per_step,
+)
 
 Array = NDArray[np.float64]
 
@@ -103,7 +111,7 @@ def evaluate(
         added = added_prefill(
             tables[Stage.PREFILL], scenarios, running, groups, costed, (step_s, ideal_step_s)
         )
-    given = tokens_of_steps(deployments, loads.output_len)
+    given = tokens_of_steps(tokens_per_step(deployments), loads.output_len)
     times = Times(
         prefill_s=(cost.expected_step_s * prompts.count[:, None])[:, at],
         added_prefill_s=None if added[0] is None else added[0][:, at],
@@ -113,11 +121,11 @@ def evaluate(
         ideal_decode_s=ideal_step_s / given,
         prompt_steps=added[2],
     )
-    factors = [_time_factors(model, scenario, variants, closed_loop=closed_loop) for scenario in scenarios]
+    factors = [time_factors(model, scenario, variants, closed_loop=closed_loop) for scenario in scenarios]
     return Evaluation(cost, decode_cost, prompts.count, times, factors)
 
 
-def _time_factors(
+def time_factors(
     model: Model, scenario: Scenario, variants: Sequence[Variant], *, closed_loop: bool
 ) -> Sequence[TimeFactors]:
     """What whole times are multiplied by at each variant."""
@@ -149,12 +157,6 @@ ONE = Estimate(1.0, 1.0, 1.0)
 def _rows(figures: Array, shape: tuple[int, int]) -> Array:
     """Figures of loads, one row for each scenario."""
     return figures if figures.shape == shape else np.broadcast_to(figures, shape)
-
-
-def joined(first: Steps, second: Steps) -> Steps:
-    """The steps of two sets side by side."""
-    pairs = zip(first.arrays, second.arrays, strict=True)
-    return Steps(*(np.concatenate(pair, axis=1) for pair in pairs))
 
 
 def _drafting(

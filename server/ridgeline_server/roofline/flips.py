@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import MAX_BATCH, Load
-from ridgeline_server.roofline.cost import BoundCode, Cost, cost_steps, with_other_rates
+from ridgeline_server.roofline.bounds import Codes, leading_bounds
+from ridgeline_server.roofline.cost import Cost, cost_steps, with_other_rates
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.results import BOUND_OF, Flip, Lever
@@ -20,7 +21,6 @@ from ridgeline_server.roofline.serving import Simulation
 from ridgeline_server.roofline.steps import attended, decode, prefill
 
 Array = NDArray[np.float64]
-Codes = NDArray[np.intp]
 
 LONGEST = 10_000_000
 """Keys up to which a flip is looked for."""
@@ -30,19 +30,6 @@ SEARCH_WIDTH = 16
 """Values that one round of a search evaluates between two others."""
 PRECISION = 0.005
 """Relative width at which the search for a rate ends; batches and keys are found exactly."""
-
-
-def dominant_bounds(cost: Cost) -> Codes:
-    """The bound that holds most of each step's time, as BoundCode, shape (S, K), at the constants' best
-    values; what a step costs beside its operators is LATENCY.
-    """
-    time = cost.ideal_s if cost.expected_s is None else cost.expected_s[:, 0]
-    spent = cost.folded.runs[..., None] * time
-    shares = np.stack([np.where(cost.bound == code, spent, 0).sum(axis=1) for code in range(len(BoundCode))])
-    if cost.overhead_s is not None:
-        shares[BoundCode.LATENCY] += cost.overhead_s[:, 0]
-    found: Codes = shares.argmax(axis=0)[0]
-    return found
 
 
 def find_flips(model: Model, simulation: Simulation, stage: Stage) -> tuple[Flip, ...]:
@@ -61,19 +48,23 @@ def find_flips(model: Model, simulation: Simulation, stage: Stage) -> tuple[Flip
     def cost(batches: Array, lengths: Array) -> Cost:
         return _cost(model, scenario, stage, batches, lengths, closed_loop=closed)
 
+    def codes_of(found: Cost) -> Codes:
+        codes: Codes = leading_bounds(found)[0]
+        return codes
+
     today = cost(*step)
 
     def at_batches(values: Array) -> Codes:
-        return dominant_bounds(cost(values, np.full_like(values, length)))
+        return codes_of(cost(values, np.full_like(values, length)))
 
     def at_keys(values: Array) -> Codes:
-        return dominant_bounds(cost(np.full_like(values, batch), values))
+        return codes_of(cost(np.full_like(values, batch), values))
 
     def at_bandwidths(factors: Array) -> Codes:
-        return dominant_bounds(with_other_rates(today, factors, np.ones_like(factors)))
+        return codes_of(with_other_rates(today, factors, np.ones_like(factors)))
 
     def at_flops(factors: Array) -> Codes:
-        return dominant_bounds(with_other_rates(today, np.ones_like(factors), factors))
+        return codes_of(with_other_rates(today, np.ones_like(factors), factors))
 
     # FLOP/s are told in the format that most operations compute in.
     work = today.folded.runs[0] * today.flops[0, :, 0]

@@ -46,5 +46,6 @@ def launching_s(
     if stage is Stage.PREFILL or not any(scenario.deployment.eager for scenario in scenarios):
         return None
     eager = np.array([float(scenario.deployment.eager) for scenario in scenarios])
-    seconds: Array = eager * (runs @ table.launches) * HOST_LAUNCH_S.value
+    # A product of matrices would add up in another order for one scenario than for several.
+    seconds: Array = eager * (runs * table.launches).sum(axis=1) * HOST_LAUNCH_S.value
     return seconds[:, None, None]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from math import floor, inf
+from itertools import chain
+from math import floor, inf, nan
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,8 @@ from ridgeline_server.roofline.engine_memory import (
 )
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table
-from ridgeline_server.roofline.operators.variables import Steps
+from ridgeline_server.roofline.operators.variables import Steps, joined
+from ridgeline_server.roofline.posed import Posed
 from ridgeline_server.roofline.residents import (
     Cache,
     cache_of,
@@ -118,54 +120,11 @@ class Memory:
         return self.headroom_bytes >= 0
 
 
-@dataclass(frozen=True)
-class ContextSearch:
-    """What the longest context that fits is searched with: the room, and activations at the longest."""
-
-    search: _Search
-    at_longest: Live
-
-    def longest(self) -> int:
-        """The longest context at which today's sequences fit."""
-        context = longest_context(self.search.model)
-        if self.search.holds(context, self.at_longest):
-            return context
-        return self.search.max_context(self.at_longest)
-
-
 class Live(NamedTuple):
     """Live activations of one sequence, bytes: in a chunk of prefill, and in a decode step at full length."""
 
-    prefill: float
-    decode: float
-
-
-def activation_loads(
-    model: Model, deployments: Sequence[Deployment], workloads: Sequence[Workload]
-) -> tuple[Steps, Steps]:
-    """The steps of one sequence whose live activations decide the peak, of S deployments: a chunk of prefill
-    and the last decode step, each at today's lengths and at the model's longest context; shape (S, 2).
-
-    At given lengths the activations of a step are proportional to its sequences, so one sequence tells all.
-    """
-    longest = longest_context(model)
-    lengths = [((w.input_len, w.total_len), _lengths_at(w, longest)) for w in workloads]
-    return _activation_steps(deployments, lengths)
-
-
-def _activation_steps(
-    deployments: Sequence[Deployment], lengths: Sequence[Sequence[tuple[int, int]]]
-) -> tuple[Steps, Steps]:
-    input_len, total_len = np.moveaxis(np.array(lengths, dtype=np.float64), -1, 0)
-    one, nothing = np.ones_like(input_len), np.zeros_like(input_len)
-    limits = np.array([chunk_tokens(d) for d in deployments], dtype=np.float64)[:, None]
-    chunk = np.minimum(input_len, limits)
-    drafted = np.array([0 if d.speculation is None else d.speculation.tokens for d in deployments])[:, None]
-    verified, groups = one + drafted, deployments[0].parallel.attention_dp
-    return (
-        Steps(one, chunk, input_len, nothing, one, chunk * groups),
-        Steps(one, verified, total_len + drafted, nothing, verified, verified * groups),
-    )
+    prefill: Array
+    decode: Array
 
 
 def chunk_tokens(deployment: Deployment) -> int:
@@ -173,51 +132,233 @@ def chunk_tokens(deployment: Deployment) -> int:
     return min(deployment.chunk_tokens or PREFILL_CHUNK_TOKENS, PREFILL_CHUNK_TOKENS)
 
 
-def estimate_memory(
-    model: Model, scenario: Scenario, workload: Workload, live_bytes_of_loads: Sequence[float]
-) -> Memory:
-    """Memory of a load on one device, given the activation peaks of its `activation_loads`, bytes.
+class _Room(NamedTuple):
+    """What decides how much of a load fits, of K loads: arrays (K,). `room_bytes` are left beside the weights
+    of a device that has so many `sequences`; `chunk` prompt tokens are alive at once; `reserved_bytes` an
+    engine keeps for activations, NaN where the load's own count.
+    """
+
+    room_bytes: Array
+    sequences: Array
+    chunk: Array
+    reserved_bytes: Array
+
+    def activations(self, input_len: Array, live: Live) -> Array:
+        """Activation peak of the sequences, or what the engine reserved for any."""
+        prompts = np.minimum(self.sequences, self._together(input_len))
+        own = np.maximum(live.prefill * prompts, live.decode * self.sequences)
+        return np.where(np.isnan(self.reserved_bytes), own, self.reserved_bytes)
+
+    def most_sequences(self, kv: Array, input_len: Array, live: Live) -> Array:
+        """Most sequences whose KV cache, of `kv` bytes each, and activations fit."""
+        room, together = self.room_bytes, self._together(input_len)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            while_filling = np.minimum(room / (kv + live.prefill), together)
+            when_full = _fitting(room - live.prefill * together, kv)
+            own = np.minimum(np.maximum(while_filling, when_full), room / (kv + live.decode))
+        of_engine = _fitting(room - self.reserved_bytes, kv)
+        return np.where(np.isnan(self.reserved_bytes), own, of_engine)
+
+    def at(self, place: int) -> _Room:
+        """That of one load, arrays (1,)."""
+        return _Room._make(figure[place : place + 1] for figure in self)
+
+    def _together(self, input_len: Array) -> Array:
+        """Prompts whose prefill is alive at once: several, or a part of one."""
+        together: Array = self.chunk / np.minimum(input_len, self.chunk)
+        return together
+
+
+def _fitting(room: Array, each: Array) -> Array:
+    """How many sequences of `each` bytes fit in some room."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(each > 0, room / each, np.where(room >= 0, inf, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Memories:
+    """What K loads take of a device's memory, as Memory tells of one: arrays (K,), and (3, K) of those that
+    have a value, a low and a high end.
+    """
+
+    weights_bytes: Array
+    kv_cache_bytes: Array
+    activations_bytes: Array
+    overhead_bytes: Array
+    non_torch_bytes: Array
+    cuda_graph_bytes: Array
+    usable_bytes: Array
+    kv_pool_bytes: Array
+    max_concurrency: Array
+    max_batch: Array
+    searches: Callable[[int], ContextSearch]
+    notes: Callable[[int], str]
+
+    @property
+    def total_bytes(self) -> Array:
+        """All parts together."""
+        held: Array = self.weights_bytes + self.kv_cache_bytes + self.activations_bytes[0]
+        return held + self.overhead_bytes
+
+    @property
+    def fits(self) -> NDArray[np.bool_]:
+        """Whether everything fits."""
+        fits: NDArray[np.bool_] = self.usable_bytes - self.total_bytes >= 0
+        return fits
+
+    def at(self, place: int) -> Memory:
+        """The memory of one load."""
+        if place not in self._told:
+            self._told[place] = self._at(place)
+        return self._told[place]
+
+    @cached_property
+    def _told(self) -> dict[int, Memory]:
+        return {}
+
+    def _at(self, place: int) -> Memory:
+        activations, non_torch, graphs, pool, most = (
+            Estimate(*ends[:, place].tolist())
+            for ends in (
+                self.activations_bytes,
+                self.non_torch_bytes,
+                self.cuda_graph_bytes,
+                self.kv_pool_bytes,
+                self.max_concurrency,
+            )
+        )
+        return Memory(
+            weights_bytes=float(self.weights_bytes[place]),
+            kv_cache_bytes=float(self.kv_cache_bytes[place]),
+            activations_bytes=activations.value,
+            overhead_bytes=float(self.overhead_bytes[place]),
+            non_torch_bytes=non_torch.value,
+            cuda_graph_bytes=graphs.value,
+            usable_bytes=float(self.usable_bytes[place]),
+            kv_pool_bytes=pool,
+            max_concurrency=most,
+            max_batch=int(self.max_batch[place]),
+            engine_note=self.notes(place),
+            ranges=Overheads(activations, non_torch, graphs),
+            contexts=self.searches(place),
+        )
+
+
+def memories_of(model: Model, posed: Posed) -> Memories:
+    """Memory of loads on one device each.
 
     A stated engine reserves what its start-up does, whatever the load; else the load's own activations count.
     Where the scenario's profiles tell what this engine was measured to take on this device, the sizes of its
     release are multiplied by that. Without profiles, on the ideal roofline, nothing measured counts; nor does
     it without an engine, for another engine, or on another device.
     """
-    deployment = scenario.deployment
-    today, at_longest = Live(*live_bytes_of_loads[:2]), Live(*live_bytes_of_loads[2:])
-    weights, cache, taken = _standing(model, scenario, scenario.hardware.vendor, scenario.hardware.name)
-    sequences = float(attended(deployment, np.array(float(workload.batch))).sequences)
-    kv = cache.bytes_at(workload.total_len)
-    sought = _Search(
-        model=model,
-        scenario=scenario,
-        workload=workload,
-        cache=cache,
-        room=taken.usable_bytes - weights - taken.overhead.value
-        if taken.pool is None or taken.activations is None
-        else taken.pool.value + taken.activations.value,
-        sequences=sequences,
-        reserved=None if taken.activations is None else taken.activations.value,
+    standing = [_standing(model, s, s.hardware.vendor, s.hardware.name) for s in posed.scenarios]
+    figures = np.array([each.figures for each in standing]).T[:, posed.on]
+    weights, usable = figures[:2]
+    overhead, non_torch, graphs, reserved, pool = figures[2:].reshape(5, 3, -1)
+    groups = posed.groups
+    sequences = attended(posed.deployment, posed.batch).sequences
+    today = _live(model, posed, np.stack((posed.input_len, posed.total_len))[:, None])
+    kv = _cached(standing, posed)
+    room = _Room(
+        np.where(np.isnan(pool[0]), usable - weights - overhead[0], pool[0] + reserved[0]),
+        sequences,
+        posed.of_scenarios(lambda scenario: chunk_tokens(scenario.deployment)),
+        reserved[0],
     )
-    activations = taken.activations or _exactly(sought.activations(workload.input_len, today))
-    pool = taken.pool or Estimate(
-        *(taken.usable_bytes - weights - part - activations.value for part in _ends(taken.overhead))
-    )
-    held = deployment.parallel.attention_dp * deployment.parallel.dp
-    return Memory(
+    live = Live(*(each[0] for each in today))
+    own = room.activations(posed.input_len, live)
+    activations = np.where(np.isnan(reserved), own, reserved)
+    # What is taken at the value, the low and the high end of what is left.
+    left = usable - weights - overhead[[0, 2, 1]] - activations[0]
+    pool = np.where(np.isnan(pool), left, pool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        held = max_concurrency(pool, kv) * groups
+    unlimited = np.where(pool >= 0, float(MAX_BATCH), 0.0)
+    most = np.minimum(room.most_sequences(kv, posed.input_len, live), MAX_BATCH)
+
+    def search(place: int) -> ContextSearch:
+        on = int(posed.on[place])
+        return ContextSearch(
+            model,
+            posed.scenarios[on],
+            int(posed.output_len[place]),
+            standing[on].cache,
+            room.at(place),
+        )
+
+    return Memories(
         weights_bytes=weights,
         kv_cache_bytes=kv * sequences,
-        activations_bytes=activations.value,
-        overhead_bytes=taken.overhead.value,
-        non_torch_bytes=taken.non_torch.value,
-        cuda_graph_bytes=taken.cuda_graphs.value,
-        usable_bytes=taken.usable_bytes,
+        activations_bytes=activations,
+        overhead_bytes=overhead[0],
+        non_torch_bytes=non_torch,
+        cuda_graph_bytes=graphs,
+        usable_bytes=usable,
         kv_pool_bytes=pool,
-        max_concurrency=_times(max_concurrency(pool, kv), held) if kv else _unlimited(pool),
-        max_batch=sought.max_batch(kv, workload.input_len, today),
-        engine_note=taken.note,
-        ranges=Overheads(activations, taken.non_torch, taken.cuda_graphs),
-        contexts=ContextSearch(sought, at_longest),
+        max_concurrency=np.where(kv > 0, held, unlimited),
+        max_batch=np.minimum(np.maximum(np.floor(most), 0.0) * groups, MAX_BATCH),
+        searches=search,
+        notes=lambda place: standing[int(posed.on[place])].taken.note,
+    )
+
+
+def memory_of(model: Model, scenario: Scenario, workload: Workload) -> Memory:
+    """The memory of a load, without its times."""
+    return memories_of(model, Posed.of([scenario], [workload])).at(0)
+
+
+def _cached(standing: Sequence[_Standing], posed: Posed) -> Array:
+    """Bytes of the cache of one sequence of each load at its full length, shape (K,)."""
+    caches = [each.cache for each in standing]
+    kinds = list(dict.fromkeys(caches))
+    total_len = posed.total_len
+    if len(kinds) == 1:
+        return kinds[0].bytes_at(total_len)
+    kind = np.array([kinds.index(cache) for cache in caches])[posed.on]
+    each = np.stack([cache.bytes_at(total_len) for cache in kinds])
+    found: Array = each[kind, np.arange(posed.count)]
+    return found
+
+
+def _live(model: Model, posed: Posed, lengths: Array) -> Live:
+    """Live activations of one sequence, in a chunk of prefill and in the last decode step, at input and total
+    lengths of shape (2, L, K): each of shape (L, K).
+
+    At given lengths the activations of a step are proportional to its sequences, so one sequence tells all.
+    """
+    several, groups = lengths.shape[1:-1], posed.parallel.attention_dp
+    parts = []
+    for layout in posed.layouts:
+        input_len, total_len = (layout.laid(figure) for figure in lengths)
+        steps = _activation_steps([s.deployment for s in layout.scenarios], input_len, total_len, groups)
+        tables = [operator_table(model, layout.scenarios[0].placement(stage)) for stage in Stage]
+        if tables[0] is tables[1]:
+            peaks = np.split(live_bytes(tables[0], layout.scenarios, joined(*steps)), 2, axis=1)
+        else:
+            peaks = [live_bytes(table, layout.scenarios, of) for table, of in zip(tables, steps, strict=True)]
+        parts.append([layout.read(peak, several) for peak in peaks])
+    found = [np.empty(lengths.shape[1:]) for _ in Stage]
+    for layout, part in zip(posed.layouts, parts, strict=True):
+        for whole, peak in zip(found, part, strict=True):
+            whole[..., layout.held] = peak
+    return Live(*found)
+
+
+def _activation_steps(
+    deployments: Sequence[Deployment], input_len: Array, total_len: Array, groups: int
+) -> tuple[Steps, Steps]:
+    """The steps of one sequence whose live activations decide the peak, of S deployments: a chunk of prefill
+    and the last decode step at lengths of shape (S, L).
+    """
+    one, nothing = np.ones_like(input_len), np.zeros_like(input_len)
+    limits = np.array([chunk_tokens(d) for d in deployments], dtype=np.float64)[:, None]
+    chunk = np.minimum(input_len, limits)
+    drafted = np.array([0 if d.speculation is None else d.speculation.tokens for d in deployments])[:, None]
+    verified = one + drafted
+    return (
+        Steps(one, chunk, input_len, nothing, one, chunk * groups),
+        Steps(one, verified, total_len + drafted, nothing, verified, verified * groups),
     )
 
 
@@ -227,6 +368,16 @@ class _Standing(NamedTuple):
     weights_bytes: float
     cache: Cache
     taken: _Reserved
+
+    @property
+    def figures(self) -> tuple[float, ...]:
+        """Weights, what is usable, and of overhead, memory outside of torch, CUDA graphs, reserved
+        activations and pool the value, the low and the high end each; NaN where the load decides.
+        """
+        taken = self.taken
+        parts = (taken.overhead, taken.non_torch, taken.cuda_graphs, taken.activations, taken.pool)
+        ends = [(nan,) * 3 if part is None else (part.value, part.low, part.high) for part in parts]
+        return (self.weights_bytes, taken.usable_bytes, *chain.from_iterable(ends))
 
 
 @lru_cache(maxsize=1024)
@@ -326,34 +477,8 @@ def _measured(profile: EfficiencyProfile) -> str:
     return f"{told} as {rows} of {profile.engine}{release} on {profile.hardware_id} {say}"
 
 
-def _ends(taken: Estimate) -> tuple[float, float, float]:
-    """What is taken at the value, the low and the high end of what is left."""
-    return taken.value, taken.high, taken.low
-
-
 def _exactly(value: float) -> Estimate:
     return Estimate(value, value, value)
-
-
-def _unlimited(pool: Estimate) -> Estimate:
-    """Sequences that take nothing of a pool: any number, unless there is none."""
-    return Estimate(*(MAX_BATCH if end >= 0 else 0 for end in (pool.value, pool.low, pool.high)))
-
-
-def _fitting(room: float, each: float) -> float:
-    """How many sequences of `each` bytes fit in some room."""
-    if each:
-        return room / each
-    return inf if room >= 0 else 0.0
-
-
-def _times(estimate: Estimate, factor: float) -> Estimate:
-    return Estimate(estimate.value * factor, estimate.low * factor, estimate.high * factor)
-
-
-def _lengths_at(workload: Workload, context: int) -> tuple[int, int]:
-    """Input and total length of a request that fills a context, with today's output where it holds that."""
-    return max(context - workload.output_len, 1), context
 
 
 SEARCH_WIDTH = 16
@@ -361,50 +486,19 @@ SEARCH_WIDTH = 16
 
 
 @dataclass(frozen=True)
-class _Search:
-    """The largest load in `room` bytes beside the weights of a device that has so many `sequences` today."""
+class ContextSearch:
+    """The search for the longest context at which the sequences of one load fit: the room beside its weights,
+    and the output that a request keeps where a context has room for it.
+    """
 
     model: Model
     scenario: Scenario
-    workload: Workload
+    output_len: int
     cache: Cache
-    room: float
-    sequences: float
-    reserved: float | None
+    room: _Room
 
-    def together(self, input_len: int) -> float:
-        """Prompts whose prefill is alive at once: several, or a part of one."""
-        chunk = chunk_tokens(self.scenario.deployment)
-        return chunk / min(input_len, chunk)
-
-    def activations(self, input_len: int, live: Live) -> float:
-        """Activation peak of today's sequences, or what the engine reserved for any."""
-        if self.reserved is not None:
-            return self.reserved
-        return max(live.prefill * min(self.sequences, self.together(input_len)), live.decode * self.sequences)
-
-    def holds(self, context: int, live: Live) -> bool:
-        """Whether today's sequences fit at a context."""
-        input_len = _lengths_at(self.workload, context)[0]
-        needed = self.cache.bytes_at(context) * self.sequences + self.activations(input_len, live)
-        return needed <= self.room
-
-    def max_batch(self, kv: float, input_len: int, live: Live) -> int:
-        """Largest batch of all devices together whose KV cache and activations fit."""
-        if self.reserved is not None:
-            return self._of_all_devices(_fitting(self.room - self.reserved, kv))
-        together = self.together(input_len)
-        while_filling = min(self.room / (kv + live.prefill), together)
-        when_full = _fitting(self.room - live.prefill * together, kv)
-        return self._of_all_devices(min(max(while_filling, when_full), self.room / (kv + live.decode)))
-
-    def _of_all_devices(self, most: float) -> int:
-        """What all devices hold, where one holds `most` sequences."""
-        parallel = self.scenario.deployment.parallel
-        return min(max(floor(min(most, MAX_BATCH)), 0) * parallel.attention_dp * parallel.dp, MAX_BATCH)
-
-    def max_context(self, live_at_longest: Live) -> int:
-        """Longest context that fits; the model's longest does not.
+    def longest(self) -> int:
+        """The longest context at which today's sequences fit.
 
         Activations never shrink with the context. So the cache that fits beside the longest context's
         activations bounds the answer from below, and the cache that fits beside the activations found there
@@ -412,38 +506,42 @@ class _Search:
         keeps the gap in which it stops fitting.
         """
         longest = longest_context(self.model)
-
-        def cached(live: Live, context: int) -> int:
-            """Longest context whose cache fits beside the activations of another context."""
-            activations = self.activations(_lengths_at(self.workload, context)[0], live)
-            return min(self._max_cached((self.room - activations) / self.sequences), longest)
-
-        fits = cached(live_at_longest, longest)
-        fails = min(cached(self._live([max(fits, 1)])[0], max(fits, 1)) + 1, longest)
+        at_longest = self._activations([longest])
+        if self._holds([longest], at_longest)[0]:
+            return longest
+        fits = min(self._cached_beside(at_longest), longest)
+        fails = min(self._cached_beside(self._activations([max(fits, 1)])) + 1, longest)
         while fails - fits > 1:
             step = max((fails - fits) // SEARCH_WIDTH, 1)
             tried = list(range(fits + step, fails, step))
-            for context, live in zip(tried, self._live(tried), strict=True):
-                if not self.holds(context, live):
+            for context, holds in zip(tried, self._holds(tried, self._activations(tried)), strict=True):
+                if not holds:
                     fails = context
                     break
                 fits = context
         return fits
 
-    def _live(self, contexts: Sequence[int]) -> list[Live]:
-        """Live activations of one sequence at some contexts."""
-        steps = _activation_steps(
-            [self.scenario.deployment], [[_lengths_at(self.workload, context) for context in contexts]]
-        )
-        peaks = [
-            live_bytes(
-                operator_table(self.model, self.scenario.placement(stage)),
-                [self.scenario],
-                of_stage,
-            )[0]
-            for stage, of_stage in zip(Stage, steps, strict=True)
-        ]
-        return [Live(float(prefill), float(decode)) for prefill, decode in zip(*peaks, strict=True)]
+    def _activations(self, contexts: Sequence[int]) -> Array:
+        """Activation peaks of today's sequences at some contexts, bytes."""
+        input_len, total_len = self._lengths(contexts)
+        posed = Posed.of([self.scenario], [Workload(1, 1, 1)])
+        live = _live(self.model, posed, np.stack((input_len, total_len))[..., None])
+        return self.room.activations(input_len, Live(*(each[:, 0] for each in live)))
+
+    def _lengths(self, contexts: Sequence[int]) -> tuple[Array, Array]:
+        """Input and total lengths of requests that fill contexts, with today's output where these hold it."""
+        total = np.array(contexts, dtype=np.float64)
+        return np.maximum(total - self.output_len, 1.0), total
+
+    def _holds(self, contexts: Sequence[int], activations: Array) -> NDArray[np.bool_]:
+        """Whether today's sequences fit at contexts."""
+        cached = self.cache.bytes_at(np.array(contexts, dtype=np.float64))
+        holds: NDArray[np.bool_] = cached * self.room.sequences + activations <= self.room.room_bytes
+        return holds
+
+    def _cached_beside(self, activations: Array) -> int:
+        """The longest sequence whose cache fits beside the activations of another context."""
+        return self._max_cached(float((self.room.room_bytes - activations)[0] / self.room.sequences[0]))
 
     def _max_cached(self, room: float) -> int:
         """Longest sequence whose cache fits in `room` bytes.

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from math import isnan, nan
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import CostBasis
-from ridgeline_server.domain.workload import Slo, Workload
-from ridgeline_server.roofline.requests import Request
+from ridgeline_server.domain.workload import Load, Slo
+from ridgeline_server.roofline.requests import Requests
 from ridgeline_server.roofline.results import Metric, Metrics
-from ridgeline_server.roofline.serving import Simulation
+from ridgeline_server.roofline.serving import LoadMetrics, SimulatedLoads, Simulation
+
+Array = NDArray[np.float64]
 
 RATE_METRICS = frozenset({"output_tokens_per_s", "output_tokens_per_s_per_device", "total_tokens_per_s"})
 """Metrics of which more is better."""
+ENERGY = "joules_per_output_token"
 
 
 def metric_values(simulation: Simulation, *, ideal: bool) -> Mapping[str, tuple[float, ...]]:
     """Metrics of a load by name, one value for each simulated variant, or a single ideal one.
 
-    Milliseconds, tokens per second, US dollars per million tokens; the cost is left out without a price.
+    Milliseconds, tokens per second, US dollars per million tokens; what a device has no price or no power
+    limit for is left out.
     """
-    if ideal not in simulation.metrics:
-        simulation.metrics[ideal] = _metric_values(simulation, ideal=ideal)
-    return simulation.metrics[ideal]
+    found, place = metrics_of_loads(simulation.loads, ideal=ideal).lists, simulation.place
+    return {name: tuple(values[place]) for name, values in found.items() if not isnan(values[place][0])}
 
 
 def best_value(simulation: Simulation, metric: str) -> float:
@@ -29,66 +37,59 @@ def best_value(simulation: Simulation, metric: str) -> float:
     other.
     """
     ideal = simulation.candidate.scenario.profiles is None
-    of_request = OF_REQUEST.get(metric)
-    if of_request is None or ideal in simulation.metrics:
-        return metric_values(simulation, ideal=ideal)[metric][0]
-    return of_request(simulation.ideal_request if ideal else simulation.requests[0])
+    return metrics_of_loads(simulation.loads, ideal=ideal).lists[metric][simulation.place][0]
 
 
-OF_REQUEST: Mapping[str, Callable[[Request], float]] = {
-    "ttft_ms": lambda request: request.ttft_s * 1e3,
-    "tpot_ms": lambda request: request.tpot_s * 1e3,
-    "e2e_latency_ms": lambda request: request.latency_s * 1e3,
-}
-"""Metrics that one request tells by itself."""
+def metrics_of_loads(loads: SimulatedLoads, *, ideal: bool) -> LoadMetrics:
+    """The metrics of loads that were costed together; ideal ones have a single variant."""
+    if ideal not in loads.metrics:
+        loads.metrics[ideal] = LoadMetrics(_metrics(loads, ideal=ideal))
+    return loads.metrics[ideal]
 
 
-def _metric_values(simulation: Simulation, *, ideal: bool) -> dict[str, tuple[float, ...]]:
-    workload, scenario = simulation.candidate.workload, simulation.candidate.scenario
-    found = (simulation.ideal_request,) if ideal else simulation.requests
-    devices = scenario.deployment.parallel.devices
-    rates = [simulation.flight.in_flight * workload.output_len / request.latency_s for request in found]
-    if workload.request_rate is not None:
+def _metrics(loads: SimulatedLoads, *, ideal: bool) -> dict[str, Array]:
+    posed, flights = loads.posed, loads.flights
+    found = Requests._make(each[None] for each in loads.ideal_requests) if ideal else loads.requests
+    devices = posed.parallel.devices
+    if posed.load is Load.OPEN_LOOP:
         # What arrives is served, however long it takes.
-        rates = [workload.request_rate * workload.output_len] * len(found)
+        rates = np.broadcast_to(posed.requests_per_s * posed.output_len, found.latency_s.shape)
+        busy = np.minimum(1.0, posed.requests_per_s * found.latency_s)
+    else:
+        rates, busy = flights.in_flight * posed.output_len / found.latency_s, np.ones(1)
     values = {
-        **{name: tuple([of(request) for request in found]) for name, of in OF_REQUEST.items()},
-        "output_tokens_per_s": tuple(rates),
-        "output_tokens_per_s_per_device": tuple([rate / devices for rate in rates]),
-        "total_tokens_per_s": tuple([rate * workload.total_len / workload.output_len for rate in rates]),
+        "ttft_ms": found.ttft_s * 1e3,
+        "tpot_ms": found.tpot_s * 1e3,
+        "e2e_latency_ms": found.latency_s * 1e3,
+        "output_tokens_per_s": rates,
+        "output_tokens_per_s_per_device": rates / devices,
+        "total_tokens_per_s": rates * posed.total_len / posed.output_len,
     }
-    price, power = scenario.hardware.price_usd_per_hour, scenario.hardware.tdp_watts
-    if price is not None:
+    hardware = [scenario.hardware for scenario in posed.scenarios]
+    if any(device.price_usd_per_hour is not None for device in hardware):
+        price = posed.of_scenarios(lambda scenario: _or_nan(scenario.hardware.price_usd_per_hour))
         paid = price * devices / 3600 * 1e6
-        values["cost_usd_per_million_output_tokens"] = tuple(paid / rate for rate in rates)
-        values["input_cost_usd_per_million_tokens"] = tuple(
-            paid * request.prefill_share / rate * workload.output_len / workload.input_len
-            for request, rate in zip(found, rates, strict=True)
+        values["cost_usd_per_million_output_tokens"] = paid / rates
+        values["input_cost_usd_per_million_tokens"] = (
+            paid * found.prefill_share / rates * posed.output_len / posed.input_len
         )
-        values["output_cost_usd_per_million_tokens"] = tuple(
-            paid * (1 - request.prefill_share) / rate for request, rate in zip(found, rates, strict=True)
-        )
-    if power is not None:
-        least = simulation.ideal_request.latency_s
-        values["joules_per_output_token"] = tuple(
-            [
-                devices * power * power_share(_busy(workload, request) * least / request.latency_s) / rate
-                for request, rate in zip(found, rates, strict=True)
-            ]
-        )
+        values["output_cost_usd_per_million_tokens"] = paid * (1 - found.prefill_share) / rates
+    if any(device.tdp_watts is not None for device in hardware):
+        power = posed.of_scenarios(lambda scenario: _or_nan(scenario.hardware.tdp_watts))
+        attained = busy * loads.ideal_requests.latency_s / found.latency_s
+        values[ENERGY] = devices * power * power_share(attained) / rates
     return values
 
 
-def _busy(workload: Workload, request: Request) -> float:
-    """The share of the time in which a device has anything to do: where requests seldom arrive, little."""
-    return 1.0 if workload.request_rate is None else min(1.0, workload.request_rate * request.latency_s)
+def _or_nan(figure: float | None) -> float:
+    return nan if figure is None else figure
 
 
 IDLE_POWER_SHARE = 0.15
 """What a board draws of its power limit while it waits. An assumption: no measurement of power is at hand."""
 
 
-def power_share(attained: float) -> float:
+def power_share(attained: Array) -> Array:
     """Power over the board's limit when a share of the roofline is attained: from idle to the limit in
     proportion, an assumption.
     """
@@ -112,39 +113,74 @@ def meets_slo(simulation: Simulation, *, ideal: bool) -> bool:
     return not missed_by(simulation, ideal=ideal)
 
 
-def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
-    """Metrics with intervals, from a simulation with LEVELS; no end of one is better than the ideal."""
-    ideal = metric_values(simulation, ideal=True)
+class Ends(NamedTuple):
+    """A metric of K loads: its value and the ends of its interval, None on the ideal roofline, and its
+    ideal; arrays (K,), NaN where a load has none.
+    """
+
+    value: Array
+    low: Array | None
+    high: Array | None
+    ideal: Array
+
+    def at(self, place: int) -> Metric | None:
+        """The metric of one load; None where it has none."""
+        value = float(self.value[place])
+        if isnan(value):
+            return None
+        if self.low is None or self.high is None:
+            return Metric(value)
+        return Metric(float(self.ideal[place]), value, float(self.low[place]), float(self.high[place]))
+
+
+def intervals_of(loads: SimulatedLoads, basis: CostBasis) -> Mapping[str, Ends]:
+    """Metrics with intervals by name, of loads that were simulated with LEVELS; no end of one is better than
+    the ideal.
+    """
+    ideal = {name: found[0] for name, found in metrics_of_loads(loads, ideal=True).arrays.items()}
     if basis is CostBasis.IDEAL:
-        found = {name: Metric(value) for name, (value,) in ideal.items()}
-    else:
-        found = {
-            name: Metric(ideal[name][0], values[0], min(values), max(values))
-            for name, values in metric_values(simulation, ideal=False).items()
-        }
-    request = simulation.ideal_request if basis is CostBasis.IDEAL else simulation.requests[0]
+        return {name: Ends(value, None, None, value) for name, value in ideal.items()}
+    found = metrics_of_loads(loads, ideal=False).arrays
+    lows = {name: values.min(axis=0) for name, values in found.items()}
+    highs = {name: values.max(axis=0) for name, values in found.items()}
+    if ENERGY in found:
+        # At most the board's limit is drawn all the time.
+        power = loads.posed.of_scenarios(lambda scenario: _or_nan(scenario.hardware.tdp_watts))
+        most = loads.posed.parallel.devices * power / lows["output_tokens_per_s"]
+        highs[ENERGY] = np.maximum(highs[ENERGY], most)
+    return {name: Ends(values[0], lows[name], highs[name], ideal[name]) for name, values in found.items()}
+
+
+def prefill_shares(loads: SimulatedLoads, basis: CostBasis) -> Array:
+    """The share of the devices' time that goes to prompts, (K,)."""
+    if basis is CostBasis.IDEAL:
+        return loads.ideal_requests.prefill_share
+    share: Array = loads.requests.prefill_share[0]
+    return share
+
+
+def metrics_of(simulation: Simulation, basis: CostBasis) -> Metrics:
+    """Metrics with intervals, from a simulation with LEVELS."""
+    loads, place = simulation.loads, simulation.place
+    found = {name: ends.at(place) for name, ends in intervals_of(loads, basis).items()}
+
+    def always(name: str) -> Metric:
+        metric = found[name]
+        assert metric is not None
+        return metric
+
     return Metrics(
-        ttft_ms=found["ttft_ms"],
-        tpot_ms=found["tpot_ms"],
-        e2e_latency_ms=found["e2e_latency_ms"],
-        output_tokens_per_s=found["output_tokens_per_s"],
-        output_tokens_per_s_per_device=found["output_tokens_per_s_per_device"],
-        total_tokens_per_s=found["total_tokens_per_s"],
+        ttft_ms=always("ttft_ms"),
+        tpot_ms=always("tpot_ms"),
+        e2e_latency_ms=always("e2e_latency_ms"),
+        output_tokens_per_s=always("output_tokens_per_s"),
+        output_tokens_per_s_per_device=always("output_tokens_per_s_per_device"),
+        total_tokens_per_s=always("total_tokens_per_s"),
         cost_usd_per_million_output_tokens=found.get("cost_usd_per_million_output_tokens"),
         input_cost_usd_per_million_tokens=found.get("input_cost_usd_per_million_tokens"),
         output_cost_usd_per_million_tokens=found.get("output_cost_usd_per_million_tokens"),
-        joules_per_output_token=_energy(simulation, found),
-        prefill_time_share=request.prefill_share,
+        joules_per_output_token=found.get(ENERGY),
+        prefill_time_share=float(prefill_shares(loads, basis)[place]),
         requests_in_flight=simulation.flight.in_flight,
         requests_waiting=simulation.flight.requests_waiting,
     )
-
-
-def _energy(simulation: Simulation, found: Mapping[str, Metric]) -> Metric | None:
-    """The energy with a high end at the board's limit all the time."""
-    metric, slowest = found.get("joules_per_output_token"), found["output_tokens_per_s"].low
-    power = simulation.candidate.scenario.hardware.tdp_watts
-    if metric is None or metric.high is None or slowest is None or power is None:
-        return metric
-    devices = simulation.candidate.scenario.deployment.parallel.devices
-    return metric._replace(high=max(metric.high, devices * power / slowest))

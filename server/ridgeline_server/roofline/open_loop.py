@@ -24,40 +24,40 @@ PRECISION = 0.002
 """Relative width at which the search for the highest rate that is served ends."""
 
 
-def others_in_flight(
-    latency_s: Callable[[Array, float], Array], requests_per_s: float, most: float = MOST_IN_FLIGHT
-) -> float | None:
-    """How many other requests a request finds at a rate; `latency_s` tells the latency beside numbers of
-    others, where requests arrive at some rate. None where no number up to `most` is served as fast as
-    requests arrive: then the queue grows without end.
+def others_in_flight(latency_s: Callable[[Array, Array], Array], requests_per_s: Array, most: Array) -> Array:
+    """How many other requests a request finds at rates; `latency_s` tells the latencies beside numbers of
+    others, of shape (SEARCH_WIDTH or one more, *shape), where requests arrive at rates of that shape. NaN
+    where no number up to `most` is served as fast as requests arrive: then the queue grows without end.
     """
-    tried = np.concatenate(([0.0], np.geomspace(0.01, most, SEARCH_WIDTH)))
+    most = np.broadcast_to(most, requests_per_s.shape)
+    tried = np.concatenate((np.zeros((1, *most.shape)), np.geomspace(0.01, most, SEARCH_WIDTH)))
+    found = np.full(requests_per_s.shape, np.nan)
     for _ in range(ROUNDS):
-        steady = np.flatnonzero(requests_per_s * latency_s(tried, requests_per_s) <= tried)
-        if not len(steady):
-            return None
-        first = int(steady[0])
-        tried = np.linspace(float(tried[first - 1]), float(tried[first]), SEARCH_WIDTH)
-    return float(tried[-1])
+        steady = requests_per_s * latency_s(tried, requests_per_s) <= tried
+        first = np.maximum(steady.argmax(axis=0), 1)[None]
+        served = steady.any(axis=0)
+        below, above = (np.take_along_axis(tried, each, axis=0)[0] for each in (first - 1, first))
+        found = np.where(served, above, np.nan)
+        tried = np.linspace(below, above, SEARCH_WIDTH)
+    return found
 
 
-def highest_rate(
-    latency_s: Callable[[Array, float], Array], refused: float, most: float = MOST_IN_FLIGHT
-) -> float:
-    """The highest rate under one that is not served, to PRECISION."""
-    served = 0.0
-    while refused - served > PRECISION * refused:
+def highest_rates(latency_s: Callable[[Array, Array], Array], refused: Array, most: Array) -> Array:
+    """The highest rates under ones that are not served, to PRECISION."""
+    served, refused = np.zeros_like(refused), refused.copy()
+    while (wide := refused - served > PRECISION * refused).any():
         tried = (served + refused) / 2
-        if others_in_flight(latency_s, tried, most) is None:
-            refused = tried
-        else:
-            served = tried
+        is_served = np.isfinite(others_in_flight(latency_s, tried, most))
+        served = np.where(wide & is_served, tried, served)
+        refused = np.where(wide & ~is_served, tried, refused)
     return served
 
 
-def random_wait_s(prompts_per_s: float, prefill_s: float) -> float:
+def random_wait_s(prompts_per_s: Array, prefill_s: Array) -> Array:
     """Seconds that a prompt waits for prompts before it that arrived at random, all of one length: the mean
     wait of an M/D/1 queue (Pollaczek and Khinchine), whose server prefills. Without end from full use on.
     """
-    used = prompts_per_s * prefill_s
-    return used / (2 * (1 - used)) * prefill_s if used < 1 else float("inf")
+    used = np.minimum(prompts_per_s * prefill_s, 1.0)
+    with np.errstate(divide="ignore"):
+        waited: Array = used / (2 * (1 - used)) * prefill_s
+    return waited

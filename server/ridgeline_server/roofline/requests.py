@@ -1,82 +1,96 @@
-"""One request of a load: from the times of steps to TTFT, TPOT and latency."""
+"""Requests of loads: from the times of steps to TTFT, TPOT and latency."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ridgeline_server.domain.deployment import Deployment
-from ridgeline_server.domain.workload import Load, Workload
+from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.closed_loop import RequestConstants, beside_others
-from ridgeline_server.roofline.steps import attended, tokens_of_steps
+from ridgeline_server.roofline.posed import Posed
+from ridgeline_server.roofline.steps import attended
+
+Array = NDArray[np.float64]
 
 
 class TimeFactors(NamedTuple):
     """What whole times are multiplied by, without units: the prefill of a batch, the time of an output token,
-    and the first token of a request beside others.
+    and the first token of a request beside others. Of several requests, arrays of their shape.
     """
 
-    prefill: float = 1.0
-    decode: float = 1.0
-    first_token: float = 1.0
+    prefill: Array | float = 1.0
+    decode: Array | float = 1.0
+    first_token: Array | float = 1.0
 
 
 NO_FACTORS = TimeFactors()
 
 
-class Request(NamedTuple):
-    """Seconds of one request; `prefill_share` is the share of the devices' time that goes to prompts."""
+class StepTimes(NamedTuple):
+    """Seconds of loads: the prefill of all prompts of a device, what one prompt adds to running decodes, and
+    a mean decode step for each token that it gives; arrays of one shape. A static batch has no prompts that
+    are added.
+    """
 
-    ttft_s: float
-    tpot_s: float
-    latency_s: float
-    prefill_share: float
+    prefill_s: Array
+    added_prefill_s: Array | None
+    decode_s: Array
 
 
-def request_of(
-    workload: Workload,
-    deployment: Deployment,
-    running: float,
-    prompt_steps: float,
-    prefill_s: float,
-    added_prefill_s: float,
-    decode_s: float,
+class Requests(NamedTuple):
+    """Seconds of a request of each load; `prefill_share` is the share of the devices' time that goes to
+    prompts. Arrays of one shape.
+    """
+
+    ttft_s: Array
+    tpot_s: Array
+    latency_s: Array
+    prefill_share: Array
+
+
+def requests_of(
+    posed: Posed,
+    running: Array,
+    prompt_steps: Array | None,
+    times: StepTimes,
     constants: RequestConstants,
     factors: TimeFactors = NO_FACTORS,
-    waiting: float = 0.0,
-    ideal: Request | None = None,
-) -> Request:
-    """A request under its load of `running` ones; for each of these `waiting` others wait for their turn.
+    waiting: Array | float = 0.0,
+    ideal: Requests | None = None,
+) -> Requests:
+    """A request of each posed load beside `running` ones; for each of these `waiting` others wait for their
+    turn. The last axis of all arrays is that of the loads.
 
     Of a static batch all prompts are prefilled together, which is the TTFT; each further token adds a mean
     decode step. A closed loop of one request on a device is a batch of one, asked through the engine's front.
     No factor makes a time shorter than that of the `ideal` request.
     """
-    sequences = 1.0
-    if workload.load is Load.STATIC_BATCH:
-        ttft_s, tpot_s = prefill_s, decode_s
-    else:
-        sequences = float(attended(deployment, np.array(running), closed_loop=True).sequences)
-        (given,) = tokens_of_steps([deployment], np.array([[float(workload.output_len)]])).ravel().tolist()
-        waited = constants.first_token_s + constants.first_token_steps * given * decode_s
-        ttft_s, tpot_s = prefill_s + waited, decode_s
-        if sequences > 1:
-            ttft_s, tpot_s = beside_others(
-                deployment, workload, sequences, prompt_steps, added_prefill_s, decode_s, constants
-            )
-    further = workload.output_len - 1
-    occupied_s = prefill_s if sequences <= 1 else sequences * added_prefill_s
-    ttft_s *= factors.prefill if workload.load is Load.STATIC_BATCH else factors.first_token
-    tpot_s *= factors.decode
-    share = min(occupied_s * factors.prefill / (ttft_s + further * tpot_s), 1.0)
+    prefill_s, added_prefill_s, decode_s = times
+    occupied_s, ttft_s, tpot_s = prefill_s, prefill_s, decode_s
+    if posed.load is not Load.STATIC_BATCH:
+        assert added_prefill_s is not None
+        assert prompt_steps is not None
+        sequences = attended(posed.deployment, running, closed_loop=True).sequences
+        steps_s = constants.first_token_steps * posed.tokens_per_step * decode_s
+        beside = beside_others(posed, sequences, prompt_steps, added_prefill_s, decode_s, constants)
+        alone = sequences <= 1
+        ttft_s = np.where(alone, prefill_s + (constants.first_token_s + steps_s), beside.ttft_s)
+        tpot_s = np.where(alone, decode_s, beside.tpot_s)
+        occupied_s = np.where(alone, prefill_s, sequences * added_prefill_s)
+    further = posed.output_len - 1
+    ttft_s = ttft_s * (factors.prefill if posed.load is Load.STATIC_BATCH else factors.first_token)
+    tpot_s = tpot_s * factors.decode
+    share = np.minimum(occupied_s * factors.prefill / (ttft_s + further * tpot_s), 1.0)
     # Each of those that run is followed by those that wait, one after the other.
-    ttft_s += waiting * (ttft_s + further * tpot_s)
+    ttft_s = ttft_s + waiting * (ttft_s + further * tpot_s)
     if ideal is not None:
-        ttft_s, tpot_s = max(ttft_s, ideal.ttft_s), max(tpot_s, ideal.tpot_s)
+        ttft_s, tpot_s = np.maximum(ttft_s, ideal.ttft_s), np.maximum(tpot_s, ideal.tpot_s)
     latency_s = ttft_s + further * tpot_s
-    if ideal is not None and workload.request_rate is None:
+    if ideal is not None and posed.load is not Load.OPEN_LOOP:
         # Neither prompts nor outputs take less of the devices than ideally.
         least = ideal.prefill_share * ideal.latency_s
-        share = min(max(share * latency_s, least), latency_s - (ideal.latency_s - least)) / latency_s
-    return Request(ttft_s, tpot_s if further else 0.0, latency_s, share)
+        most = latency_s - (ideal.latency_s - least)
+        share = np.minimum(np.maximum(share * latency_s, least), most) / latency_s
+    return Requests(ttft_s, np.where(further > 0, tpot_s, 0.0), latency_s, share)

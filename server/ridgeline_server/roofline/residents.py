@@ -8,6 +8,9 @@ from functools import lru_cache
 from math import ceil, inf
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS, Dtype, kv_bits
 from ridgeline_server.domain.mixers import Attention, CompressedAttention, LatentAttention, Mixer
@@ -15,6 +18,8 @@ from ridgeline_server.domain.model import LayerKind, Model
 from ridgeline_server.domain.tensors import TensorKind, WeightTensor
 from ridgeline_server.domain.workload import MAX_LEN
 from ridgeline_server.roofline.operators.sharding import kv_head_share, stored_share
+
+Array = NDArray[np.float64]
 
 
 @lru_cache(maxsize=4096)
@@ -86,9 +91,12 @@ class Cache:
         growth = sorted((*self.growth, *other.growth))
         return Cache(tuple(growth), self.state_bytes + other.state_bytes)
 
-    def bytes_at(self, length: float) -> float:
-        """Bytes of a sequence of so many tokens."""
-        return self.state_bytes + sum(rate * min(length, limit) for limit, rate in self.growth)
+    def bytes_at(self, length: Array) -> Array:
+        """Bytes of sequences of so many tokens."""
+        grown: Array = sum(
+            (rate * np.minimum(length, limit) for limit, rate in self.growth), start=0 * length
+        )
+        return self.state_bytes + grown
 
 
 @lru_cache(maxsize=4096)
@@ -101,7 +109,8 @@ def cache_of(model: Model, deployment: Deployment) -> Cache:
     stages = [
         _cache_of_stage(model, deployment, counts) for counts in stage_layers(model, deployment.parallel.pp)
     ]
-    return max(stages, key=lambda cache: cache.bytes_at(longest_context(model)))
+    longest = np.array(float(longest_context(model)))
+    return max(stages, key=lambda cache: float(cache.bytes_at(longest)))
 
 
 def _cache_of_stage(model: Model, deployment: Deployment, counts: Sequence[int]) -> Cache:

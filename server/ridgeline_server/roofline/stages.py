@@ -19,7 +19,6 @@ from ridgeline_server.roofline.operators.table import OperatorTable
 from ridgeline_server.roofline.operators.variables import Steps
 from ridgeline_server.roofline.results import (
     BOUND_OF,
-    Bound,
     BoundShare,
     BytesByClass,
     OperatorAnalysis,
@@ -31,7 +30,7 @@ from ridgeline_server.roofline.serving import SimulatedGrid
 
 def describe_stages(simulated: SimulatedGrid, index: int) -> tuple[StageAnalysis, StageAnalysis]:
     """A step of the prefill and the shown decode step of one candidate."""
-    evaluation, place, column = simulated.evaluation(index)
+    evaluation, place, column = simulated.where(index)
     shown = column + evaluation.times.decode_s.shape[-1]
     return (
         _stage(simulated, index, Stage.PREFILL, evaluation, place, column),
@@ -41,17 +40,7 @@ def describe_stages(simulated: SimulatedGrid, index: int) -> tuple[StageAnalysis
 
 def describe_step(simulated: SimulatedGrid, index: int, stage: Stage) -> StageAnalysis:
     """A step of the prefill of one candidate, or the mean of the request's own decode steps."""
-    return _stage(simulated, index, stage, *simulated.evaluation(index))
-
-
-def leading_bounds(cost: Cost) -> list[list[Bound]]:
-    """The bound that holds most of the time of each step, of S scenarios and K steps."""
-    time = cost.ideal_s if cost.expected_s is None else cost.expected_s[:, 0]
-    spent = cost.folded.runs[..., None] * time
-    held = np.stack([np.where(cost.bound == code, spent, 0.0).sum(axis=1) for code in BoundCode])
-    if cost.overhead_s is not None:
-        held[BoundCode.LATENCY] += cost.overhead_s[:, 0]
-    return [[BOUND_OF[code] for code in row] for row in held.argmax(axis=0).tolist()]
+    return _stage(simulated, index, stage, *simulated.where(index))
 
 
 def _stage(

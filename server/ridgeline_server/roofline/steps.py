@@ -150,10 +150,14 @@ def attended(deployment: Deployment, batch: Array, *, closed_loop: bool = False)
     return Attended(sequences, replica / sequences)
 
 
-def tokens_of_steps(deployments: Sequence[Deployment], output_len: Array) -> Array:
-    """Tokens that a decode step gives each sequence on average, no more than are left after the first; shape
-    (S, N) for outputs of that shape, or of (1, N).
+def tokens_of_steps(per_step: Array, output_len: Array) -> Array:
+    """Tokens that a decode step gives each sequence on average, where it gives so many at most: no more than
+    are left after the first; arrays of one shape.
     """
-    given = _column(d.tokens_per_step for d in deployments)
-    fewer: Array = np.minimum(given, np.maximum(output_len - 1, 1))
+    fewer: Array = np.minimum(per_step, np.maximum(output_len - 1, 1))
     return fewer
+
+
+def tokens_per_step(deployments: Sequence[Deployment]) -> Array:
+    """Tokens that a decode step of each deployment gives a sequence at most, shape (S, 1)."""
+    return _column(d.tokens_per_step for d in deployments)

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
+from math import nan, prod
 from typing import NamedTuple, Protocol
 
+import numpy as np
 from google.rpc import error_details_pb2
+from numpy.typing import NDArray
 
 from ridgeline.v1 import analysis_service_pb2, common_pb2, sweep_pb2
-from ridgeline_server.domain.deployment import CostBasis, Deployment
+from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.domain.errors import UnsupportedArchitectureError, UnsupportedConfigError
-from ridgeline_server.domain.hardware import Hardware
-from ridgeline_server.domain.model import Model
-from ridgeline_server.domain.workload import Workload
-from ridgeline_server.planning.sweep import REFUSALS, Point
+from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Workload
+from ridgeline_server.planning.sweep import REFUSALS, Case, Points
 from ridgeline_server.roofline.scenario import Scenario
-from ridgeline_server.roofline.serving import Candidate
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.errors import status_of
-from ridgeline_server.rpc.questions import read_question, read_workload
+from ridgeline_server.rpc.questions import REQUEST_RATE, read_question, read_workload
 from ridgeline_server.store.catalog import CatalogSnapshot
 from ridgeline_server.store.errors import NotFoundError
+
+Array = NDArray[np.float64]
+Places = NDArray[np.intp]
 
 CASES_KEPT = 4096
 """Combinations of model, device and deployment that are remembered; points that share one often follow each
 other.
 """
+
+LOAD_FIELDS = ("batch", "concurrency", "request_rate")
+"""Fields of the contract's loads, in the order of LOADS."""
 
 ANY_LOAD = common_pb2.Workload(batch=1, input_len=1, output_len=1)
 """A load that nothing is wrong with, to read the rest of a point by."""
@@ -44,14 +49,47 @@ class Refusal:
     message: str
 
 
-class Asked(NamedTuple):
-    """A point as the request states it; `refusal` tells why it could not be stated at all."""
+class AskedCase(NamedTuple):
+    """What is served how, as the request states it."""
 
     model: common_pb2.ModelSelector
     hardware: common_pb2.HardwareSelector
     deployment: common_pb2.Deployment
-    workload: common_pb2.Workload
-    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """K points as the request states them; arrays of shape (K,). `on` tells the case of each, `kind` the
+    place of its load in LOADS, `number` its sequences or requests per second. `workloads` has the whole loads
+    of points that state more than that, or figures that no array holds; `refusals` tell why points could not
+    be stated at all.
+    """
+
+    cases: Sequence[AskedCase]
+    on: Places
+    kind: NDArray[np.int8]
+    number: Array
+    input_len: Array
+    output_len: Array
+    workloads: Mapping[int, common_pb2.Workload]
+    refusals: Mapping[int, Refusal]
+
+    @property
+    def count(self) -> int:
+        """How many points there are."""
+        return len(self.on)
+
+    def workload(self, place: int) -> common_pb2.Workload:
+        """The load of one point."""
+        stated = self.workloads.get(place)
+        if stated is not None:
+            return stated
+        load = common_pb2.Workload(
+            input_len=int(self.input_len[place]), output_len=int(self.output_len[place])
+        )
+        name, number = LOAD_FIELDS[self.kind[place]], float(self.number[place])
+        setattr(load, name, number if name == "request_rate" else int(number))
+        return load
 
 
 class AskedPoints(Protocol):
@@ -59,8 +97,8 @@ class AskedPoints(Protocol):
 
     count: int
 
-    def at(self, place: int) -> Asked:
-        """The point at a place from 0 on."""
+    def some(self, places: range) -> Asked:
+        """Some points that follow one another, by their places from 0 on."""
         ...
 
 
@@ -71,10 +109,18 @@ class Listed:
         self._points = message.points
         self.count = len(self._points)
 
-    def at(self, place: int) -> Asked:
-        """The point at a place from 0 on."""
-        point = self._points[place]
-        return Asked(point.model, point.hardware, point.deployment, point.workload)
+    def some(self, places: range) -> Asked:
+        """Some points that follow one another, by their places from 0 on."""
+        points = [self._points[place] for place in places]
+        numbers: dict[tuple[bytes, ...], int] = {}
+        cases: list[AskedCase] = []
+        on = []
+        for point in points:
+            case = AskedCase(point.model, point.hardware, point.deployment)
+            on.append(numbers.setdefault(key_of(case), len(numbers)))
+            if len(numbers) > len(cases):
+                cases.append(case)
+        return asked_loads(cases, on, [point.workload for point in points], {})
 
 
 class Product:
@@ -82,42 +128,91 @@ class Product:
 
     def __init__(self, message: sweep_pb2.SweepProduct) -> None:
         loads = message.loads
-        self._arrivals: list[tuple[str, float]] = [
-            *(("batch", number) for number in loads.batch),
-            *(("concurrency", number) for number in loads.concurrency),
-            *(("request_rate", rate) for rate in loads.request_rate),
-        ] or [("batch", 1)]
-        self._axes = (
+        arrivals: list[tuple[int, float]] = [
+            *((0, number) for number in loads.batch),
+            *((1, number) for number in loads.concurrency),
+            *((2, rate) for rate in loads.request_rate),
+        ] or [(0, 1)]
+        self._kinds = np.array([kind for kind, _ in arrivals], dtype=np.int8)
+        self._numbers = np.array([number for _, number in arrivals], dtype=np.float64)
+        self._inputs = np.array(loads.input_len, dtype=np.float64)
+        self._outputs = np.array(loads.output_len, dtype=np.float64)
+        self._served = (
             list(message.models),
             list(message.hardware),
             list(message.deployments) or [common_pb2.Deployment()],
-            self._arrivals,
-            list(loads.input_len),
-            list(loads.output_len),
         )
-        self._sizes = [len(axis) for axis in self._axes]
-        self.count = prod(self._sizes)
+        self._loads = (len(arrivals), len(self._inputs), len(self._outputs))
+        self.count = prod(len(axis) for axis in self._served) * prod(self._loads)
 
-    def at(self, place: int) -> Asked:
-        """The point at a place from 0 on."""
-        positions = []
-        for size in reversed(self._sizes):
-            place, position = divmod(place, size)
-            positions.append(position)
-        output, length, arrival, deployment, device, model = positions
-        models, hardware, deployments, arrivals, inputs, outputs = self._axes
-        kind, number = arrivals[arrival]
-        workload = common_pb2.Workload(input_len=inputs[length], output_len=outputs[output])
-        setattr(workload, kind, number)
-        return Asked(models[model], hardware[device], deployments[deployment], workload)
+    def some(self, places: range) -> Asked:
+        """Some points that follow one another, by their places from 0 on."""
+        case, load = np.divmod(np.arange(places.start, places.stop, dtype=np.int64), prod(self._loads))
+        arrival, length, output = np.unravel_index(load, self._loads)
+        first = int(case[0])
+        return Asked(
+            [self._case(number) for number in range(first, int(case[-1]) + 1)],
+            case - first,
+            self._kinds[arrival],
+            self._numbers[arrival],
+            self._inputs[length],
+            self._outputs[output],
+            {},
+            {},
+        )
+
+    def _case(self, number: int) -> AskedCase:
+        models, hardware, deployments = self._served
+        rest, deployment = divmod(number, len(deployments))
+        model, device = divmod(rest, len(hardware))
+        return AskedCase(models[model], hardware[device], deployments[deployment])
 
 
-class Case(NamedTuple):
-    """A combination of model, device and deployment, read."""
+def asked_loads(
+    cases: Sequence[AskedCase],
+    on: Sequence[int],
+    workloads: Sequence[common_pb2.Workload],
+    refusals: Mapping[int, Refusal],
+) -> Asked:
+    """Points whose loads are stated one by one. The number of a load that could not be stated is NaN."""
+    figures = np.empty((4, len(on)))
+    for place, load in enumerate(workloads):
+        field = load.WhichOneof("load")
+        stated = getattr(load, field) if field else (nan if place in refusals else 1)
+        figures[:, place] = (LOAD_FIELDS.index(field or "batch"), stated, load.input_len, load.output_len)
+    kind, number, input_len, output_len = figures
+    return Asked(
+        cases,
+        np.array(on, dtype=np.intp),
+        kind.astype(np.int8),
+        number,
+        input_len,
+        output_len,
+        workloads={
+            place: load
+            for place, load in enumerate(workloads)
+            if load.HasField("decode_keys") or load.HasField("slo")
+        },
+        refusals=refusals,
+    )
 
-    model: Model
-    hardware: Hardware
-    deployment: Deployment
+
+def key_of(case: AskedCase) -> tuple[bytes, ...]:
+    """What tells a case from others."""
+    return tuple(part.SerializeToString(deterministic=True) for part in case)
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Some points in the domain's words: which of those that were asked are `points`, by their places, what
+    is wrong with the others, and the cases, None where they could not be read.
+    """
+
+    asked: Asked
+    points: Points
+    places: Places
+    refusals: Mapping[int, Refusal]
+    cases: Sequence[Case | None]
 
 
 class PointReader:
@@ -127,20 +222,40 @@ class PointReader:
         self._snapshot = snapshot
         self._profiles = snapshot.profiles if basis is CostBasis.EXPECTED else None
         self._cases = lru_cache(CASES_KEPT)(self._read_case)
-        self._loads = lru_cache(CASES_KEPT)(_read_load)
 
-    def point(self, asked: Asked) -> Point | Refusal:
-        """A point in the domain's words, or all that is wrong with it."""
-        if asked.refusal is not None:
-            return asked.refusal
-        case = self._cases(*(part.SerializeToString(deterministic=True) for part in asked[:3]))
-        load = self._loads(asked.workload.SerializeToString(deterministic=True))
-        for each in (case, load):
-            if isinstance(each, Refusal):
-                return each
-        assert isinstance(case, Case)
-        assert isinstance(load, Workload)
-        return Point(case.model, Candidate(Scenario(case.hardware, case.deployment, self._profiles), load))
+    def read(self, asked: Asked) -> Read:
+        """Points in the domain's words, or all that is wrong with them."""
+        cases = [self._cases(*key_of(case)) for case in asked.cases]
+        refusals = dict(asked.refusals)
+        for number, case in enumerate(cases):
+            if isinstance(case, Refusal):
+                for place in np.flatnonzero(asked.on == number).tolist():
+                    refusals.setdefault(place, case)
+        batch, input_len, output_len = asked.number, asked.input_len, asked.output_len
+        shown_keys = input_len.copy()
+        doubtful = ~within_bounds(asked)
+        doubtful[list(asked.workloads)] = True
+        for place in np.flatnonzero(doubtful).tolist():
+            load = _read_load(asked.workload(place)) if place not in refusals else None
+            if isinstance(load, Refusal):
+                refusals[place] = load
+            elif load is not None:
+                shown_keys[place] = load.shown_decode_keys
+        places = np.delete(np.arange(asked.count), list(refusals))
+        usable = [case if isinstance(case, Case) else None for case in cases]
+        known = [case for case in usable if case is not None]
+        # The cases that could not be read are left out of the points.
+        number_of = np.cumsum([case is not None for case in usable]) - 1
+        points = Points(
+            known,
+            number_of[asked.on[places]],
+            asked.kind[places],
+            batch[places],
+            input_len[places],
+            output_len[places],
+            shown_keys[places],
+        )
+        return Read(asked, points, places, refusals, usable)
 
     def _read_case(self, model: bytes, hardware: bytes, deployment: bytes) -> Case | Refusal:
         request = analysis_service_pb2.AnalyzeRequest(
@@ -153,12 +268,24 @@ class PointReader:
             question = read_question(request, self._snapshot, Checks())
         except _REFUSED as error:
             return refusal_of(error)
-        return Case(question.model, question.hardware, question.deployment)
+        return Case(question.model, Scenario(question.hardware, question.deployment, self._profiles))
 
 
-def _read_load(message: bytes) -> Workload | Refusal:
+def within_bounds(asked: Asked) -> NDArray[np.bool_]:
+    """Which loads nothing is wrong with, as `read_workload` would find, if they state no more than arrays
+    hold.
+    """
+    number, rates = asked.number, asked.kind == LOAD_FIELDS.index("request_rate")
+    low, high = np.where(rates, REQUEST_RATE.low, 1), np.where(rates, REQUEST_RATE.high, MAX_BATCH)
+    good: NDArray[np.bool_] = (low <= number) & (number <= high)
+    for length in (asked.input_len, asked.output_len):
+        good &= (length >= 1) & (length <= MAX_LEN)
+    return good
+
+
+def _read_load(message: common_pb2.Workload) -> Workload | Refusal:
     checks = Checks()
-    workload = read_workload(common_pb2.Workload.FromString(message), checks)
+    workload = read_workload(message, checks)
     return refusal_of(checks.error()) if checks.violations else workload
 
 

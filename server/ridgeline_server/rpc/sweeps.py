@@ -13,12 +13,12 @@ from ridgeline.v1.sweep_pb2 import SweepRequest, SweepResponse
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.observability.calls import count_rows
 from ridgeline_server.planning.limits import MAX_ROWS
-from ridgeline_server.planning.sweep import Answer, Point, answers
+from ridgeline_server.planning.sweep import answers
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.enums import BASIS
-from ridgeline_server.rpc.convert.sweep_columns import BY_NAME, COLUMNS, Column, Row, record_batch, schema_of
+from ridgeline_server.rpc.convert.sweep_columns import BY_NAME, COLUMNS, Column, Rows, record_batch, schema_of
 from ridgeline_server.rpc.entry_kinds import read_revision
-from ridgeline_server.rpc.sweep_points import AskedPoints, PointReader, Refusal, points_of, refusal_of
+from ridgeline_server.rpc.sweep_points import AskedPoints, PointReader, points_of
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.names import NEAREST_COUNT, nearest_keys
 
@@ -61,10 +61,10 @@ def sweep(request: SweepRequest, cache: CatalogCache, max_rows: int = MAX_ROWS) 
     while True:
         upto = min(done + (request.batch_rows or BATCH_ROWS), total)
         rows = answered(points, range(done, upto), reader)
-        refused += sum(isinstance(row.found, Refusal) for row in rows)
+        refused += rows.refused_count
         first = done == (0 if token is None else token.done)
         done = upto
-        count_rows(len(rows))
+        count_rows(rows.count)
         yield SweepResponse(
             arrow_schema=schema.serialize().to_pybytes() if first else b"",
             arrow_record_batch=record_batch(rows, columns, schema).serialize().to_pybytes(),
@@ -79,19 +79,10 @@ def sweep(request: SweepRequest, cache: CatalogCache, max_rows: int = MAX_ROWS) 
             return
 
 
-def answered(points: AskedPoints, places: range, reader: PointReader) -> list[Row]:
+def answered(points: AskedPoints, places: range, reader: PointReader) -> Rows:
     """The rows of some points, in their order."""
-    asked = [points.at(place) for place in places]
-    read = [reader.point(each) for each in asked]
-    costed = iter(answers([each for each in read if isinstance(each, Point)]))
-    found: list[Answer | Refusal] = []
-    for each in read:
-        if isinstance(each, Refusal):
-            found.append(each)
-            continue
-        answer = next(costed)
-        found.append(answer if isinstance(answer, Answer) else refusal_of(answer))
-    return [Row(*each) for each in zip(places, asked, found, strict=True)]
+    read = reader.read(points.some(places))
+    return Rows(places, read, answers(read.points))
 
 
 def read_columns(names: Sequence[str], checks: Checks) -> tuple[Column, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from statistics import fmean, median
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +49,14 @@ def sequence_bytes(row: Row) -> float:
     """KV cache of a sequence of CONTEXT tokens on one GPU of a run, 16 bits an element."""
     subject = model(row.model_id)
     request = DeploymentRequest(parallel=Parallelism(tp=row.tp or 1))
-    return cache_of(subject, resolve_deployment(request, subject, DEVICES["h100-sxm"])).bytes_at(CONTEXT)
+    cache = cache_of(subject, resolve_deployment(request, subject, DEVICES["h100-sxm"]))
+    return float(cache.bytes_at(np.array(float(CONTEXT))))
+
+
+def held(pool: Estimate, sequence: float) -> Estimate:
+    """How many sequences of so many bytes a pool holds."""
+    ends = np.array((pool.value, pool.low, pool.high))
+    return Estimate(*max_concurrency(ends, np.array(sequence)).tolist())
 
 
 def predicted(row: Row, known: Sequence[Row]) -> EngineMemory:
@@ -139,7 +147,7 @@ def outcomes(part: str, leaving: Leaving = without_row) -> tuple[Outcome, ...]:
             found.append(Outcome(row, measured, gib(predicted(row, known).kv_pool_bytes)))
         else:
             pool = predicted(row, known).kv_pool_bytes
-            found.append(Outcome(row, measured, max_concurrency(pool, sequence_bytes(row))))
+            found.append(Outcome(row, measured, held(pool, sequence_bytes(row))))
     return tuple(found)
 
 
@@ -347,7 +355,7 @@ def test_fewer_sequences_and_shorter_chunks_need_less() -> None:
 def test_what_does_not_fit_leaves_no_sequences() -> None:
     short = served(BEFORE, utilisation=0.3)
     assert short.kv_pool_bytes.value < 0
-    assert max_concurrency(short.kv_pool_bytes, GIB) == Estimate(0, 0, 0)
+    assert held(short.kv_pool_bytes, GIB) == Estimate(0, 0, 0)
 
 
 def test_an_interval_of_the_pool_holds_its_value() -> None:

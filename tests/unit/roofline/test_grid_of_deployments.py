@@ -21,6 +21,7 @@ from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.serving import Candidate, simulate
 from ridgeline_server.roofline.steps import Loads
 from tests.unit.deployments import (
+    any_loads,
     asked_of,
     every_device,
     every_model,
@@ -50,7 +51,7 @@ def grids(draw: st.DrawFn) -> tuple[Model, CostBasis, list[Candidate]]:
     asked, basis = draw(every_model), draw(bases)
     candidates = []
     for _ in range(draw(st.integers(1, 6))):
-        question = asked_of(asked, draw(every_device), draw(loads), basis, draw(ways_to_serve(asked)))
+        question = asked_of(asked, draw(every_device), draw(any_loads), basis, draw(ways_to_serve(asked)))
         candidates.append(Candidate(scenario_of(question), question.workload))
     return asked, basis, candidates
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ridgeline_server.domain.efficiency import Estimate, FurtherConstant, OperatorClass, ProfileSet
@@ -76,7 +77,7 @@ def test_two_replicas_serve_twice_the_rate_with_the_same_waits() -> None:
 @pytest.mark.parametrize(("used", "services_waited"), [(0.0, 0.0), (0.5, 0.5), (0.8, 2.0)])
 def test_prompts_wait_as_in_an_m_d_1_queue(used: float, services_waited: float) -> None:
     """Half of what they would in an M/M/1 queue: used / (2 (1 - used)) services."""
-    assert random_wait_s(used / 0.1, 0.1) == pytest.approx(services_waited * 0.1)
+    assert random_wait_s(np.array(used / 0.1), np.array(0.1)) == pytest.approx(services_waited * 0.1)
 
 
 def test_no_more_are_in_flight_than_memory_holds() -> None:

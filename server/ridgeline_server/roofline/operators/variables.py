@@ -125,6 +125,12 @@ class Steps:
         return every
 
 
+def joined(first: Steps, second: Steps) -> Steps:
+    """The steps of two sets side by side."""
+    pairs = zip(first.arrays, second.arrays, strict=True)
+    return Steps(*(np.concatenate(pair, axis=1) for pair in pairs))
+
+
 def values(variables: Sequence[Variable], steps: Steps) -> Array:
     """The variables' values, shape (S, variables, K) for steps of shape (S, K)."""
     scenarios, columns = steps.batch.shape

@@ -2,143 +2,140 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from ridgeline.v1 import common_pb2
 from ridgeline_server.domain.deployment import Deployment
-from ridgeline_server.planning.sweep import Answer
-from ridgeline_server.roofline.memory import Memory
-from ridgeline_server.roofline.results import Metric, Metrics
-from ridgeline_server.rpc.sweep_points import Asked, Refusal
+from ridgeline_server.domain.workload import Load
+from ridgeline_server.planning.sweep import LOADS, Answers, Case
+from ridgeline_server.roofline.memory import Memories
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.results import BOUND_OF
+from ridgeline_server.roofline.serving import SimulatedLoads
+from ridgeline_server.rpc.sweep_points import AskedCase, Read, Refusal, refusal_of
+
+Array = NDArray[np.float64]
 
 TEXT, REAL, WHOLE, TRUTH = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
-LOADS = {
-    "": "STATIC_BATCH",
-    "batch": "STATIC_BATCH",
-    "concurrency": "CLOSED_LOOP",
-    "request_rate": "OPEN_LOOP",
-}
-
-
-class Row(NamedTuple):
-    """A point, its place in the order, and what came of it."""
-
-    point: int
-    asked: Asked
-    found: Answer | Refusal
-
-
-T = TypeVar("T")
-
-
-def _each(found: Sequence[T | None], of: Callable[[T], Any]) -> list[Any]:
-    return [None if each is None else of(each) for each in found]
-
 
 class Rows:
-    """The rows of a batch, and what several columns are read from: entries of one kind, row by row, None
-    where a row has none. Each is found once.
+    """The rows of a batch: points by their places in the sweep's order, as they were asked, and what came of
+    them.
     """
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = rows
+    def __init__(self, places: range, read: Read, found: Answers) -> None:
+        self.places = places
+        self.asked = read.asked
+        self._read = read
+        self._found = found
 
     @property
-    def places(self) -> list[int]:
-        """Where each stands in the order of the sweep."""
-        return [row.point for row in self._rows]
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.places)
+
+    @property
+    def refused_count(self) -> int:
+        """How many of them are refused."""
+        return len(self._read.refusals) + len(self._found.refused)
 
     @cached_property
-    def asked(self) -> list[Asked]:
-        """The points as they were stated."""
-        return [row.asked for row in self._rows]
+    def refusals(self) -> Mapping[int, Refusal]:
+        """The refusals by row."""
+        places = self._read.places
+        costed = {int(places[point]): refusal_of(error) for point, error in self._found.refused.items()}
+        return {**self._read.refusals, **costed}
 
     @cached_property
-    def loads(self) -> list[tuple[common_pb2.Workload, str]]:
-        """The loads as they were stated, and the kind of each."""
-        return [(asked.workload, asked.workload.WhichOneof("load") or "") for asked in self.asked]
+    def answered(self) -> NDArray[np.bool_]:
+        """Which rows have an answer."""
+        found = np.ones(self.count, dtype=np.bool_)
+        found[list(self.refusals)] = False
+        return found
 
-    @cached_property
-    def answers(self) -> list[Answer | None]:
-        """The answers."""
-        return [row.found if isinstance(row.found, Answer) else None for row in self._rows]
+    def by_case(self, of: Callable[[Case], Any], kind: pa.DataType) -> pa.Array[Any]:
+        """An entry for the case of each row that is answered."""
+        entries = [None if case is None else of(case) for case in self._read.cases]
+        return self._taken([*entries, None], np.where(self.answered, self.asked.on, len(entries)), kind)
 
-    @cached_property
-    def refusals(self) -> list[Refusal | None]:
-        """The refusals."""
-        return [row.found if isinstance(row.found, Refusal) else None for row in self._rows]
+    def names(self, of: Callable[[Case], str], asked: Callable[[AskedCase], str]) -> pa.Array[Any]:
+        """A name of each row's case; of a row that is refused, as it was asked."""
+        found = ["" if case is None else of(case) for case in self._read.cases]
+        stated = [asked(case) for case in self.asked.cases]
+        return self._taken(
+            found + stated, np.where(self.answered, self.asked.on, self.asked.on + len(found)), TEXT
+        )
 
-    @cached_property
-    def deployments(self) -> list[Deployment | None]:
-        """The deployments with defaults filled in."""
-        return _each(self.answers, lambda answer: answer.point.candidate.scenario.deployment)
+    def figures(self, of_points: Array) -> Array:
+        """Figures of the points that could be read as figures of rows, NaN where a row has none."""
+        found = np.full(self.count, np.nan)
+        found[self._read.places] = of_points
+        return found
 
-    @cached_property
-    def metrics(self) -> list[Metrics | None]:
-        """The figures of a request."""
-        return _each(self.answers, attrgetter("metrics"))
+    def costed(self, of: Callable[[SimulatedLoads], NDArray[Any]]) -> Array:
+        """A figure of each row, NaN where it has none."""
+        return self.figures(self._found.figures(of))
 
-    @cached_property
-    def memories(self) -> list[Memory | None]:
-        """What lies in a device's memory."""
-        return _each(self.answers, lambda answer: answer.simulation.memory)
+    def metric(self, name: str, end: str) -> Array:
+        """A metric of each row, or an end of its interval; NaN where it has none."""
+        return self.figures(self._found.metric(name, end))
+
+    def bound(self, stage: Stage) -> pa.Array[Any]:
+        """What holds most of a step."""
+        codes = self.costed(lambda loads: loads.costed.bounds(stage))
+        number = np.where(np.isnan(codes), len(BOUND_OF), codes).astype(np.intp)
+        return self._taken([*(bound.name for bound in BOUND_OF), None], number, TEXT)
+
+    @property
+    def context_exceeded(self) -> Array:
+        """1 where requests are longer than their model's context, 0 where they are not."""
+        longest = [
+            np.inf if case is None else case.model.max_context_len or np.inf for case in self._read.cases
+        ]
+        exceeded = self.asked.input_len + self.asked.output_len > np.array(longest)[self.asked.on]
+        return np.where(self.answered, exceeded, np.nan)
+
+    @staticmethod
+    def _taken(entries: Sequence[Any], places: NDArray[np.intp], kind: pa.DataType) -> pa.Array[Any]:
+        return pa.array(entries, kind).take(places)
 
 
 class Column(NamedTuple):
-    """A column: its type, what it tells, and its entries in some rows; None is null."""
+    """A column: its type, what it tells, and its entries in some rows; NaN is null."""
 
     name: str
     type: pa.DataType
     tells: str
-    of: Callable[[Rows], list[Any]]
+    of: Callable[[Rows], pa.Array[Any] | Array]
 
 
 def _asked_name(selector: Any, kind: str) -> str:
     return str(selector.id) if selector.WhichOneof(kind) == "id" else ""
 
 
-def _model_ids(rows: Rows) -> list[str]:
-    return [
-        _asked_name(asked.model, "model") if answer is None else answer.point.model.id
-        for asked, answer in zip(rows.asked, rows.answers, strict=True)
-    ]
+def _model_ids(rows: Rows) -> pa.Array[Any]:
+    return rows.names(lambda case: case.model.id, lambda case: _asked_name(case.model, "model"))
 
 
-def _hardware_ids(rows: Rows) -> list[str]:
-    return [
-        _asked_name(asked.hardware, "hardware")
-        if answer is None
-        else answer.point.candidate.scenario.hardware.id
-        for asked, answer in zip(rows.asked, rows.answers, strict=True)
-    ]
+def _hardware_ids(rows: Rows) -> pa.Array[Any]:
+    return rows.names(
+        lambda case: case.scenario.hardware.id, lambda case: _asked_name(case.hardware, "hardware")
+    )
 
 
-def _requests(rows: Rows) -> list[int | None]:
-    return [
-        _requests_of(load, kind, stated=asked.refusal is None)
-        for (load, kind), asked in zip(rows.loads, rows.asked, strict=True)
-    ]
+def _loads(rows: Rows) -> pa.Array[Any]:
+    return pa.array([load.name for load in LOADS], TEXT).take(rows.asked.kind)
 
 
-def _requests_of(workload: common_pb2.Workload, kind: str, *, stated: bool) -> int | None:
-    match kind:
-        case "request_rate":
-            return None
-        case "concurrency":
-            return workload.concurrency
-        case "batch":
-            return workload.batch
-    return 1 if stated else None
-
-
-def _request_rates(rows: Rows) -> list[float | None]:
-    return [load.request_rate if kind == "request_rate" else None for load, kind in rows.loads]
+def _is_open(rows: Rows) -> NDArray[np.bool_]:
+    is_open: NDArray[np.bool_] = rows.asked.kind == LOADS.index(Load.OPEN_LOOP)
+    return is_open
 
 
 def _engine(deployment: Deployment) -> str | None:
@@ -148,20 +145,22 @@ def _engine(deployment: Deployment) -> str | None:
     return f"{stated.asked_engine}@{stated.asked_version}" if stated.asked_version else stated.asked_engine
 
 
-def _deployment(of: Callable[[Deployment], Any]) -> Callable[[Rows], list[Any]]:
-    return lambda rows: _each(rows.deployments, of)
+def _deployment(of: Callable[[Deployment], Any], kind: pa.DataType) -> Callable[[Rows], pa.Array[Any]]:
+    return lambda rows: rows.by_case(lambda case: of(case.scenario.deployment), kind)
 
 
-def _answer(of: Callable[[Answer], Any]) -> Callable[[Rows], list[Any]]:
-    return lambda rows: _each(rows.answers, of)
+def _memory(of: Callable[[Memories], NDArray[Any]]) -> Callable[[Rows], Array]:
+    return lambda rows: rows.costed(lambda loads: of(loads.memories))
 
 
-def _memory(of: Callable[[Memory], Any]) -> Callable[[Rows], list[Any]]:
-    return lambda rows: _each(rows.memories, of)
+def _refusal(of: Callable[[Refusal], str]) -> Callable[[Rows], pa.Array[Any]]:
+    def texts(rows: Rows) -> pa.Array[Any]:
+        if not rows.refusals:
+            return pa.nulls(rows.count, TEXT)
+        found = [rows.refusals.get(place) for place in range(rows.count)]
+        return pa.array([None if refusal is None else of(refusal) for refusal in found], TEXT)
 
-
-def _refusal(of: Callable[[Refusal], str]) -> Callable[[Rows], list[Any]]:
-    return lambda rows: _each(rows.refusals, of)
+    return texts
 
 
 _METRICS = {
@@ -178,76 +177,65 @@ _METRICS = {
 
 def _figures(name: str, tells: str) -> list[Column]:
     """A metric on the answer's basis, its interval, and its ideal."""
-    metric_of = attrgetter(name)
 
-    def entries(part: Callable[[Metric], float | None]) -> Callable[[Rows], list[Any]]:
-        return lambda rows: _each(_each(rows.metrics, metric_of), part)
+    def entries(end: str) -> Callable[[Rows], Array]:
+        return lambda rows: rows.metric(name, end)
 
     return [
-        Column(name, REAL, tells, entries(attrgetter("value"))),
-        Column(f"{name}_low", REAL, "its low end; null on the ideal basis", entries(attrgetter("low"))),
-        Column(f"{name}_high", REAL, "its high end; null on the ideal basis", entries(attrgetter("high"))),
-        Column(f"{name}_ideal", REAL, "on the datasheet roofline", entries(attrgetter("ideal"))),
+        Column(name, REAL, tells, entries("value")),
+        Column(f"{name}_low", REAL, "its low end; null on the ideal basis", entries("low")),
+        Column(f"{name}_high", REAL, "its high end; null on the ideal basis", entries("high")),
+        Column(f"{name}_ideal", REAL, "on the datasheet roofline", entries("ideal")),
     ]
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("point", WHOLE, "place in the order of the sweep, from 0 on", lambda rows: rows.places),
+    Column(
+        "point",
+        WHOLE,
+        "place in the order of the sweep, from 0 on",
+        lambda rows: np.array(rows.places, dtype=np.float64),
+    ),
     Column("model_id", TEXT, "the model", _model_ids),
     Column("hardware_id", TEXT, "the device", _hardware_ids),
-    Column(
-        "load",
-        TEXT,
-        "STATIC_BATCH, CLOSED_LOOP or OPEN_LOOP",
-        lambda rows: [LOADS[kind] for _, kind in rows.loads],
-    ),
+    Column("load", TEXT, "STATIC_BATCH, CLOSED_LOOP or OPEN_LOOP", _loads),
     Column(
         "requests",
         WHOLE,
         "batch, or requests in flight; null of an open loop",
-        _requests,
-    ),
-    Column("request_rate", REAL, "requests per second of an open loop, else null", _request_rates),
-    Column(
-        "input_len",
-        WHOLE,
-        "prompt tokens",
-        lambda rows: [load.input_len for load, _ in rows.loads],
+        lambda rows: np.where(_is_open(rows), np.nan, rows.asked.number),
     ),
     Column(
-        "output_len",
-        WHOLE,
-        "generated tokens",
-        lambda rows: [load.output_len for load, _ in rows.loads],
+        "request_rate",
+        REAL,
+        "requests per second of an open loop, else null",
+        lambda rows: np.where(_is_open(rows), rows.asked.number, np.nan),
     ),
-    Column("weight_dtype", TEXT, "storage of the weights", _deployment(lambda d: d.weight_dtype.name)),
-    Column("activation_dtype", TEXT, "GEMM operands", _deployment(lambda d: d.activation_dtype.name)),
-    Column("kv_dtype", TEXT, "storage of the KV cache", _deployment(lambda d: d.kv_dtype.name)),
-    Column("tp", WHOLE, "tensor parallel", _deployment(lambda d: d.parallel.tp)),
-    Column("pp", WHOLE, "pipeline stages", _deployment(lambda d: d.parallel.pp)),
-    Column("ep", WHOLE, "expert parallel", _deployment(lambda d: d.parallel.ep)),
-    Column("dp", WHOLE, "replicas", _deployment(lambda d: d.parallel.dp)),
-    Column("devices", WHOLE, "devices in all", _deployment(lambda d: d.parallel.devices)),
-    Column("engine", TEXT, "NAME or NAME@VERSION; null where none is stated", _deployment(_engine)),
+    Column("input_len", WHOLE, "prompt tokens", lambda rows: rows.asked.input_len),
+    Column("output_len", WHOLE, "generated tokens", lambda rows: rows.asked.output_len),
+    Column("weight_dtype", TEXT, "storage of the weights", _deployment(lambda d: d.weight_dtype.name, TEXT)),
+    Column("activation_dtype", TEXT, "GEMM operands", _deployment(lambda d: d.activation_dtype.name, TEXT)),
+    Column("kv_dtype", TEXT, "storage of the KV cache", _deployment(lambda d: d.kv_dtype.name, TEXT)),
+    Column("tp", WHOLE, "tensor parallel", _deployment(lambda d: d.parallel.tp, WHOLE)),
+    Column("pp", WHOLE, "pipeline stages", _deployment(lambda d: d.parallel.pp, WHOLE)),
+    Column("ep", WHOLE, "expert parallel", _deployment(lambda d: d.parallel.ep, WHOLE)),
+    Column("dp", WHOLE, "replicas", _deployment(lambda d: d.parallel.dp, WHOLE)),
+    Column("devices", WHOLE, "devices in all", _deployment(lambda d: d.parallel.devices, WHOLE)),
+    Column("engine", TEXT, "NAME or NAME@VERSION; null where none is stated", _deployment(_engine, TEXT)),
     *(column for name, tells in _METRICS.items() for column in _figures(name, tells)),
-    Column("prefill_bound", TEXT, "what holds most of a prefill", _answer(lambda a: a.prefill_bound.name)),
-    Column(
-        "decode_bound",
-        TEXT,
-        "what holds most of a decode step",
-        _answer(lambda a: a.decode_bound.name),
-    ),
+    Column("prefill_bound", TEXT, "what holds most of a prefill", lambda rows: rows.bound(Stage.PREFILL)),
+    Column("decode_bound", TEXT, "what holds most of a decode step", lambda rows: rows.bound(Stage.DECODE)),
     Column(
         "requests_in_flight",
         REAL,
         "requests at any time",
-        lambda rows: _each(rows.metrics, attrgetter("requests_in_flight")),
+        lambda rows: rows.costed(lambda loads: loads.flights.in_flight),
     ),
     Column(
         "requests_waiting",
         REAL,
         "those that wait for memory",
-        lambda rows: _each(rows.metrics, attrgetter("requests_waiting")),
+        lambda rows: rows.costed(lambda loads: loads.flights.requests_waiting),
     ),
     Column("weights_bytes", REAL, "on the fullest device", _memory(lambda m: m.weights_bytes)),
     Column("kv_cache_bytes", REAL, "on the fullest device", _memory(lambda m: m.kv_cache_bytes)),
@@ -259,7 +247,7 @@ COLUMNS: tuple[Column, ...] = (
         "context_exceeded",
         TRUTH,
         "whether requests are longer than the model's context",
-        _answer(lambda a: a.context_exceeded),
+        lambda rows: rows.context_exceeded,
     ),
     Column("error_reason", TEXT, "ErrorReason of a refused point, else null", _refusal(lambda r: r.reason)),
     Column("error_message", TEXT, "why, in a sentence", _refusal(lambda r: r.message)),
@@ -274,8 +262,17 @@ def schema_of(columns: Sequence[Column]) -> pa.Schema:
     )
 
 
-def record_batch(rows: Sequence[Row], columns: Sequence[Column], schema: pa.Schema) -> pa.RecordBatch:
+def record_batch(rows: Rows, columns: Sequence[Column], schema: pa.Schema) -> pa.RecordBatch:
     """Rows as a record batch."""
-    read = Rows(rows)
-    arrays = [pa.array(column.of(read), column.type) for column in columns]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return pa.RecordBatch.from_arrays([_array(column, rows) for column in columns], schema=schema)
+
+
+_STORED = {REAL: np.float64, WHOLE: np.int64, TRUTH: np.bool_}
+
+
+def _array(column: Column, rows: Rows) -> pa.Array[Any]:
+    entries = column.of(rows)
+    if isinstance(entries, pa.Array):
+        return entries
+    absent = np.isnan(entries)
+    return pa.array(np.where(absent, 0.0, entries).astype(_STORED[column.type]), column.type, mask=absent)

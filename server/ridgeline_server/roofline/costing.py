@@ -1,0 +1,144 @@
+"""Posed loads costed: laid out, evaluated, and their times read back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ridgeline_server.domain.model import Model
+from ridgeline_server.domain.workload import Load
+from ridgeline_server.roofline.bounds import Codes, leading_bounds
+from ridgeline_server.roofline.closed_loop import RequestConstants, request_constants
+from ridgeline_server.roofline.evaluation import Evaluation, evaluate, time_factors
+from ridgeline_server.roofline.operators.layer import Stage
+from ridgeline_server.roofline.posed import Posed
+from ridgeline_server.roofline.requests import StepTimes, TimeFactors
+from ridgeline_server.roofline.scenario import Scenario, Variant
+from ridgeline_server.roofline.steps import Loads
+
+Array = NDArray[np.float64]
+Number = TypeVar("Number", np.float64, np.intp)
+
+
+class Where(NamedTuple):
+    """A load's place: an evaluation, a scenario and a column of it."""
+
+    evaluation: Evaluation
+    row: int
+    column: int
+
+
+@dataclass(frozen=True, eq=False)
+class Costed:
+    """K loads costed beside `running` requests of shape (..., K): times of that shape after the V variants,
+    the ideal ones without these, and the steps that one prompt of a loop goes through, of the shape of
+    `running`.
+    """
+
+    posed: Posed
+    several: tuple[int, ...]
+    evaluations: Sequence[Evaluation]
+    times: StepTimes
+    ideal_times: StepTimes
+    prompt_steps: Array | None
+
+    def where(self, load: int) -> Where:
+        """Where a load stands, beside the first number of running requests that was given."""
+        for layout, evaluation in zip(self.posed.layouts, self.evaluations, strict=True):
+            (at,) = np.nonzero(layout.held == load)
+            if len(at):
+                return Where(evaluation, int(layout.row[at[0]]), int(layout.column[at[0]]))
+        raise IndexError(load)
+
+    def bounds(self, stage: Stage) -> Codes:
+        """The bound that holds most of a step of each load's prefill, or of its shown decode step, beside the
+        first number of running requests that was given; as BoundCode, (K,).
+        """
+        parts = []
+        for evaluation in self.evaluations:
+            if stage is Stage.PREFILL:
+                parts.append(leading_bounds(evaluation.prefill))
+            else:
+                mean_steps = evaluation.times.decode_s.shape[-1]
+                parts.append(leading_bounds(evaluation.decode)[:, mean_steps:])
+        codes = _read(self.posed, parts, self.several).reshape(-1, self.posed.count)
+        first: Codes = codes[0]
+        return first
+
+
+def cost_loads(
+    model: Model,
+    posed: Posed,
+    running: Array,
+    variants: Sequence[Variant] = (Variant.BEST,),
+    *,
+    shown: bool = False,
+) -> Costed:
+    """Costs loads beside running requests (..., K); with `shown` the steps too that are shown of them."""
+    closed = posed.load is not Load.STATIC_BATCH
+    several = running.shape[:-1]
+
+    def spread(figure: Array) -> Array:
+        return np.broadcast_to(figure, running.shape)
+
+    figures = (running, spread(posed.input_len), spread(posed.output_len), spread(posed.shown_keys))
+    flat = [figure.reshape(-1, posed.count) if several else figure for figure in figures]
+    evaluations = []
+    for layout in posed.layouts:
+        batch, input_len, output_len, keys = map(layout.laid, flat)
+        loads = Loads(batch, input_len, output_len)
+        evaluations.append(
+            evaluate(
+                model,
+                layout.scenarios,
+                loads,
+                variants,
+                shown_keys=keys if shown else None,
+                closed_loop=closed,
+            )
+        )
+
+    def times(name: str) -> Any:
+        parts = [getattr(evaluation.times, name) for evaluation in evaluations]
+        return None if parts[0] is None else _read(posed, parts, several)
+
+    return Costed(
+        posed=posed,
+        several=several,
+        evaluations=evaluations,
+        times=StepTimes(times("prefill_s"), times("added_prefill_s"), times("decode_s")),
+        ideal_times=StepTimes(
+            times("ideal_prefill_s"), times("ideal_added_prefill_s"), times("ideal_decode_s")
+        ),
+        prompt_steps=times("prompt_steps"),
+    )
+
+
+def _read(posed: Posed, parts: Sequence[NDArray[Number]], several: tuple[int, ...]) -> NDArray[Number]:
+    """What evaluations of all layouts say, in the order of the loads."""
+    read: list[NDArray[Number]] = [
+        layout.read(part, several) for layout, part in zip(posed.layouts, parts, strict=True)
+    ]
+    found: NDArray[Number] = np.empty((*read[0].shape[:-1], posed.count), dtype=read[0].dtype)
+    for layout, part in zip(posed.layouts, read, strict=True):
+        found[..., layout.held] = part
+    return found
+
+
+def factors_of(model: Model, posed: Posed, variants: Sequence[Variant]) -> TimeFactors:
+    """What whole times are multiplied by, each of shape (V, K)."""
+    closed = posed.load is not Load.STATIC_BATCH
+
+    def factors(scenario: Scenario) -> Sequence[TimeFactors]:
+        return time_factors(model, scenario, variants, closed_loop=closed)
+
+    return TimeFactors(*posed.of_scenarios(factors).swapaxes(0, 1))
+
+
+def request_constants_of(posed: Posed) -> RequestConstants:
+    """What engines add to the steps of requests, each of shape (K,)."""
+    return RequestConstants(*posed.of_scenarios(request_constants))
