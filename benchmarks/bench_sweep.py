@@ -1,21 +1,22 @@
 """Times sweeps: rows a second over loopback and in this process, memory over a long stream, cancellation.
 
 Rates are of the same points and columns, in interleaved rounds of one run; the ratio is the median of those
-within a round. The long stream is over loopback; resident memory of server and client is read at a tenth of
-it and at its end. A cancelled stream keeps the only thread of its server until it stops: how long it does is
+within a round. The long stream is over loopback; resident memory of server and client is read on the way
+and at its end. A cancelled stream keeps the only thread of its server until it stops: how long it does is
 what a call that follows at once takes, less what it takes of an idle server.
 
-    python benchmarks/bench_sweep.py [--rounds N] [--rows N] [--seconds S]
+    python benchmarks/bench_sweep.py [--rounds N] [--rows N] [--long-rows N]
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -34,6 +35,8 @@ OUTPUT_LENS = (64, 128)
 BATCH_ROWS = 4096
 """The most that the service allows: what is computed at a stretch."""
 LONG_STREAM_LENS = range(1, 3969)
+READ_AT = (0.01, 0.1, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the long stream at which memory is read."""
 CANCELLATIONS = 15
 ALLOWED_S = 24 * 3600.0
 
@@ -72,14 +75,14 @@ def served(url: str, threads: int) -> Iterator[Served]:
         process.join()
 
 
-def swept(client: Client, input_lens: range) -> Sweep:
-    """Static batches of every size and output length at some input lengths; all columns."""
+def swept(client: Client, input_lens: range, output_lens: Sequence[int] = OUTPUT_LENS) -> Sweep:
+    """Static batches of every size at some input and output lengths; all columns."""
     return client.sweep(
         [MODEL],
         [DEVICE],
         batch=BATCHES,
         input_len=input_lens,
-        output_len=OUTPUT_LENS,
+        output_len=output_lens,
         batch_rows=BATCH_ROWS,
     )
 
@@ -108,21 +111,20 @@ def resident_mib(pid: int | str) -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-def long_stream(client: Client, server: Served, seconds: float) -> None:
-    """Print the memory of both sides at a tenth of a stream that lasts so long, and at its end."""
-
-    def both() -> str:
-        return f"server {resident_mib(server.pid):,.0f} MiB, client {resident_mib('self'):,.0f} MiB"
-
-    began, early = time.perf_counter(), ""
-    with swept(client, LONG_STREAM_LENS) as sweep:
+def long_stream(client: Client, server: Served, rows: int) -> None:
+    """Print the memory of both sides on the way through a stream of at least so many rows, and its rate."""
+    output_lens = range(1, 1 + max(math.ceil(rows / (len(BATCHES) * len(LONG_STREAM_LENS))), 1))
+    marks = list(READ_AT)
+    began = time.perf_counter()
+    with swept(client, LONG_STREAM_LENS, output_lens) as sweep:
         for _ in sweep:
-            took = time.perf_counter() - began
-            if not early and took >= seconds / 10:
-                early = f"at {sweep.rows_done:,} rows {both()}"
-            if took >= seconds:
-                break
-        print(f"long stream: {early}; at {sweep.rows_done:,} rows {both()}")
+            while marks and sweep.rows_done >= marks[0] * sweep.rows_total:
+                print(
+                    f"{sweep.rows_done:,} rows after {time.perf_counter() - began:,.0f} s: server "
+                    f"{resident_mib(server.pid):,.0f} MiB, client {resident_mib('self'):,.0f} MiB",
+                    flush=True,
+                )
+                del marks[0]
 
 
 def cancellation(client: Client) -> None:
@@ -149,15 +151,17 @@ def main() -> None:
     """Measure all three."""
     parser = argparse.ArgumentParser(description="Times sweeps.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=16384, help="rows of one round [16384]")
-    parser.add_argument("--seconds", type=float, default=600, help="length of the long stream [600]")
+    parser.add_argument("--rows", type=int, default=262_144, help="rows of one round [262144]")
+    parser.add_argument(
+        "--long-rows", type=int, default=5_000_000, help="rows of the long stream, at least [5000000]"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'bench.sqlite3'}"
         with ridgeline.connect(database_url=url) as here:
             with served(url, 4) as server, ridgeline.connect(server.address, timeout_s=ALLOWED_S) as there:
                 rates(here, there, options.rounds, options.rows)
-                long_stream(there, server, options.seconds)
+                long_stream(there, server, options.long_rows)
             with served(url, 1) as server, ridgeline.connect(server.address, timeout_s=ALLOWED_S) as there:
                 cancellation(there)
 
