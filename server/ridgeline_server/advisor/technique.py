@@ -25,10 +25,10 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.memory import Memory
 from ridgeline_server.roofline.operators.layer import Stage
-from ridgeline_server.roofline.results import StageAnalysis
+from ridgeline_server.roofline.results import StageAnalysis, StepFigures
 from ridgeline_server.roofline.scenario import Scenario, Variant
 from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, memory_of, simulate
-from ridgeline_server.roofline.stages import describe_step
+from ridgeline_server.roofline.stages import describe_step, figures_of_step
 
 GAIN = 1.03
 """A speedup above this is a gain, below its inverse a harm; between them nothing changes that one would
@@ -55,14 +55,18 @@ class Facts:
     place: Place | None = field(default=None, compare=False, repr=False)
 
     @cached_property
-    def prefill(self) -> StageAnalysis:
+    def prefill(self) -> StepFigures:
         """The prefill of the whole batch."""
-        return describe_step(*self._place, Stage.PREFILL)
+        return figures_of_step(*self._place, Stage.PREFILL)
 
     @cached_property
-    def decode(self) -> StageAnalysis:
+    def decode(self) -> StepFigures:
         """The mean decode step."""
-        return describe_step(*self._place, Stage.DECODE)
+        return figures_of_step(*self._place, Stage.DECODE)
+
+    def described(self, stage: Stage) -> StageAnalysis:
+        """The step of a stage operator by operator."""
+        return describe_step(*self._place, stage)
 
     @cached_property
     def memory(self) -> Memory:
@@ -81,7 +85,7 @@ class Facts:
         return CostBasis.IDEAL if self.scenario.profiles is None else CostBasis.EXPECTED
 
     @property
-    def step(self) -> StageAnalysis:
+    def step(self) -> StepFigures:
         """The step that decode's techniques are judged on: a request of one token has prefill alone."""
         return self.decode if self.workload.output_len > 1 else self.prefill
 

@@ -23,7 +23,7 @@ from ridgeline_server.advisor.wording import called, change, makes_it_fit, ridge
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import DEFAULT_GROUP_SIZE, Dtype, weight_bits
 from ridgeline_server.domain.gates import SPARSE_WEIGHT_DTYPES
-from ridgeline_server.roofline.results import Bound, StageAnalysis
+from ridgeline_server.roofline.results import Bound, StepFigures
 from ridgeline_server.roofline.wording import share
 
 
@@ -130,7 +130,7 @@ def _cut_alone(facts: Facts, deployment: Deployment) -> Asking[str]:
     return f" (for a single request by {share(_cut(before, after))})"
 
 
-def _cut(before: StageAnalysis, after: StageAnalysis) -> float:
+def _cut(before: StepFigures, after: StepFigures) -> float:
     """The share of a step's bytes that a change of the weights saves, however many sequences run after it."""
     return (before.bytes_by_class.weights - after.bytes_by_class.weights) / before.bytes
 

@@ -100,12 +100,12 @@ class Cost:
 
     def bytes_by_class(self, scenario: int) -> Array:
         """Bytes by what they hold, shape (byte classes, R, K), of one scenario."""
-        moved: Array = self.folded.bytes[scenario] @ self.variables[scenario]
+        moved: Array = self.folded.parts[scenario].bytes @ self.variables[scenario]
         return moved
 
     def message_bytes(self, scenario: int) -> Array:
         """What each device gives to a collective, shape (R, K), of one scenario."""
-        given: Array = self.folded.message_bytes[scenario] @ self.variables[scenario]
+        given: Array = self.folded.parts[scenario].message_bytes[0] @ self.variables[scenario]
         return given
 
 
@@ -247,7 +247,7 @@ def _expected(
 ) -> Array:
     """Expected seconds of operators in K steps, shape (S, V, R, K)."""
     columns = compute.shape[-1]
-    beside = ((constants.serial_s + constants.passed_s) @ variables[:, None])[..., :columns]
+    beside = (constants.beside_s @ variables[:, None])[..., :columns]
     return _with_beside(constants, beside, compute, memory, host, one_row)
 
 

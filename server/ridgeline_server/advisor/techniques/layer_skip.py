@@ -61,7 +61,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     pays = yield from break_even(facts, lambda skipped: _skipping(facts, skipped), metric, best=MOST)
     found = knob(NAME, facts.assumed.skipped_layer_share, SKIPPED_SHARE, SKIPPED_SHARE_SOURCE, pays)
     reason = (
-        f"layers hold {share(_held(step))} of the time of {called(step)}; without "
+        f"layers hold {share(_held(facts.described(step.stage)))} of the time of {called(step)}; without "
         f"{share(outcome.proposal.deployment.skipped_layer_share)} of them: "
         f"{changes(outcome, 'ttft_ms')}."
     )
