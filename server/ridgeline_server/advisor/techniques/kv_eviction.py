@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ridgeline_server.advisor.asking import both
 from ridgeline_server.advisor.knobs import break_even, knob
-from ridgeline_server.advisor.kv_compression import ways_to_gain
+from ridgeline_server.advisor.kv_compression import ways_unless_it_pays
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import (
     Asking,
@@ -60,7 +61,10 @@ def _keeping(facts: Facts, ratio: float) -> Deployment:
 def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     """Keys that are not read against everything else that a decode step moves."""
     step, metric = facts.step, outcome.deciding.metric
-    pays = yield from break_even(facts, lambda ratio: _keeping(facts, ratio), metric, worst=1.0, best=0.01)
+    pays, ways = yield from both(
+        break_even(facts, lambda ratio: _keeping(facts, ratio), metric, worst=1.0, best=0.01),
+        ways_unless_it_pays(facts, outcome),
+    )
     found = knob(NAME, facts.assumed.kv_keep_ratio, KEEP_RATIO, KEEP_RATIO_SOURCE, pays)
     kept = f"{share(outcome.proposal.deployment.kv_keep_ratio)} of the keys"
     if outcome.memory.fits and not facts.memory.fits:
@@ -73,7 +77,6 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     if outcome.verdict.pays:
         ends = f"It gains over 3% while it keeps {share(pays)} of the keys or less." if pays else ""
         return Explanation(ReasonCode.KV_BYTES_CUT, reason, ends, (found,))
-    ways = yield from ways_to_gain(facts, outcome.proposal.deployment, metric)
     return Explanation(ReasonCode.BYTES_NOT_DOMINANT, reason, ways, (found,))
 
 
