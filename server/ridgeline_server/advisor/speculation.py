@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from ridgeline_server.advisor.asking import both, side_by_side
 from ridgeline_server.advisor.flips import gains_until
-from ridgeline_server.advisor.knobs import break_even, knob
+from ridgeline_server.advisor.knobs import TRIED, break_even, knob
 from ridgeline_server.advisor.results import ReasonCode
 from ridgeline_server.advisor.technique import (
     Asking,
@@ -131,6 +132,7 @@ def cost_of_drafting(plain: Facts, drafting: Facts) -> Asking[str]:
     )
 
 
+@lru_cache(maxsize=TRIED)
 def accepting(deployment: Deployment, rate: float) -> Deployment:
     """A deployment that drafts, with another acceptance rate."""
     assert deployment.speculation is not None

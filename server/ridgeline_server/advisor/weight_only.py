@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ridgeline_server.advisor.asking import side_by_side
 from ridgeline_server.advisor.effects import effect_on
@@ -124,7 +123,7 @@ def _cut_alone(facts: Facts, deployment: Deployment) -> Asking[str]:
     """The share of bytes that fewer bits save a request that runs alone, where several run."""
     if facts.workload.batch == 1:
         return ""
-    alone = replace(facts.workload, batch=1)
+    alone = facts.workload.at_batch(1)
     places = yield [facts.candidate(alone), facts.candidate(alone, deployment)]
     before, after = (facts_of(facts.model, *place).step for place in places)
     return f" (for a single request by {share(_cut(before, after))})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 from ridgeline_server.domain.dtypes import (
@@ -155,16 +155,22 @@ class Deployment(Serving):
         """The same formats, devices and offload, with all else as usual: what operators move and compute for
         a step depends on no more, so that this keys caches of it.
         """
-        return replace(
-            self,
-            chunk_tokens=None,
-            prefix_hit_rate=0.0,
-            kv_keep_ratio=1.0,
-            kv_window=None,
-            speculation=None,
-            engine=None,
-            memory_utilization=None,
-            eager=False,
+        return _as_stored(
+            self.weight_dtype,
+            self.weight_group_size,
+            self.weight_scale_bits,
+            self.lm_head_dtype,
+            self.activation_dtype,
+            self.kv_dtype,
+            self.compute_dtype,
+            self.formats,
+            self.attention,
+            self.parallel,
+            self.offload,
+            self.sparse_weights,
+            self.skipped_layer_share,
+            self.expert_popularity_spread,
+            self.node_bandwidth_bytes_per_s,
         )
 
     @cached_property
@@ -230,6 +236,44 @@ class Deployment(Serving):
     def gemm_dtype(self) -> Dtype:
         """The format in which most of the layers' weight GEMMs multiply."""
         return product_dtype(self.weight_dtype, self.activation_dtype, self.compute_dtype)
+
+
+@lru_cache(maxsize=1024)
+def _as_stored(
+    weight_dtype: Dtype,
+    weight_group_size: int,
+    weight_scale_bits: float,
+    lm_head_dtype: Dtype,
+    activation_dtype: Dtype,
+    kv_dtype: Dtype,
+    compute_dtype: Dtype,
+    formats: tuple[WeightFormat, ...],
+    attention: AttentionKernel,
+    parallel: Parallelism,
+    offload: Offload,
+    sparse_weights: bool,
+    skipped_layer_share: float,
+    expert_popularity_spread: float,
+    node_bandwidth_bytes_per_s: float,
+) -> Deployment:
+    """One object for all deployments that are stored alike, which caches tell from others at a glance."""
+    return Deployment(
+        weight_dtype=weight_dtype,
+        weight_group_size=weight_group_size,
+        weight_scale_bits=weight_scale_bits,
+        lm_head_dtype=lm_head_dtype,
+        activation_dtype=activation_dtype,
+        kv_dtype=kv_dtype,
+        compute_dtype=compute_dtype,
+        formats=formats,
+        attention=attention,
+        parallel=parallel,
+        offload=offload,
+        sparse_weights=sparse_weights,
+        skipped_layer_share=skipped_layer_share,
+        expert_popularity_spread=expert_popularity_spread,
+        node_bandwidth_bytes_per_s=node_bandwidth_bytes_per_s,
+    )
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
         return NotApplicable(
             ReasonCode.NOTHING_TO_WORK_ON,
             f"replicas divide requests, and {_requests(facts)} leave none for another replica.",
-            f"It pays from {load_in_words(replace(facts.workload, batch=today.dp + 1))} on at the earliest.",
+            f"It pays from {load_in_words(facts.workload.at_batch(today.dp + 1))} on at the earliest.",
         )
     if not facts.memory.fits and not facts.memory.max_batch:
         return NotApplicable(

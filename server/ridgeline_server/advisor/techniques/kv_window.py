@@ -15,9 +15,10 @@ catalog, so it is at most considered.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from ridgeline_server.advisor.asking import both
-from ridgeline_server.advisor.knobs import break_even, knob
+from ridgeline_server.advisor.knobs import TRIED, break_even, knob
 from ridgeline_server.advisor.kv_compression import ways_unless_it_pays
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import (
@@ -61,11 +62,14 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
             f"It applies to contexts of over {window:,} tokens.",
         )
     assumed = "" if stated is not None else NAME
-    return Proposal(facts.workload, _within(facts, window), at_most=Verdict.CONSIDER, assumed=assumed)
+    return Proposal(
+        facts.workload, _within(facts.deployment, window), at_most=Verdict.CONSIDER, assumed=assumed
+    )
 
 
-def _within(facts: Facts, window: int) -> Deployment:
-    return replace(facts.deployment, kv_window=window)
+@lru_cache(maxsize=TRIED)
+def _within(deployment: Deployment, window: int) -> Deployment:
+    return replace(deployment, kv_window=window)
 
 
 def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
@@ -75,7 +79,7 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     assert window is not None  # as it is proposed
 
     def part_of_context(part: float) -> Deployment:
-        return _within(facts, max(round(part * length), 1))
+        return _within(facts.deployment, max(round(part * length), 1))
 
     part, ways = yield from both(
         break_even(facts, part_of_context, metric, worst=1.0, best=0.01),
