@@ -109,11 +109,12 @@ class Facts:
         those that are new are simulated together.
         """
         known = self._known
-        missing = [candidate for candidate in dict.fromkeys(candidates) if candidate not in known]
+        found = [known.get(candidate) for candidate in candidates]
+        missing = list(dict.fromkeys(c for c, place in zip(candidates, found, strict=True) if place is None))
         if missing:
             grid = simulate(self.model, missing, (Variant.BEST,))
             known.update((candidate, Place(grid, index)) for index, candidate in enumerate(missing))
-        return [known[candidate] for candidate in candidates]
+        return [place or known[c] for c, place in zip(candidates, found, strict=True)]
 
     @cached_property
     def _known(self) -> dict[Candidate, Place]:
@@ -127,6 +128,8 @@ class Facts:
     ) -> Candidate:
         """Today's candidate with another load, deployment or device."""
         today = self.scenario
+        if deployment is None and hardware is None:
+            return Candidate(today, workload or self.workload)
         changed = Scenario(hardware or today.hardware, deployment or today.deployment, today.profiles)
         return Candidate(changed, workload or self.workload)
 

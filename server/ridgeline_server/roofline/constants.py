@@ -339,49 +339,34 @@ def constants_of(
     if len(profiled) != len(scenarios):
         raise ValueError("some scenarios have profiles and some have none; cost them apart")
     chosen = tuple(variants)
-    parts = [
-        _constants_of(
-            scenario.profiles,
-            setting_of(scenario),
-            _formats(scenario.deployment.as_stored),
-            stage,
-            table,
-            chosen,
-            _rates(scenario.hardware),
-        )
-        for scenario in scenarios
-    ]
+    parts = []
+    for scenario in profiled:
+        stored, engine = scenario.deployment.as_stored, scenario.deployment.engine
+        asked = ("", "") if engine is None else (engine.asked_engine, engine.asked_version)
+        parts.append(_constants_of(table, stage, scenario.hardware, stored, scenario.profiles, asked, chosen))
     return Constants(parts, _communication_constants(scenarios, chosen) if table.collectives else None)
-
-
-class _Rates(NamedTuple):
-    """What times of a kernel's serial work depend on."""
-
-    clock: float
-    bandwidth_bytes_per_s: float
-
-
-def _rates(hardware: Hardware) -> _Rates:
-    clock = 1.0 if hardware.clock_hz is None else hardware.clock_hz / REFERENCE_CLOCK_HZ
-    return _Rates(clock, hardware.bandwidth_bytes_per_s)
 
 
 @lru_cache(maxsize=1024)
 def _constants_of(
-    profiles: ProfileSet,
-    setting: Setting,
-    formats: Formats,
-    stage: Stage,
     table: OperatorTable,
+    stage: Stage,
+    hardware: Hardware,
+    deployment: Deployment,
+    profiles: ProfileSet | None,
+    engine: tuple[str, str],
     variants: tuple[Variant, ...],
-    rates: _Rates,
 ) -> ScenarioConstants:
+    """The constants of a deployment as stored, under an engine and its version by the names asked for."""
+    assert profiles is not None
+    setting, formats = _setting(profiles, hardware.id, *engine, ""), _formats(deployment)
+    clock = 1.0 if hardware.clock_hz is None else hardware.clock_hz / REFERENCE_CLOCK_HZ
     used = _profiles_of(profiles, setting, formats, _Kind(stage, table.has_experts))
     step = used[-1].profile
     by_class = _with_widening(profiles, setting, formats, used[:-1], variants)
     row = table.cost_class
     launch, compute, memory = (by_class[name][:, row] for name in ("launch", "compute", "memory"))
-    own = launch * 1e-6 / rates.clock
+    own = launch * 1e-6 / clock
     experts = table.is_work(Work.EXPERTS)
     timed_apart = np.ones(len(table.rows))
     if stage is Stage.DECODE:
@@ -400,7 +385,7 @@ def _constants_of(
         ]
         unpacking = step.constant(FurtherConstant.UNPACKING_FACTOR).value
         compute = np.where(widened, np.minimum(compute, np.array(most)[row]) / unpacking, compute)
-    coefficients, per_clock = table.coefficients, 1e-6 * factor / rates.clock
+    coefficients, per_clock = table.coefficients, 1e-6 * factor / clock
     # Items of prefill kernels are tiles of queries, those of decode kernels what a sequence has.
     tiles = table.is_work(Work.ATTENTION) & (stage is Stage.PREFILL)
     serial = by_class["serial"][:, row, None] * coefficients[Quantity.SERIAL]
@@ -408,7 +393,7 @@ def _constants_of(
         tiles[:, None], coefficients[Quantity.TILES], coefficients[Quantity.ITEMS]
     )
     serial *= timed_apart[:, None]
-    pass_s = factor * PASSED_BYTES / pass_rates(table, np.array([rates.bandwidth_bytes_per_s]))
+    pass_s = factor * PASSED_BYTES / pass_rates(table, np.array([hardware.bandwidth_bytes_per_s]))
     passed = by_class["passes"][:, row, None] * coefficients[Quantity.PASSED]
     passed += by_class["inner_passes"][:, row, None] * coefficients[Quantity.PASSED_INNER]
     ones = np.ones((1, len(variants)))

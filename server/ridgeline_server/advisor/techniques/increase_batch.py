@@ -23,6 +23,7 @@ from ridgeline_server.advisor.limits import MOST_BETWEEN, largest_keeping
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
 from ridgeline_server.advisor.wording import change, factor, load_in_words, sequences
+from ridgeline_server.domain.workload import Slo
 from ridgeline_server.roofline.metrics import best_value, meets_slo
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import gib, rate
@@ -50,7 +51,9 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     ideal = facts.scenario.profiles is None
     rates = {b: best_value(load, "output_tokens_per_s") for b, load in simulations.items()}
     knee = next((b for b in batches if rates[2 * b] < KNEE_GAIN * rates[b]), None)
-    slo_limit = _slo_limit(facts, batches, [meets_slo(simulations[b], ideal=ideal) for b in batches])
+    limited = workload.slo != Slo()
+    within = [not limited or meets_slo(simulations[b], ideal=ideal) for b in batches]
+    slo_limit = _slo_limit(facts, batches, within)
     if slo_limit is not None and slo_limit <= workload.batch:
         return _slo_reached(facts, holds=slo_limit == workload.batch)
     if knee == workload.batch:
