@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
+from operator import attrgetter
 from types import MappingProxyType
+from typing import Any
 
 from ridgeline_server.domain.dtypes import (
     ELEMENT_BITS,
@@ -129,10 +131,11 @@ class Deployment(Serving):
 
     def __hash__(self) -> int:
         # Deployments key caches that every question asks many times; equality still compares everything.
-        return self._hash
+        return self.hashed
 
     @cached_property
-    def _hash(self) -> int:
+    def hashed(self) -> int:
+        """Its hash, which is that of scenarios too."""
         drafting = self.speculation
         drafted = None if drafting is None else (drafting.tokens, drafting.acceptance_rate)
         formats = (self.weight_dtype, self.activation_dtype, self.kv_dtype)
@@ -155,23 +158,8 @@ class Deployment(Serving):
         """The same formats, devices and offload, with all else as usual: what operators move and compute for
         a step depends on no more, so that this keys caches of it.
         """
-        return _as_stored(
-            self.weight_dtype,
-            self.weight_group_size,
-            self.weight_scale_bits,
-            self.lm_head_dtype,
-            self.activation_dtype,
-            self.kv_dtype,
-            self.compute_dtype,
-            self.formats,
-            self.attention,
-            self.parallel,
-            self.offload,
-            self.sparse_weights,
-            self.skipped_layer_share,
-            self.expert_popularity_spread,
-            self.node_bandwidth_bytes_per_s,
-        )
+        kind: Any = type(self)
+        return _as_stored(kind, attrgetter(*_stored_fields(kind))(self))
 
     @cached_property
     def stored_formats(self) -> Mapping[ModuleClass, WeightFormat]:
@@ -238,42 +226,31 @@ class Deployment(Serving):
         return product_dtype(self.weight_dtype, self.activation_dtype, self.compute_dtype)
 
 
+NOT_OF_A_STEP = frozenset(
+    {
+        "chunk_tokens",
+        "prefix_hit_rate",
+        "kv_keep_ratio",
+        "kv_window",
+        "speculation",
+        "engine",
+        "memory_utilization",
+        "eager",
+    }
+)
+"""Fields that decide how many steps there are, of what size, and how they are launched."""
+
+
+@cache
+def _stored_fields(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.name not in NOT_OF_A_STEP)
+
+
 @lru_cache(maxsize=1024)
-def _as_stored(
-    weight_dtype: Dtype,
-    weight_group_size: int,
-    weight_scale_bits: float,
-    lm_head_dtype: Dtype,
-    activation_dtype: Dtype,
-    kv_dtype: Dtype,
-    compute_dtype: Dtype,
-    formats: tuple[WeightFormat, ...],
-    attention: AttentionKernel,
-    parallel: Parallelism,
-    offload: Offload,
-    sparse_weights: bool,
-    skipped_layer_share: float,
-    expert_popularity_spread: float,
-    node_bandwidth_bytes_per_s: float,
-) -> Deployment:
+def _as_stored(kind: Any, stored: tuple[Any, ...]) -> Deployment:
     """One object for all deployments that are stored alike, which caches tell from others at a glance."""
-    return Deployment(
-        weight_dtype=weight_dtype,
-        weight_group_size=weight_group_size,
-        weight_scale_bits=weight_scale_bits,
-        lm_head_dtype=lm_head_dtype,
-        activation_dtype=activation_dtype,
-        kv_dtype=kv_dtype,
-        compute_dtype=compute_dtype,
-        formats=formats,
-        attention=attention,
-        parallel=parallel,
-        offload=offload,
-        sparse_weights=sparse_weights,
-        skipped_layer_share=skipped_layer_share,
-        expert_popularity_spread=expert_popularity_spread,
-        node_bandwidth_bytes_per_s=node_bandwidth_bytes_per_s,
-    )
+    found: Deployment = kind(**dict(zip(_stored_fields(kind), stored, strict=True)))
+    return found
 
 
 @dataclass(frozen=True)
