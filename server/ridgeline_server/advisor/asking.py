@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import TypeVar, cast
 
 from ridgeline_server.advisor.technique import Asking, Facts, Place, Told
 from ridgeline_server.domain.patience import check_wanted
 from ridgeline_server.roofline.serving import Candidate
+
+Other = TypeVar("Other")
 
 
 def answered(facts: Facts, asking: Asking[Told]) -> Told:
@@ -44,3 +47,9 @@ def side_by_side(*askings: Asking[Told]) -> Asking[list[Told]]:
         for index, candidates in turn.items():
             resume(index, [next(places) for _ in candidates])
     return [found[index] for index in range(len(askings))]
+
+
+def both(one: Asking[Told], other: Asking[Other]) -> Asking[tuple[Told, Other]]:
+    """What two askings of different kinds come to, side by side."""
+    found = yield from side_by_side(cast(Asking[object], one), cast(Asking[object], other))
+    return cast(tuple[Told, Other], tuple(found))

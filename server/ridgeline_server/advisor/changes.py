@@ -42,9 +42,18 @@ def change_interval(
     """The interval of a predicted speedup over 0 between two deployments, on one device or on two. What is
     predicted to stay as it is, but for rounding, has none: nothing of what it is computed from changes.
     """
+    return interval_of(speedup, spread_of(before, after, other_hardware=other_hardware))
+
+
+def spread_of(before: Deployment, after: Deployment, *, other_hardware: bool = False) -> float:
+    """The spread a of the metrics of a change between two deployments, on one device or on two."""
+    assumed = (before.speculation, before.offload) != (after.speculation, after.offload)
+    return max(SPREAD_OF_ASSUMED if assumed else SPREAD, SPREAD_OF_HARDWARE if other_hardware else SPREAD)
+
+
+def interval_of(speedup: float, spread: float) -> Interval:
+    """The interval of a predicted speedup of a change with a spread a."""
     if isclose(speedup, 1):
         return Interval(speedup, speedup, speedup)
-    assumed = (before.speculation, before.offload) != (after.speculation, after.offload)
-    spread = max(SPREAD_OF_ASSUMED if assumed else SPREAD, SPREAD_OF_HARDWARE if other_hardware else SPREAD)
     factor = exp(hypot(spread, SPREAD_OF_EFFECT * log(speedup)))
     return Interval(speedup, speedup / factor, speedup * factor)

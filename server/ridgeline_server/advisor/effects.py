@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ridgeline_server.advisor.changes import Interval, change_interval
+from ridgeline_server.advisor.changes import Interval, interval_of, spread_of
 from ridgeline_server.advisor.results import Effect
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.roofline.metrics import RATE_METRICS, best_value, metric_values
@@ -21,24 +21,17 @@ def compare(before: Simulation, after: Simulation, basis: CostBasis) -> tuple[Ef
     values_before = ideal_before if on_ideal else metric_values(before, ideal=False)
     values_after = ideal_after if on_ideal else metric_values(after, ideal=False)
     scenarios = [side.candidate.scenario for side in (before, after)]
-    deployments = [scenario.deployment for scenario in scenarios]
     moved = scenarios[0].hardware != scenarios[1].hardware
+    spread = spread_of(*(scenario.deployment for scenario in scenarios), other_hardware=moved)
     effects = []
     for metric, (old, *_) in values_before.items():
         if metric not in values_after:
             continue
         new = values_after[metric][0]
         gain = speedup(metric, old, new)
-        change = (
-            Interval(gain, gain, gain)
-            if on_ideal
-            else change_interval(gain, *deployments, other_hardware=moved)
-        )
-        effects.append(
-            Effect(
-                metric, old, new, *change, speedup(metric, ideal_before[metric][0], ideal_after[metric][0])
-            )
-        )
+        change = Interval(gain, gain, gain) if on_ideal else interval_of(gain, spread)
+        ideal = speedup(metric, ideal_before[metric][0], ideal_after[metric][0])
+        effects.append(Effect(metric, old, new, *change, ideal))
     total_before, total_after = before.memory.total_bytes, after.memory.total_bytes
     saved = total_before / total_after
     effects.append(Effect(MEMORY_METRIC, total_before, total_after, saved, saved, saved, saved))

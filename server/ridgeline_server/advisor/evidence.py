@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from statistics import median
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -57,7 +57,12 @@ def accuracy_losses(technique_id: str, model: Model) -> Losses | None:
     many answers change. The largest is that of the hardest benchmark, the least careful method and the
     smallest model at once, so that hardly a technique would keep within a budget by it.
     """
-    found = evidence_for(technique_id, model)
+    return _losses_of_class(technique_id, model_class(model))
+
+
+@lru_cache(maxsize=1024)
+def _losses_of_class(technique_id: str, asked: str) -> Losses | None:
+    found = _evidence_of_class(technique_id, asked)
     decisive = [piece for piece in found if not piece.less_is_better] or found
     if len(decisive) < FEWEST_FIGURES:
         return None
@@ -73,7 +78,11 @@ def accuracy_loss(technique_id: str, model: Model) -> float | None:
 
 def evidence_for(technique_id: str, model: Model) -> tuple[AccuracyEvidence, ...]:
     """The published accuracy figures of a technique on models of the same class, the largest loss first."""
-    asked = model_class(model)
+    return _evidence_of_class(technique_id, model_class(model))
+
+
+@lru_cache(maxsize=1024)
+def _evidence_of_class(technique_id: str, asked: str) -> tuple[AccuracyEvidence, ...]:
     return tuple(piece for piece in accuracy_evidence(technique_id) if piece.model_class == asked)
 
 

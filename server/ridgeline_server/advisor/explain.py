@@ -46,4 +46,4 @@ def explain(
 
 
 def _addressed(technique: Technique, facts: Facts) -> StageAnalysis:
-    return facts.prefill if technique.stage is Stage.PREFILL else facts.step
+    return facts.described(Stage.PREFILL if technique.stage is Stage.PREFILL else facts.step.stage)

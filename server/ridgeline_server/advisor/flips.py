@@ -23,14 +23,14 @@ LOADS_KEPT = 64
 @lru_cache(maxsize=LOADS_KEPT)
 def larger_batches(workload: Workload) -> tuple[Workload, ...]:
     """The load at every doubling of its batch, up to LARGEST_BATCH."""
-    return tuple([replace(workload, batch=b) for b in _doublings(workload.batch, LARGEST_BATCH)])
+    return tuple([workload.at_batch(b) for b in _doublings(workload.batch, LARGEST_BATCH)])
 
 
 @lru_cache(maxsize=LOADS_KEPT)
 def smaller_batches(workload: Workload) -> tuple[Workload, ...]:
     """The load at every halving of its batch, largest first."""
     halvings = (workload.batch >> shift for shift in range(1, workload.batch.bit_length()))
-    return tuple([replace(workload, batch=batch) for batch in halvings])
+    return tuple([workload.at_batch(batch) for batch in halvings])
 
 
 @lru_cache(maxsize=LOADS_KEPT)
@@ -64,7 +64,7 @@ def gains_until(facts: Facts, outcome: Outcome) -> Asking[str]:
     loads = larger_batches(facts.workload)
     end = yield from first_without_gain(facts, deployment, loads, metric)
     if end:
-        still = load_in_words(replace(end, batch=end.batch // 2))
+        still = load_in_words(end.at_batch(end.batch // 2))
         return f"The gain falls under 3% between {still} and {end.batch:,}."
     return f"It still gains over 3% at {load_in_words(loads[-1])}." if loads else ""
 

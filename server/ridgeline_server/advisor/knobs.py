@@ -12,6 +12,10 @@ from ridgeline_server.roofline.metrics import best_value
 
 STATED = "stated in the request"
 HUNDREDTHS = 100
+TRIED = 256
+"""Deployments with another value that are remembered: questions about one deployment try the same ones, and
+what is derived from a deployment stays with it.
+"""
 STEPS = (25, 5, 1)
 """Hundredths between the values that are tried together: first few, then closer between two of these."""
 

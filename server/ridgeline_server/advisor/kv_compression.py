@@ -104,3 +104,10 @@ def ways_to_gain(facts: Facts, deployment: Deployment, metric: str) -> Asking[st
         *([load_in_words(larger)] if larger else []),
     ]
     return f"It gains over 3% from {' or '.join(ways)} on." if ways else ""
+
+
+def ways_unless_it_pays(facts: Facts, outcome: Outcome) -> Asking[str]:
+    """The same of a proposal that does not pay today; empty where it does, or makes a deployment fit."""
+    if outcome.verdict.pays or (outcome.memory.fits and not facts.memory.fits):
+        return ""
+    return (yield from ways_to_gain(facts, outcome.proposal.deployment, outcome.deciding.metric))

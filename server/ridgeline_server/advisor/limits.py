@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ridgeline_server.advisor.flips import smaller_batches
 from ridgeline_server.advisor.technique import Facts
@@ -24,7 +23,7 @@ def largest_keeping(facts: Facts) -> int | None:
         return None
     high = min(2 * low + 1, facts.workload.batch)
     between = range(low + 1, high, max((high - low) // MOST_BETWEEN, 1))
-    return _largest(facts, [replace(facts.workload, batch=batch) for batch in (low, *between)])
+    return _largest(facts, [facts.workload.at_batch(batch) for batch in (low, *between)])
 
 
 def _largest(facts: Facts, loads: Iterable[Workload]) -> int | None:

@@ -56,23 +56,37 @@ def nearest_published(
     and what the constants of this module say for anything else that differs. `metric` is the one that the
     technique is judged on: a case of the other stage is far. The first of equally near cases is taken.
     """
-    found = [
-        ((*system, *_gaps_of_load(row, workload, metric, devices)), row)
-        for system, row in _by_system(technique_id, model, hardware)
-    ]
-    if not found:
-        return None
-    gaps, row = min(found, key=lambda pair: _total(pair[0]))
-    return _case(technique_id, row, gaps)
+    nearest: _Nearest | None = None
+    for apart, place, system, row in _by_system(technique_id, model, hardware):
+        if nearest is not None and apart > nearest.distance:
+            break
+        gaps = (*system, *_gaps_of_load(row, workload, metric, devices))
+        found = _Nearest(_total(gaps), place, gaps, row)
+        if nearest is None or found[:2] < nearest[:2]:
+            nearest = found
+    return None if nearest is None else _case(technique_id, nearest.row, nearest.gaps)
+
+
+class _Nearest(NamedTuple):
+    """A published case and its distance; `place` is its place among the cases of its technique."""
+
+    distance: float
+    place: int
+    gaps: tuple[_Gap, ...]
+    row: Mapping[str, Any]
 
 
 @lru_cache(maxsize=1024)
-def _by_system(
-    technique_id: str, model: Model, hardware: Hardware
-) -> tuple[tuple[tuple[_Gap, ...], Mapping[str, Any]], ...]:
-    """The published cases of a technique, each with the gaps between its system and the question's."""
+def _by_system(technique_id: str, model: Model, hardware: Hardware) -> tuple[_Nearest, ...]:
+    """The published cases of a technique, by the gaps between their system and the question's, to which those
+    of the load can only add.
+    """
     rows = _speedups().get(technique_id, ())
-    return tuple((tuple(_gaps_of_system(row, model, hardware)), row) for row in rows)
+    found = []
+    for place, row in enumerate(rows):
+        gaps = tuple(_gaps_of_system(row, model, hardware))
+        found.append(_Nearest(_total(gaps), place, gaps, row))
+    return tuple(sorted(found, key=lambda case: case[:2]))
 
 
 def _total(gaps: tuple[_Gap, ...]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from ridgeline_server.advisor.combinations import (
@@ -147,7 +147,7 @@ def cost_between(asked: Asked, costed: Sequence[Costed]) -> list[Costed]:
     """Changes of the load taken in part, at every doubling up to the whole, which may be too slow."""
     today = asked.facts.workload.batch
     found = [
-        (each.combination, Candidate(candidate.scenario, replace(candidate.workload, batch=batch)))
+        (each.combination, Candidate(candidate.scenario, candidate.workload.at_batch(batch)))
         for each in costed
         for candidate in (each.simulation.candidate,)
         for batch in (today << i for i in range(1, (candidate.workload.batch // today).bit_length()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from ridgeline_server.advisor.combinations import Combination, ids_of, rests_of
 from ridgeline_server.advisor.effects import MEMORY_METRIC, speedup
@@ -153,5 +152,5 @@ def closest_to_limits(asked: Asked, costed: Sequence[Costed]) -> Closest:
     ]
     meeting = (each for each in cost(asked, smaller) if not relaxations(each))
     batch = max((each.simulation.candidate.workload.batch for each in meeting), default=0)
-    load = load_in_words(replace(candidate.workload, batch=batch)) if batch else ""
+    load = load_in_words(candidate.workload.at_batch(batch)) if batch else ""
     return Closest(names, found, batch, closest_in_words(names, found, load))

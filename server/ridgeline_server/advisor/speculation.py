@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
-from ridgeline_server.advisor.asking import side_by_side
+from ridgeline_server.advisor.asking import both, side_by_side
 from ridgeline_server.advisor.flips import gains_until
-from ridgeline_server.advisor.knobs import break_even, knob
+from ridgeline_server.advisor.knobs import TRIED, break_even, knob
 from ridgeline_server.advisor.results import ReasonCode
 from ridgeline_server.advisor.technique import (
     Asking,
@@ -100,10 +101,10 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     assert speculation is not None  # what was proposed
     metric = outcome.deciding.metric
     rate = speculation.acceptance_rate
-    drafting, ends = yield from side_by_side(
-        cost_of_drafting(facts, outcome.after), gains_until(facts, outcome)
+    (drafting, ends), pays = yield from both(
+        side_by_side(cost_of_drafting(facts, outcome.after), gains_until(facts, outcome)),
+        break_even(facts, lambda value: accepting(deployment, value), metric),
     )
-    pays = yield from break_even(facts, lambda value: accepting(deployment, value), metric)
     reason = f"at {sequences(facts, facts.decode)}, {drafting}: {change(outcome.deciding)}"
     name = rate_of(facts.model, speculation.draft)
     default = PUBLISHED_RATES.get(speculation.draft, PublishedRate(rate, ""))
@@ -131,6 +132,7 @@ def cost_of_drafting(plain: Facts, drafting: Facts) -> Asking[str]:
     )
 
 
+@lru_cache(maxsize=TRIED)
 def accepting(deployment: Deployment, rate: float) -> Deployment:
     """A deployment that drafts, with another acceptance rate."""
     assert deployment.speculation is not None

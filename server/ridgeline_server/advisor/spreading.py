@@ -16,7 +16,7 @@ from ridgeline_server.domain.errors import FieldViolation
 from ridgeline_server.domain.gates import check_parallelism, check_techniques
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.roofline import communication
-from ridgeline_server.roofline.results import Bound, StageAnalysis
+from ridgeline_server.roofline.results import Bound, StepFigures
 from ridgeline_server.roofline.scenario import fabric_of
 from ridgeline_server.roofline.wording import share
 
@@ -125,7 +125,7 @@ def waiting(facts: Facts) -> str:
     return f"communication takes {taken} {_way(facts)}"
 
 
-def _taken(stage: StageAnalysis) -> str:
+def _taken(stage: StepFigures) -> str:
     part = stage.share(Bound.COMMUNICATION)
     return share(part) if part >= LEAST_SHARE else f"under {share(LEAST_SHARE)}"
 

@@ -25,10 +25,10 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.memory import Memory, memory_of
 from ridgeline_server.roofline.operators.layer import Stage
-from ridgeline_server.roofline.results import StageAnalysis
+from ridgeline_server.roofline.results import StageAnalysis, StepFigures
 from ridgeline_server.roofline.scenario import Scenario, Variant
 from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, simulate
-from ridgeline_server.roofline.stages import describe_step
+from ridgeline_server.roofline.stages import describe_step, figures_of_step
 
 GAIN = 1.03
 """A speedup above this is a gain, below its inverse a harm; between them nothing changes that one would
@@ -55,14 +55,18 @@ class Facts:
     place: Place | None = field(default=None, compare=False, repr=False)
 
     @cached_property
-    def prefill(self) -> StageAnalysis:
+    def prefill(self) -> StepFigures:
         """The prefill of the whole batch."""
-        return describe_step(*self._place, Stage.PREFILL)
+        return figures_of_step(*self._place, Stage.PREFILL)
 
     @cached_property
-    def decode(self) -> StageAnalysis:
+    def decode(self) -> StepFigures:
         """The mean decode step."""
-        return describe_step(*self._place, Stage.DECODE)
+        return figures_of_step(*self._place, Stage.DECODE)
+
+    def described(self, stage: Stage) -> StageAnalysis:
+        """The step of a stage operator by operator."""
+        return describe_step(*self._place, stage)
 
     @cached_property
     def memory(self) -> Memory:
@@ -81,7 +85,7 @@ class Facts:
         return CostBasis.IDEAL if self.scenario.profiles is None else CostBasis.EXPECTED
 
     @property
-    def step(self) -> StageAnalysis:
+    def step(self) -> StepFigures:
         """The step that decode's techniques are judged on: a request of one token has prefill alone."""
         return self.decode if self.workload.output_len > 1 else self.prefill
 
@@ -105,11 +109,12 @@ class Facts:
         those that are new are simulated together.
         """
         known = self._known
-        missing = [candidate for candidate in dict.fromkeys(candidates) if candidate not in known]
+        found = [known.get(candidate) for candidate in candidates]
+        missing = list(dict.fromkeys(c for c, place in zip(candidates, found, strict=True) if place is None))
         if missing:
             grid = simulate(self.model, missing, (Variant.BEST,))
             known.update((candidate, Place(grid, index)) for index, candidate in enumerate(missing))
-        return [known[candidate] for candidate in candidates]
+        return [place or known[c] for c, place in zip(candidates, found, strict=True)]
 
     @cached_property
     def _known(self) -> dict[Candidate, Place]:
@@ -123,6 +128,8 @@ class Facts:
     ) -> Candidate:
         """Today's candidate with another load, deployment or device."""
         today = self.scenario
+        if deployment is None and hardware is None:
+            return Candidate(today, workload or self.workload)
         changed = Scenario(hardware or today.hardware, deployment or today.deployment, today.profiles)
         return Candidate(changed, workload or self.workload)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ridgeline_server.advisor.asking import side_by_side
 from ridgeline_server.advisor.effects import effect_on
@@ -23,7 +22,7 @@ from ridgeline_server.advisor.wording import called, change, makes_it_fit, ridge
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import DEFAULT_GROUP_SIZE, Dtype, weight_bits
 from ridgeline_server.domain.gates import SPARSE_WEIGHT_DTYPES
-from ridgeline_server.roofline.results import Bound, StageAnalysis
+from ridgeline_server.roofline.results import Bound, StepFigures
 from ridgeline_server.roofline.wording import share
 
 
@@ -124,13 +123,13 @@ def _cut_alone(facts: Facts, deployment: Deployment) -> Asking[str]:
     """The share of bytes that fewer bits save a request that runs alone, where several run."""
     if facts.workload.batch == 1:
         return ""
-    alone = replace(facts.workload, batch=1)
+    alone = facts.workload.at_batch(1)
     places = yield [facts.candidate(alone), facts.candidate(alone, deployment)]
     before, after = (facts_of(facts.model, *place).step for place in places)
     return f" (for a single request by {share(_cut(before, after))})"
 
 
-def _cut(before: StageAnalysis, after: StageAnalysis) -> float:
+def _cut(before: StepFigures, after: StepFigures) -> float:
     """The share of a step's bytes that a change of the weights saves, however many sequences run after it."""
     return (before.bytes_by_class.weights - after.bytes_by_class.weights) / before.bytes
 

@@ -10,7 +10,7 @@ from ridgeline_server.advisor.technique import Explanation, Facts, Outcome
 from ridgeline_server.domain.workload import Load, Slo, Workload
 from ridgeline_server.roofline.metrics import RATE_METRICS
 from ridgeline_server.roofline.operators.layer import Stage
-from ridgeline_server.roofline.results import Bound, StageAnalysis
+from ridgeline_server.roofline.results import Bound, StepFigures
 from ridgeline_server.roofline.wording import gib, ms, rate, share, usd
 
 LABELS = {
@@ -63,12 +63,12 @@ _SPENT_ON = {
 }
 
 
-def called(stage: StageAnalysis) -> str:
+def called(stage: StepFigures) -> str:
     """A stage in a sentence."""
     return "prefill" if stage.stage is Stage.PREFILL else "a decode step"
 
 
-def sequences(facts: Facts, step: StageAnalysis) -> str:
+def sequences(facts: Facts, step: StepFigures) -> str:
     """The sequences of a step: the load's batch, or what one of several devices has of it."""
     return batch_of(facts, step.batch)
 
@@ -97,13 +97,13 @@ def batch_of(facts: Facts, size: float) -> str:
     return f"{'concurrency' if facts.workload.load is Load.CLOSED_LOOP else 'batch'} {number}"
 
 
-def spent_on(stage: StageAnalysis) -> str:
+def spent_on(stage: StepFigures) -> str:
     """What most of a stage's time goes to, with the share."""
     largest = stage.bound_shares[0]
     return f"{share(largest.share)} of its time goes to {_SPENT_ON[largest.bound]}"
 
 
-def ridge(facts: Facts, step: StageAnalysis, after: StageAnalysis) -> str:
+def ridge(facts: Facts, step: StepFigures, after: StepFigures) -> str:
     """Up to which batch a change leaves a step's weight GEMMs memory-bound on the datasheet roofline."""
     gemms = f"the weight GEMMs of {'prefill' if step.stage is Stage.PREFILL else 'decode'}"
     before, then = step.ridge_batch, after.ridge_batch

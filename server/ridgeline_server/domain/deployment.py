@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
+from operator import attrgetter
 from types import MappingProxyType
+from typing import Any
 
 from ridgeline_server.domain.dtypes import (
     ELEMENT_BITS,
@@ -129,10 +131,11 @@ class Deployment(Serving):
 
     def __hash__(self) -> int:
         # Deployments key caches that every question asks many times; equality still compares everything.
-        return self._hash
+        return self.hashed
 
     @cached_property
-    def _hash(self) -> int:
+    def hashed(self) -> int:
+        """Its hash, which is that of scenarios too."""
         drafting = self.speculation
         drafted = None if drafting is None else (drafting.tokens, drafting.acceptance_rate)
         formats = (self.weight_dtype, self.activation_dtype, self.kv_dtype)
@@ -155,17 +158,8 @@ class Deployment(Serving):
         """The same formats, devices and offload, with all else as usual: what operators move and compute for
         a step depends on no more, so that this keys caches of it.
         """
-        return replace(
-            self,
-            chunk_tokens=None,
-            prefix_hit_rate=0.0,
-            kv_keep_ratio=1.0,
-            kv_window=None,
-            speculation=None,
-            engine=None,
-            memory_utilization=None,
-            eager=False,
-        )
+        kind: Any = type(self)
+        return _as_stored(kind, attrgetter(*_stored_fields(kind))(self))
 
     @cached_property
     def stored_formats(self) -> Mapping[ModuleClass, WeightFormat]:
@@ -230,6 +224,33 @@ class Deployment(Serving):
     def gemm_dtype(self) -> Dtype:
         """The format in which most of the layers' weight GEMMs multiply."""
         return product_dtype(self.weight_dtype, self.activation_dtype, self.compute_dtype)
+
+
+NOT_OF_A_STEP = frozenset(
+    {
+        "chunk_tokens",
+        "prefix_hit_rate",
+        "kv_keep_ratio",
+        "kv_window",
+        "speculation",
+        "engine",
+        "memory_utilization",
+        "eager",
+    }
+)
+"""Fields that decide how many steps there are, of what size, and how they are launched."""
+
+
+@cache
+def _stored_fields(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.name not in NOT_OF_A_STEP)
+
+
+@lru_cache(maxsize=1024)
+def _as_stored(kind: Any, stored: tuple[Any, ...]) -> Deployment:
+    """One object for all deployments that are stored alike, which caches tell from others at a glance."""
+    found: Deployment = kind(**dict(zip(_stored_fields(kind), stored, strict=True)))
+    return found
 
 
 @dataclass(frozen=True)

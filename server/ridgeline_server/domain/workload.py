@@ -45,6 +45,12 @@ class Workload:
     load: Load = Load.STATIC_BATCH
     request_rate: float | None = None
 
+    def at_batch(self, batch: int) -> Workload:
+        """The same requests, so many at a time."""
+        return Workload(
+            batch, self.input_len, self.output_len, self.decode_keys, self.slo, self.load, self.request_rate
+        )
+
     @property
     def total_len(self) -> int:
         """Tokens of one request at its end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import inf
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from ridgeline_server.domain.tensors import ModuleClass
 from ridgeline_server.roofline import communication
 from ridgeline_server.roofline.communication import COMMUNICATION_CLASSES
 from ridgeline_server.roofline.exchanges import EXCHANGES
+from ridgeline_server.roofline.fold import joined
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.rows import Quantity, Work
 from ridgeline_server.roofline.operators.table import CLASSES, MODULES, OperatorTable
@@ -236,16 +237,8 @@ def _maybe(
     return None if found is None else UsedProfile(found.profile, operator_class, dtype, found.level)
 
 
-@dataclass(frozen=True, eq=False)
-class Constants:
-    """Calibrated constants of S scenarios at V variants: `launch_s`, `loop_s`, `compute`, `memory` and
-    `exponent` have shape (S, V, R); `serial_s` and `passed_s`, seconds for each unit of the step variables,
-    shape (S, V, R, B); what a step costs beside its operators, `step_s` and for each position with logits
-    `sequence_s`, and `communication_factor` shape (S, V). `one_row`, shape (S, V, R), is what products of one
-    row are multiplied by, None where that is 1 everywhere. `communication` holds those of collectives, with
-    arrays of shape (V, S, 1, 1), or (V, 1, 1, 1) where all scenarios have the same; None where a table has
-    none.
-    """
+class ScenarioConstants(NamedTuple):
+    """Calibrated constants of one scenario at V variants, the arrays of `Constants` with S = 1."""
 
     launch_s: Array
     loop_s: Array
@@ -254,26 +247,86 @@ class Constants:
     exponent: Array
     serial_s: Array
     passed_s: Array
+    beside_s: Array
     step_s: Array
     sequence_s: Array
     communication_factor: Array
     one_row: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Constants:
+    """Calibrated constants of S scenarios, the `parts`, at V variants; arrays of all scenarios are joined
+    when asked for. `communication` holds those of collectives, with arrays of shape (V, S, 1, 1), or (V, 1,
+    1, 1) where all scenarios have the same; None where a table has none.
+    """
+
+    parts: Sequence[ScenarioConstants]
     communication: communication.Constants | None
 
+    @cached_property
+    def launch_s(self) -> Array:
+        """Seconds of launches, shape (S, V, R)."""
+        return joined([part.launch_s for part in self.parts])
 
-_BY_SCENARIO = (
-    "launch_s",
-    "loop_s",
-    "compute",
-    "memory",
-    "exponent",
-    "serial_s",
-    "passed_s",
-    "step_s",
-    "sequence_s",
-    "communication_factor",
-    "one_row",
-)
+    @cached_property
+    def loop_s(self) -> Array:
+        """Seconds of serial loops over the depth of products, shape (S, V, R)."""
+        return joined([part.loop_s for part in self.parts])
+
+    @cached_property
+    def compute(self) -> Array:
+        """Shares of the peak that are attained, shape (S, V, R)."""
+        return joined([part.compute for part in self.parts])
+
+    @cached_property
+    def memory(self) -> Array:
+        """Shares of the bandwidth that are attained, shape (S, V, R)."""
+        return joined([part.memory for part in self.parts])
+
+    @cached_property
+    def exponent(self) -> Array:
+        """How computing and moving overlap, shape (S, V, R)."""
+        return joined([part.exponent for part in self.parts])
+
+    @cached_property
+    def serial_s(self) -> Array:
+        """Seconds of serial work for each unit of the step variables, shape (S, V, R, B)."""
+        return joined([part.serial_s for part in self.parts])
+
+    @cached_property
+    def passed_s(self) -> Array:
+        """Seconds of further passes for each unit of the step variables, shape (S, V, R, B)."""
+        return joined([part.passed_s for part in self.parts])
+
+    @cached_property
+    def beside_s(self) -> Array:
+        """Serial work and further passes together, shape (S, V, R, B)."""
+        return joined([part.beside_s for part in self.parts])
+
+    @cached_property
+    def step_s(self) -> Array:
+        """What a step costs beside its operators, shape (S, V)."""
+        return joined([part.step_s for part in self.parts])
+
+    @cached_property
+    def sequence_s(self) -> Array:
+        """What it costs for each position with logits, shape (S, V)."""
+        return joined([part.sequence_s for part in self.parts])
+
+    @cached_property
+    def communication_factor(self) -> Array:
+        """What times of collectives are multiplied by, shape (S, V)."""
+        return joined([part.communication_factor for part in self.parts])
+
+    @cached_property
+    def one_row(self) -> Array | None:
+        """What products of one row are multiplied by, shape (S, V, R); None where that is 1 everywhere."""
+        factors = [part.one_row for part in self.parts]
+        if all(factor is None for factor in factors):
+            return None
+        ones = np.ones_like(self.parts[0].launch_s)
+        return joined([ones if factor is None else factor for factor in factors])
 
 
 def constants_of(
@@ -286,59 +339,34 @@ def constants_of(
     if len(profiled) != len(scenarios):
         raise ValueError("some scenarios have profiles and some have none; cost them apart")
     chosen = tuple(variants)
-    found = [
-        _constants_of(
-            scenario.profiles,
-            setting_of(scenario),
-            _formats(scenario.deployment.as_stored),
-            stage,
-            table,
-            chosen,
-            _rates(scenario.hardware),
-        )
-        for scenario in scenarios
-    ]
-    by_scenario = (
-        found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
-    )
-    named = dict(zip(_BY_SCENARIO, by_scenario, strict=True))
-    one_row = named.pop("one_row")
-    return Constants(
-        **named,
-        one_row=None if (one_row == 1).all() else one_row,
-        communication=_communication_constants(scenarios, chosen) if table.collectives else None,
-    )
-
-
-class _Rates(NamedTuple):
-    """What times of a kernel's serial work depend on."""
-
-    clock: float
-    bandwidth_bytes_per_s: float
-
-
-def _rates(hardware: Hardware) -> _Rates:
-    clock = 1.0 if hardware.clock_hz is None else hardware.clock_hz / REFERENCE_CLOCK_HZ
-    return _Rates(clock, hardware.bandwidth_bytes_per_s)
+    parts = []
+    for scenario in profiled:
+        stored, engine = scenario.deployment.as_stored, scenario.deployment.engine
+        asked = ("", "") if engine is None else (engine.asked_engine, engine.asked_version)
+        parts.append(_constants_of(table, stage, scenario.hardware, stored, scenario.profiles, asked, chosen))
+    return Constants(parts, _communication_constants(scenarios, chosen) if table.collectives else None)
 
 
 @lru_cache(maxsize=1024)
 def _constants_of(
-    profiles: ProfileSet,
-    setting: Setting,
-    formats: Formats,
-    stage: Stage,
     table: OperatorTable,
+    stage: Stage,
+    hardware: Hardware,
+    deployment: Deployment,
+    profiles: ProfileSet | None,
+    engine: tuple[str, str],
     variants: tuple[Variant, ...],
-    rates: _Rates,
-) -> tuple[Array, ...]:
-    """The constants of one scenario in the order of _BY_SCENARIO."""
+) -> ScenarioConstants:
+    """The constants of a deployment as stored, under an engine and its version by the names asked for."""
+    assert profiles is not None
+    setting, formats = _setting(profiles, hardware.id, *engine, ""), _formats(deployment)
+    clock = 1.0 if hardware.clock_hz is None else hardware.clock_hz / REFERENCE_CLOCK_HZ
     used = _profiles_of(profiles, setting, formats, _Kind(stage, table.has_experts))
     step = used[-1].profile
     by_class = _with_widening(profiles, setting, formats, used[:-1], variants)
     row = table.cost_class
     launch, compute, memory = (by_class[name][:, row] for name in ("launch", "compute", "memory"))
-    own = launch * 1e-6 / rates.clock
+    own = launch * 1e-6 / clock
     experts = table.is_work(Work.EXPERTS)
     timed_apart = np.ones(len(table.rows))
     if stage is Stage.DECODE:
@@ -357,7 +385,7 @@ def _constants_of(
         ]
         unpacking = step.constant(FurtherConstant.UNPACKING_FACTOR).value
         compute = np.where(widened, np.minimum(compute, np.array(most)[row]) / unpacking, compute)
-    coefficients, per_clock = table.coefficients, 1e-6 * factor / rates.clock
+    coefficients, per_clock = table.coefficients, 1e-6 * factor / clock
     # Items of prefill kernels are tiles of queries, those of decode kernels what a sequence has.
     tiles = table.is_work(Work.ATTENTION) & (stage is Stage.PREFILL)
     serial = by_class["serial"][:, row, None] * coefficients[Quantity.SERIAL]
@@ -365,25 +393,29 @@ def _constants_of(
         tiles[:, None], coefficients[Quantity.TILES], coefficients[Quantity.ITEMS]
     )
     serial *= timed_apart[:, None]
-    pass_s = factor * PASSED_BYTES / pass_rates(table, np.array([rates.bandwidth_bytes_per_s]))
+    pass_s = factor * PASSED_BYTES / pass_rates(table, np.array([hardware.bandwidth_bytes_per_s]))
     passed = by_class["passes"][:, row, None] * coefficients[Quantity.PASSED]
     passed += by_class["inner_passes"][:, row, None] * coefficients[Quantity.PASSED_INNER]
     ones = np.ones((1, len(variants)))
-    found = (
-        (own * table.launches)[None],
-        (by_class["loop"][:, row] * table.depth * per_clock)[None],
-        np.minimum(compute / factor, 1.0)[None],
-        np.minimum(memory / factor, 1.0)[None],
-        by_class["exponent"][:, row][None],
-        (serial * per_clock)[None],
-        (passed * pass_s)[None],
-        ones * (step.launch_time_us.value * 1e-6),
-        ones * (step.constant(FurtherConstant.SEQUENCE_TIME_US).value * 1e-6),
-        ones * step.constant(FurtherConstant.COMMUNICATION_FACTOR).value,
-        by_class["one_row"][:, row][None],
+    serial_s, passed_s = (serial * per_clock)[None], (passed * pass_s)[None]
+    one_row = by_class["one_row"][:, row][None]
+    found = ScenarioConstants(
+        launch_s=(own * table.launches)[None],
+        loop_s=(by_class["loop"][:, row] * table.depth * per_clock)[None],
+        compute=np.minimum(compute / factor, 1.0)[None],
+        memory=np.minimum(memory / factor, 1.0)[None],
+        exponent=by_class["exponent"][:, row][None],
+        serial_s=serial_s,
+        passed_s=passed_s,
+        beside_s=serial_s + passed_s,
+        step_s=ones * (step.launch_time_us.value * 1e-6),
+        sequence_s=ones * (step.constant(FurtherConstant.SEQUENCE_TIME_US).value * 1e-6),
+        communication_factor=ones * step.constant(FurtherConstant.COMMUNICATION_FACTOR).value,
+        one_row=None if (one_row == 1).all() else one_row,
     )
     for array in found:
-        array.setflags(write=False)
+        if array is not None:
+            array.setflags(write=False)
     return found
 
 

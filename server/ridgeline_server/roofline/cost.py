@@ -48,9 +48,9 @@ BALANCE = 0.2
 class Cost:
     """Costs of R operators under S scenarios in K steps each, of one occurrence unless said otherwise.
 
-    `flops`, `bytes`, `compute_s`, `memory_s` and `ideal_s` have shape (S, R, K), `expected_s` (S, V, R, K)
+    `flops`, `compute_s`, `memory_s` and `ideal_s` have shape (S, R, K), `expected_s` (S, V, R, K)
     for V variants of the constants; `expected_s` is None without constants. Of a collective the ideal time is
-    that of its message, and FLOPs and bytes are 0. Times of whole steps: `ideal_step_s` (S, K),
+    that of its message, and FLOPs are 0. Times of whole steps: `ideal_step_s` (S, K),
     `expected_step_s` (S, V, K) with `overhead_s`, what the step costs beside its operators; the ideal one
     without constants. The host takes `launching_s` (S, 1, 1) to launch a step whose kernels it launches by
     themselves; None where it launches none so.
@@ -62,7 +62,6 @@ class Cost:
     steps: Steps
     variables: Array
     flops: Array
-    bytes: Array
     compute_s: Array
     memory_s: Array
     host_s: Array | float
@@ -72,6 +71,11 @@ class Cost:
     overhead_s: Array | None
     ideal_step_s: Array
     expected_step_s: Array
+
+    @cached_property
+    def bytes(self) -> Array:
+        """Bytes of one occurrence, shape (S, R, K); 0 for a collective."""
+        return (self.folded.moved_bytes @ _several(self.variables))[..., : self.variables.shape[-1]]
 
     @cached_property
     def bound(self) -> NDArray[np.int8]:
@@ -100,12 +104,12 @@ class Cost:
 
     def bytes_by_class(self, scenario: int) -> Array:
         """Bytes by what they hold, shape (byte classes, R, K), of one scenario."""
-        moved: Array = self.folded.bytes[scenario] @ self.variables[scenario]
+        moved: Array = self.folded.parts[scenario].bytes @ self.variables[scenario]
         return moved
 
     def message_bytes(self, scenario: int) -> Array:
         """What each device gives to a collective, shape (R, K), of one scenario."""
-        given: Array = self.folded.message_bytes[scenario] @ self.variables[scenario]
+        given: Array = self.folded.parts[scenario].message_bytes[0] @ self.variables[scenario]
         return given
 
 
@@ -127,7 +131,6 @@ def cost_steps(
     several = _several(variables)
     columns = steps.batch.shape[1]
     flops = (table.coefficients[Quantity.FLOPS] @ several)[..., :columns]
-    moved = (folded.moved_bytes @ several)[..., :columns]
     compute = flops / folded.peak_flops_per_s[..., None]
     memory = (folded.memory_s @ several)[..., :columns]
     host: Array | float = 0.0
@@ -153,7 +156,6 @@ def cost_steps(
         steps=steps,
         variables=variables,
         flops=flops,
-        bytes=moved,
         compute_s=compute,
         memory_s=memory,
         host_s=host,
@@ -247,7 +249,7 @@ def _expected(
 ) -> Array:
     """Expected seconds of operators in K steps, shape (S, V, R, K)."""
     columns = compute.shape[-1]
-    beside = ((constants.serial_s + constants.passed_s) @ variables[:, None])[..., :columns]
+    beside = (constants.beside_s @ variables[:, None])[..., :columns]
     return _with_beside(constants, beside, compute, memory, host, one_row)
 
 

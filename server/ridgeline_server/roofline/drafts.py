@@ -29,6 +29,7 @@ def _last_layer(model: Model) -> Model:
     return replace(model, layer_kinds=(replace(last, count=1),), layer_sequence=(0,))
 
 
+@lru_cache(maxsize=512)
 def draft_deployment(deployment: Deployment, draft: Model) -> Deployment:
     """How a draft is served: like the model, on the first stage's devices. A model of its own keeps the
     formats of its checkpoint, unless another is stated for its weights, and multiplies in the wide one.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +27,10 @@ from ridgeline_server.roofline.scenario import Scenario
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Folded:
-    """A table under S scenarios: per row and step variable what a step moves, and how long that takes.
-
-    `bytes` has shape (S, byte classes, R, B); `moved_bytes`, their sum, `memory_s`, the seconds that those
-    from memory take, `host_s`, those over the host's link, and `message_bytes` have shape (S, R, B).
-    `peak_flops_per_s` and `runs`, how often a step runs each row, have shape (S, R), the memory's
-    `bandwidth_bytes_per_s` shape (S, 1). `gemm_surplus_s` (S, B) is how much longer the layers' weight GEMMs
-    compute than they move bytes.
+class Part(NamedTuple):
+    """A table under one scenario: the arrays of `Folded` with S = 1, and what is read of single scenarios.
+    `bytes` has shape (byte classes, R, B) and sums up to `moved_bytes`. `gemm_surplus_s` (B,) is how much
+    longer the layers' weight GEMMs compute than they move bytes.
     """
 
     bytes: Array
@@ -44,35 +40,61 @@ class Folded:
     host_s: Array
     peak_flops_per_s: Array
     runs: Array
-    bandwidth_bytes_per_s: Array
+    bandwidth_bytes_per_s: float
     gemm_surplus_s: Array
 
-    @property
-    def arrays(self) -> tuple[Array, ...]:
-        """All arrays, in the order of the fields."""
-        return (
-            self.bytes,
-            self.message_bytes,
-            self.moved_bytes,
-            self.memory_s,
-            self.host_s,
-            self.peak_flops_per_s,
-            self.runs,
-            self.bandwidth_bytes_per_s,
-            self.gemm_surplus_s,
-        )
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """A table under S scenarios, the `parts`: per row and step variable what a step moves, and how long that
+    takes. Arrays of all scenarios are joined when they are asked for.
+    """
+
+    parts: Sequence[Part]
+
+    @cached_property
+    def message_bytes(self) -> Array:
+        """What each device gives to a collective, shape (S, R, B)."""
+        return joined([part.message_bytes for part in self.parts])
+
+    @cached_property
+    def moved_bytes(self) -> Array:
+        """All bytes, shape (S, R, B)."""
+        return joined([part.moved_bytes for part in self.parts])
+
+    @cached_property
+    def memory_s(self) -> Array:
+        """Seconds that bytes from memory take, shape (S, R, B)."""
+        return joined([part.memory_s for part in self.parts])
+
+    @cached_property
+    def host_s(self) -> Array:
+        """Seconds that bytes over the host's link take, shape (S, R, B)."""
+        return joined([part.host_s for part in self.parts])
+
+    @cached_property
+    def peak_flops_per_s(self) -> Array:
+        """The rate at which each row computes, shape (S, R)."""
+        return joined([part.peak_flops_per_s for part in self.parts])
+
+    @cached_property
+    def runs(self) -> Array:
+        """How often a step runs each row, shape (S, R)."""
+        return joined([part.runs for part in self.parts])
+
+
+def joined(arrays: Sequence[Array]) -> Array:
+    """Arrays of one scenario each, joined along their first axis."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def fold(table: OperatorTable, scenarios: Sequence[Scenario]) -> Folded:
     """Folds the formats and rates of scenarios into the table's coefficients."""
-    found = [_fold(table, s.hardware, s.deployment.as_stored) for s in scenarios]
-    if len(found) == 1:
-        return found[0]
-    return Folded(*(np.concatenate(parts) for parts in zip(*(f.arrays for f in found), strict=True)))
+    return Folded([_fold(table, s.hardware, s.deployment.as_stored) for s in scenarios])
 
 
 @lru_cache(maxsize=512)
-def _fold(table: OperatorTable, hardware: Hardware, deployment: Deployment) -> Folded:
+def _fold(table: OperatorTable, hardware: Hardware, deployment: Deployment) -> Part:
     weight, gemm = np.array(module_bits(deployment))[:, table.module] / 8
     wide = ELEMENT_BITS[deployment.compute_dtype] / 8
     element, vector = kv_element_bits(deployment.kv_dtype) / 8, kv_vector_bits(deployment.kv_dtype) / 8
@@ -105,16 +127,16 @@ def _fold(table: OperatorTable, hardware: Hardware, deployment: Deployment) -> F
     runs = table.count * (1 - deployment.skipped_layer_share * table.in_layers)
     gemms = table.layer_gemms
     surplus = table.coefficients[Quantity.FLOPS, gemms] / peak[gemms, None] - (memory_s + host_s)[0, gemms]
-    return Folded(
-        bytes=moved[:, 1:6],
+    return Part(
+        bytes=moved[0, 1:6],
         message_bytes=moved[:, 6],
         moved_bytes=moved[:, 1:6].sum(axis=1),
         memory_s=memory_s,
         host_s=host_s,
         peak_flops_per_s=peak[None],
         runs=runs[None],
-        bandwidth_bytes_per_s=np.array([[bandwidth]]),
-        gemm_surplus_s=(runs[gemms] @ surplus)[None],
+        bandwidth_bytes_per_s=bandwidth,
+        gemm_surplus_s=runs[gemms] @ surplus,
     )
 
 

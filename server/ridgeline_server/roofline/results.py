@@ -118,9 +118,9 @@ class Flip(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class StageAnalysis:
-    """One step of the prefill or one decode step, on one device. Predicted figures are None on the ideal
-    basis.
+class StepFigures:
+    """One step of the prefill or one decode step as a whole, on one device. Predicted figures are None on the
+    ideal basis.
 
     `batch` sequences have `query_len` tokens each in the step and hold `keys` keys, on the mean over what the
     step stands for.
@@ -142,8 +142,6 @@ class StageAnalysis:
     query_len: float
     keys: float
     ridge_batch: int | None
-    operators: tuple[OperatorAnalysis, ...]
-    flips: tuple[Flip, ...] = ()
 
     @property
     def time_ms(self) -> float:
@@ -153,6 +151,14 @@ class StageAnalysis:
     def share(self, bound: Bound) -> float:
         """Share of the time that one bound holds."""
         return sum(s.share for s in self.bound_shares if s.bound is bound)
+
+
+@dataclass(frozen=True, slots=True)
+class StageAnalysis(StepFigures):
+    """One step operator by operator, and what would make another bound hold most of it."""
+
+    operators: tuple[OperatorAnalysis, ...]
+    flips: tuple[Flip, ...] = ()
 
 
 class Metric(NamedTuple):

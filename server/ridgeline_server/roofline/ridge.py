@@ -25,7 +25,7 @@ def ridge_batch(cost: Cost, scenario: int, step: Steps, limit: int) -> int | Non
     stay, the crossing F T / P = (W + A T) / BW gives T directly; experts, of which more are read the more
     tokens there are, take a search.
     """
-    table, surplus = cost.table, cost.folded.gemm_surplus_s[scenario]
+    table, surplus = cost.table, cost.folded.parts[scenario].gemm_surplus_s
     used = [variable for variable, weight in zip(table.variables, surplus, strict=True) if weight]
     if set(used) <= {ONE, TOKENS}:
         by_variable = dict(zip(table.variables, surplus.tolist(), strict=True))

@@ -34,7 +34,7 @@ class Scenario:
 
     def __hash__(self) -> int:
         # Scenarios of one question differ in their deployment alone; equality still compares everything.
-        return hash(self.deployment)
+        return self.deployment.hashed
 
     def placement(self, stage: Stage) -> Placement:
         """What its operators depend on besides the model."""

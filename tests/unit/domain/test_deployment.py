@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 from ridgeline_server.domain.config_reader import read_config
-from ridgeline_server.domain.deployment import DeploymentRequest
+from ridgeline_server.domain.deployment import NOT_OF_A_STEP, AttentionKernel, DeploymentRequest, Offload
 from ridgeline_server.domain.dtypes import Dtype, kv_bits, weight_bits
 from ridgeline_server.domain.errors import InvalidFieldsError, UnsupportedDtypeError
 from ridgeline_server.domain.model import WeightFormat
+from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.resolve import STATED_MODULES, compute_dtype_on, resolve_deployment
 from ridgeline_server.domain.speculation import Draft, Speculation
 from ridgeline_server.domain.tensors import ModuleClass
@@ -293,3 +294,51 @@ def test_the_share_of_memory_is_the_stated_one_else_the_engines_else_all() -> No
     assert share() == 1
     assert share(engine=engine) == 0.9
     assert share(engine=engine, memory_utilization=0.5) == 0.5
+
+
+NOT_STORED = {
+    "chunk_tokens": 512,
+    "prefix_hit_rate": 0.5,
+    "kv_keep_ratio": 0.25,
+    "kv_window": 1024,
+    "speculation": Speculation(Draft.NGRAM, 3, 0.5),
+    "engine": builtin_engines().find("vllm"),
+    "memory_utilization": 0.8,
+    "eager": True,
+}
+STORED = {
+    "attention": AttentionKernel.UNFUSED,
+    "parallel": Parallelism(tp=2),
+    "offload": Offload(weight_share=0.5),
+    "sparse_weights": True,
+    "skipped_layer_share": 0.25,
+    "expert_popularity_spread": 0.5,
+    "node_bandwidth_bytes_per_s": 1e9,
+    "weight_dtype": Dtype.INT8,
+    "weight_group_size": 64,
+    "lm_head_dtype": Dtype.INT8,
+    "activation_dtype": Dtype.INT8,
+    "kv_dtype": Dtype.FP8,
+    "compute_dtype": Dtype.FP16,
+    "weight_scale_bits": 8.0,
+    "formats": (WeightFormat(ModuleClass.MLP, Dtype.INT4, 32),),
+}
+
+
+class TestDeploymentsStoredAlike:
+    usual = resolve_deployment(DeploymentRequest(), model(LLAMA_3_8B), device("h100-sxm"))
+
+    def test_every_field_is_one_or_the_other(self) -> None:
+        assert NOT_STORED.keys() == NOT_OF_A_STEP
+        assert NOT_STORED.keys() | STORED.keys() == {field.name for field in fields(self.usual)}
+        assert all(getattr(self.usual, name) != value for name, value in (NOT_STORED | STORED).items())
+
+    @pytest.mark.parametrize("name", NOT_STORED)
+    def test_what_no_step_depends_on_makes_no_other_object(self, name: str) -> None:
+        changed: dict[str, Any] = {name: NOT_STORED[name]}
+        assert replace(self.usual, **changed).as_stored is self.usual.as_stored
+
+    @pytest.mark.parametrize("name", STORED)
+    def test_what_a_step_depends_on_is_kept(self, name: str) -> None:
+        changed: dict[str, Any] = {name: STORED[name]}
+        assert replace(self.usual, **changed).as_stored == replace(self.usual, **changed)

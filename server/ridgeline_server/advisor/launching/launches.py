@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ridgeline_server.advisor.launching.manifests import manifest_text
@@ -38,16 +38,13 @@ def switches_of(
 ) -> tuple[Switch, ...]:
     """How a technique is switched on, given the deployment and the load that it makes."""
     places = places_of(model, workload, deployment)
-    return tuple(
-        _switch(
-            engine,
-            engine.settings[technique_id].on(hardware),
-            places,
-            _flags_of(engine, model, deployment),
-        )
-        for engine in engine_switches()
-        if engine.runs_on(hardware) and technique_id in engine.settings
-    )
+    found = []
+    for engine in engine_switches():
+        if engine.runs_on(hardware) and technique_id in engine.settings:
+            setting = engine.settings[technique_id].on(hardware)
+            kept = _flags_of(engine, model, deployment) if setting.without else frozenset[str]()
+            found.append(_switch(engine, setting, places, kept))
+    return tuple(found)
 
 
 def _flags_of(engine: EngineSwitches, model: Model, deployment: Deployment) -> frozenset[str]:
@@ -75,8 +72,9 @@ def launches_of(model: Model, today: Hardware, plan: Plan) -> tuple[Launch, ...]
     """A plan's deployment as each engine is told it that runs on the plan's device, today's if it stays."""
     hardware = plan.hardware or today
     places = places_of(model, plan.workload, plan.deployment)
+    untold = tuple(unsettled(model, plan.deployment))
     return tuple(
-        _launch(engine, model, hardware, plan, places)
+        _launch(engine, model, hardware, plan, places, untold)
         for engine in engine_switches()
         if engine.runs_on(hardware)
     )
@@ -146,7 +144,15 @@ class _Told:
         return (*start, *(word for words in flags.values() for word in words))
 
 
-def _launch(engine: EngineSwitches, model: Model, hardware: Hardware, plan: Plan, places: Places) -> Launch:
+def _launch(
+    engine: EngineSwitches,
+    model: Model,
+    hardware: Hardware,
+    plan: Plan,
+    places: Places,
+    untold: Sequence[str],
+) -> Launch:
+    """A plan's deployment as one engine is told it; no engine has a setting for what is `untold`."""
     deployment = plan.deployment
     told = _Told(notes=list(_release_notes(engine, deployment)))
     needed = settings_of(model, deployment, reads_gguf=engine.reads_gguf)
@@ -159,7 +165,7 @@ def _launch(engine: EngineSwitches, model: Model, hardware: Hardware, plan: Plan
             told.not_expressed.append(f"{name}: nothing was checked for it.")
     if engine.reads_gguf and not told.makes_checkpoint:
         told.add(CONVERT, engine.settings[CONVERT], places)
-    told.not_expressed += unsettled(model, deployment)
+    told.not_expressed += untold
     replicas = deployment.parallel.dp
     if replicas > 1:
         told.notes.append(f"Start {replicas:,} of these behind one address; the manifest does so by itself.")

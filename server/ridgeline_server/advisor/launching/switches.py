@@ -155,8 +155,14 @@ def runs_on(engine: str, hardware: Hardware) -> bool:
 
 def filled(text: str, places: Places) -> str | None:
     """The text with its places filled; None where one is left open. Raises KeyError for an unknown one."""
-    values = {name: places[name] for _, name, _, _ in Formatter().parse(text) if name}
+    values = {name: places[name] for name in _places_in(text)}
     return None if None in values.values() else text.format_map(values)
+
+
+@cache
+def _places_in(text: str) -> tuple[str, ...]:
+    """The names of a text's places. Texts are those of the catalog's data files."""
+    return tuple(name for _, name, _, _ in Formatter().parse(text) if name)
 
 
 def config_text(config: Mapping[str, str]) -> str:

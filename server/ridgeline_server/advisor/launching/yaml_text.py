@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -17,38 +17,40 @@ _TAKEN = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
 def yaml_text(value: Mapping[str, Value]) -> str:
     """The mapping as a YAML document in block style, ended by a line break."""
-    return "\n".join(_mapping(value)) + "\n"
+    lines: list[str] = []
+    _add_mapping(lines, "", value)
+    return "\n".join(lines) + "\n"
 
 
-def _mapping(value: Mapping[str, Value]) -> Iterator[str]:
+def _add_mapping(lines: list[str], indent: str, value: Mapping[str, Value]) -> None:
     for key, item in value.items():
-        yield from _item(f"{_scalar(key)}:", item)
+        _add_item(lines, indent, f"{indent}{_scalar(key)}:", item)
 
 
-def _item(mark: str, item: Value) -> Iterator[str]:
-    """An entry of a mapping behind its key."""
+def _add_item(lines: list[str], indent: str, mark: str, item: Value) -> None:
+    """Adds an entry of a mapping behind its key."""
     if isinstance(item, dict) and item:
-        yield mark
-        yield from (f"  {line}" for line in _mapping(item))
+        lines.append(mark)
+        _add_mapping(lines, f"{indent}  ", item)
     elif isinstance(item, list) and item:
-        yield mark
-        yield from _list(item)
+        lines.append(mark)
+        _add_list(lines, indent, item)
     elif isinstance(item, str) and "\n" in item:
-        # A literal block keeps its last line break, and has no spaces on empty lines.
-        yield f"{mark} |"
-        yield from (f"  {line}" if line else "" for line in item.splitlines())
+        # A literal block keeps its last line break.
+        lines.append(f"{mark} |")
+        lines.extend(f"{indent}  {line}" if line else indent for line in item.splitlines())
     else:
-        yield f"{mark} {_scalar(item)}"
+        lines.append(f"{mark} {_scalar(item)}")
 
 
-def _list(items: Sequence[Value]) -> Iterator[str]:
+def _add_list(lines: list[str], indent: str, items: Sequence[Value]) -> None:
     for item in items:
         if isinstance(item, dict) and item:
-            first, *rest = _mapping(item)
-            yield f"- {first}"
-            yield from (f"  {line}" for line in rest)
+            first, inner = len(lines), f"{indent}  "
+            _add_mapping(lines, inner, item)
+            lines[first] = f"{indent}- {lines[first].removeprefix(inner)}"
         else:
-            yield f"- {_scalar(item)}"
+            lines.append(f"{indent}- {_scalar(item)}")
 
 
 def _scalar(value: Value) -> str:

@@ -43,7 +43,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
         return NotApplicable(
             ReasonCode.NOTHING_TO_WORK_ON,
             f"replicas divide requests, and {_requests(facts)} leave none for another replica.",
-            f"It pays from {load_in_words(replace(facts.workload, batch=today.dp + 1))} on at the earliest.",
+            f"It pays from {load_in_words(facts.workload.at_batch(today.dp + 1))} on at the earliest.",
         )
     if not facts.memory.fits and not facts.memory.max_batch:
         return NotApplicable(
@@ -97,8 +97,8 @@ def _divided_instead(facts: Facts, times: int) -> str:
     possible = [each for each in (spread(facts, p) for p in choices) if isinstance(each, Deployment)]
     if not possible:
         return ""
-    (divided,) = facts.simulate([facts.candidate(deployment=possible[0])])
-    values = metric_values(divided, ideal=facts.scenario.profiles is None)
+    (divided,) = facts.places([facts.candidate(deployment=possible[0])])
+    values = metric_values(divided.simulation, ideal=facts.scenario.profiles is None)
     return (
         f" As many devices that divide each matrix instead, tp {possible[0].parallel.tp:,}, give "
         f"{rate(values[PER_DEVICE][0])} each at a latency of {ms(values['e2e_latency_ms'][0])}."

@@ -39,9 +39,7 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     """What the three kernels take of each stage today."""
     if outcome.memory.fits and not facts.memory.fits:
         return makes_it_fit(facts, outcome, "scores that are not kept")
-    stages = " and ".join(
-        f"{share(_spent(stage))} of {called(stage)}" for stage in (facts.prefill, facts.decode)
-    )
+    stages = " and ".join(f"{share(_spent(step))} of {called(step)}" for step in map(facts.described, Stage))
     gained = outcome.verdict.pays
     return Explanation(
         ReasonCode.SCORES_KEPT_ON_CHIP if gained else ReasonCode.BYTES_NOT_DOMINANT,
@@ -51,8 +49,8 @@ def explain(facts: Facts, outcome: Outcome) -> Explanation:
     )
 
 
-def _spent(stage: StageAnalysis) -> float:
-    return sum(o.time_share for o in stage.operators if o.name in UNFUSED_OPERATORS)
+def _spent(step: StageAnalysis) -> float:
+    return sum(o.time_share for o in step.operators if o.name in UNFUSED_OPERATORS)
 
 
 TECHNIQUE = Technique(

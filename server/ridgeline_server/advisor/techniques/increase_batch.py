@@ -16,7 +16,6 @@ make room. Where there are no more requests.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ridgeline_server.advisor.effects import effect_on
 from ridgeline_server.advisor.flips import LARGEST_BATCH
@@ -24,6 +23,7 @@ from ridgeline_server.advisor.limits import MOST_BETWEEN, largest_keeping
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal, Technique
 from ridgeline_server.advisor.wording import change, factor, load_in_words, sequences
+from ridgeline_server.domain.workload import Slo
 from ridgeline_server.roofline.metrics import best_value, meets_slo
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import gib, rate
@@ -46,12 +46,14 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     batches = _ladder(workload.batch, memory.max_batch)
     # The knee is looked for in doublings that need not fit: it tells whether a batch pays, not if it runs.
     simulated = sorted({*batches, *(2 * b for b in batches)})
-    loads = [facts.candidate(replace(workload, batch=b)) for b in simulated]
+    loads = [facts.candidate(workload.at_batch(b)) for b in simulated]
     simulations = dict(zip(simulated, facts.simulate(loads), strict=True))
     ideal = facts.scenario.profiles is None
     rates = {b: best_value(load, "output_tokens_per_s") for b, load in simulations.items()}
     knee = next((b for b in batches if rates[2 * b] < KNEE_GAIN * rates[b]), None)
-    slo_limit = _slo_limit(facts, batches, [meets_slo(simulations[b], ideal=ideal) for b in batches])
+    limited = workload.slo != Slo()
+    within = [not limited or meets_slo(simulations[b], ideal=ideal) for b in batches]
+    slo_limit = _slo_limit(facts, batches, within)
     if slo_limit is not None and slo_limit <= workload.batch:
         return _slo_reached(facts, holds=slo_limit == workload.batch)
     if knee == workload.batch:
@@ -72,7 +74,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
             (knee, ReasonCode.KNEE_REACHED, "is the knee: one more doubling adds under 10% throughput")
         )
     batch, code, what = min(limits, key=lambda limit: limit[0])
-    load = replace(workload, batch=batch)
+    load = workload.at_batch(batch)
     return Proposal(load, facts.deployment, code, f"{load_in_words(load)} {what}")
 
 
@@ -86,7 +88,7 @@ def _slo_limit(facts: Facts, batches: Sequence[int], within: Sequence[bool]) -> 
     low, high = batches[first_broken - 1], batches[first_broken]
     between = range(low + 1, high, max((high - low) // MOST_BETWEEN, 1))
     ideal = facts.scenario.profiles is None
-    simulations = facts.simulate([facts.candidate(replace(facts.workload, batch=b)) for b in (low, *between)])
+    simulations = facts.simulate([facts.candidate(facts.workload.at_batch(b)) for b in (low, *between)])
     return max(s.candidate.workload.batch for s in simulations if meets_slo(s, ideal=ideal))
 
 
@@ -102,7 +104,7 @@ def _slo_reached(facts: Facts, *, holds: bool) -> NotApplicable:
     return NotApplicable(
         ReasonCode.SLO_LIMIT,
         f"the SLO is broken at {today} already; a larger one lengthens every step.",
-        f"It holds at {load_in_words(replace(facts.workload, batch=keeping))}."
+        f"It holds at {load_in_words(facts.workload.at_batch(keeping))}."
         if keeping
         else "No smaller batch keeps it either.",
     )

@@ -13,9 +13,11 @@ in the prompt.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
-from ridgeline_server.advisor.knobs import break_even, knob
-from ridgeline_server.advisor.kv_compression import ways_to_gain
+from ridgeline_server.advisor.asking import both
+from ridgeline_server.advisor.knobs import TRIED, break_even, knob
+from ridgeline_server.advisor.kv_compression import ways_unless_it_pays
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import (
     Asking,
@@ -48,19 +50,25 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
             ReasonCode.ALREADY_APPLIED, f"decode holds {share(today)} of each sequence's keys today."
         )
     if stated is not None:
-        return Proposal(facts.workload, _keeping(facts, stated))
+        return Proposal(facts.workload, _keeping(facts.deployment, stated))
     # Whether answers stand it depends on the task, so nobody is told to drop a share that he did not state.
-    return Proposal(facts.workload, _keeping(facts, KEEP_RATIO), at_most=Verdict.CONSIDER, assumed=NAME)
+    return Proposal(
+        facts.workload, _keeping(facts.deployment, KEEP_RATIO), at_most=Verdict.CONSIDER, assumed=NAME
+    )
 
 
-def _keeping(facts: Facts, ratio: float) -> Deployment:
-    return replace(facts.deployment, kv_keep_ratio=ratio)
+@lru_cache(maxsize=TRIED)
+def _keeping(deployment: Deployment, ratio: float) -> Deployment:
+    return replace(deployment, kv_keep_ratio=ratio)
 
 
 def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     """Keys that are not read against everything else that a decode step moves."""
     step, metric = facts.step, outcome.deciding.metric
-    pays = yield from break_even(facts, lambda ratio: _keeping(facts, ratio), metric, worst=1.0, best=0.01)
+    pays, ways = yield from both(
+        break_even(facts, lambda ratio: _keeping(facts.deployment, ratio), metric, worst=1.0, best=0.01),
+        ways_unless_it_pays(facts, outcome),
+    )
     found = knob(NAME, facts.assumed.kv_keep_ratio, KEEP_RATIO, KEEP_RATIO_SOURCE, pays)
     kept = f"{share(outcome.proposal.deployment.kv_keep_ratio)} of the keys"
     if outcome.memory.fits and not facts.memory.fits:
@@ -73,7 +81,6 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     if outcome.verdict.pays:
         ends = f"It gains over 3% while it keeps {share(pays)} of the keys or less." if pays else ""
         return Explanation(ReasonCode.KV_BYTES_CUT, reason, ends, (found,))
-    ways = yield from ways_to_gain(facts, outcome.proposal.deployment, metric)
     return Explanation(ReasonCode.BYTES_NOT_DOMINANT, reason, ways, (found,))
 
 

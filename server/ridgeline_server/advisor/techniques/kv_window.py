@@ -15,9 +15,11 @@ catalog, so it is at most considered.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
-from ridgeline_server.advisor.knobs import break_even, knob
-from ridgeline_server.advisor.kv_compression import ways_to_gain
+from ridgeline_server.advisor.asking import both
+from ridgeline_server.advisor.knobs import TRIED, break_even, knob
+from ridgeline_server.advisor.kv_compression import ways_unless_it_pays
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import (
     Asking,
@@ -60,11 +62,14 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
             f"It applies to contexts of over {window:,} tokens.",
         )
     assumed = "" if stated is not None else NAME
-    return Proposal(facts.workload, _within(facts, window), at_most=Verdict.CONSIDER, assumed=assumed)
+    return Proposal(
+        facts.workload, _within(facts.deployment, window), at_most=Verdict.CONSIDER, assumed=assumed
+    )
 
 
-def _within(facts: Facts, window: int) -> Deployment:
-    return replace(facts.deployment, kv_window=window)
+@lru_cache(maxsize=TRIED)
+def _within(deployment: Deployment, window: int) -> Deployment:
+    return replace(deployment, kv_window=window)
 
 
 def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
@@ -74,9 +79,12 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     assert window is not None  # as it is proposed
 
     def part_of_context(part: float) -> Deployment:
-        return _within(facts, max(round(part * length), 1))
+        return _within(facts.deployment, max(round(part * length), 1))
 
-    part = yield from break_even(facts, part_of_context, metric, worst=1.0, best=0.01)
+    part, ways = yield from both(
+        break_even(facts, part_of_context, metric, worst=1.0, best=0.01),
+        ways_unless_it_pays(facts, outcome),
+    )
     pays = None if part is None else max(round(part * length), 1)
     found = knob(NAME, facts.assumed.kv_window, WINDOW, WINDOW_SOURCE, pays)
     if outcome.memory.fits and not facts.memory.fits:
@@ -89,7 +97,6 @@ def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     if outcome.verdict.pays:
         ends = f"It gains over 3% with a window of up to {pays:,} keys." if pays else ""
         return Explanation(ReasonCode.KV_BYTES_CUT, reason, ends, (found,))
-    ways = yield from ways_to_gain(facts, outcome.proposal.deployment, metric)
     return Explanation(ReasonCode.BYTES_NOT_DOMINANT, reason, ways, (found,))
 
 

@@ -16,8 +16,9 @@ is at most considered, and enters no plan.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
-from ridgeline_server.advisor.knobs import break_even, knob
+from ridgeline_server.advisor.knobs import TRIED, break_even, knob
 from ridgeline_server.advisor.results import Effort, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import (
     Asking,
@@ -48,20 +49,25 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
         return NotApplicable(ReasonCode.ALREADY_APPLIED, f"tokens skip {share(today)} of the layers today.")
     assumed = "" if stated is not None else NAME
     skipped = SKIPPED_SHARE if stated is None else stated
-    return Proposal(facts.workload, _skipping(facts, skipped), at_most=Verdict.CONSIDER, assumed=assumed)
+    return Proposal(
+        facts.workload, _skipping(facts.deployment, skipped), at_most=Verdict.CONSIDER, assumed=assumed
+    )
 
 
-def _skipping(facts: Facts, skipped: float) -> Deployment:
-    return replace(facts.deployment, skipped_layer_share=skipped)
+@lru_cache(maxsize=TRIED)
+def _skipping(deployment: Deployment, skipped: float) -> Deployment:
+    return replace(deployment, skipped_layer_share=skipped)
 
 
 def explain(facts: Facts, outcome: Outcome) -> Asking[Explanation]:
     """What the layers hold of a step, against what surrounds them."""
     step, metric = facts.step, outcome.deciding.metric
-    pays = yield from break_even(facts, lambda skipped: _skipping(facts, skipped), metric, best=MOST)
+    pays = yield from break_even(
+        facts, lambda skipped: _skipping(facts.deployment, skipped), metric, best=MOST
+    )
     found = knob(NAME, facts.assumed.skipped_layer_share, SKIPPED_SHARE, SKIPPED_SHARE_SOURCE, pays)
     reason = (
-        f"layers hold {share(_held(step))} of the time of {called(step)}; without "
+        f"layers hold {share(_held(facts.described(step.stage)))} of the time of {called(step)}; without "
         f"{share(outcome.proposal.deployment.skipped_layer_share)} of them: "
         f"{changes(outcome, 'ttft_ms')}."
     )

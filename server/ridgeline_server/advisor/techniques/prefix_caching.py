@@ -13,9 +13,10 @@ When it does not: For prompts that share nothing, and for short ones, whose pref
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from ridgeline_server.advisor.effects import effect_on
-from ridgeline_server.advisor.knobs import STATED, break_even
+from ridgeline_server.advisor.knobs import STATED, TRIED, break_even
 from ridgeline_server.advisor.results import Effort, Knob, ReasonCode, Verdict
 from ridgeline_server.advisor.technique import (
     Asking,
@@ -43,15 +44,16 @@ def propose(facts: Facts) -> Proposal | NotApplicable | Unstated:
         return NotApplicable(
             ReasonCode.ALREADY_APPLIED, f"{share(today)} of each prompt come from the cache today."
         )
-    return Unstated(_needed) if rate is None else Proposal(facts.workload, _hitting(facts, rate))
+    return Unstated(_needed) if rate is None else Proposal(facts.workload, _hitting(facts.deployment, rate))
 
 
-def _hitting(facts: Facts, rate: float) -> Deployment:
-    return replace(facts.deployment, prefix_hit_rate=rate)
+@lru_cache(maxsize=TRIED)
+def _hitting(deployment: Deployment, rate: float) -> Deployment:
+    return replace(deployment, prefix_hit_rate=rate)
 
 
 def _break_even(facts: Facts) -> Asking[float | None]:
-    return break_even(facts, lambda rate: _hitting(facts, rate), METRIC)
+    return break_even(facts, lambda rate: _hitting(facts.deployment, rate), METRIC)
 
 
 def _situation(facts: Facts) -> str:

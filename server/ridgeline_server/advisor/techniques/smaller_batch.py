@@ -36,7 +36,7 @@ def propose(facts: Facts) -> Proposal | NotApplicable:
     batch = largest_keeping(facts)
     if batch is None:
         return _unreachable(facts)
-    return Proposal(replace(workload, batch=batch), facts.deployment, untold_gain=True)
+    return Proposal(workload.at_batch(batch), facts.deployment, untold_gain=True)
 
 
 def _unreachable(facts: Facts) -> NotApplicable:
@@ -47,7 +47,7 @@ def _unreachable(facts: Facts) -> NotApplicable:
             f"not even one request fits in {gib(facts.memory.usable_bytes)}.",
             "Fewer bits for the weights or more devices make room.",
         )
-    single = facts.places([facts.candidate(replace(facts.workload, batch=1))])[0].simulation
+    single = facts.places([facts.candidate(facts.workload.at_batch(1))])[0].simulation
     values = metric_values(single, ideal=facts.scenario.profiles is None)
     reached = " and ".join(f"{LABELS[name]} {ms(values[name][0])}" for name in _limited(facts.workload.slo))
     return NotApplicable(

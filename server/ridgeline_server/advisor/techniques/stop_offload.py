@@ -121,7 +121,7 @@ def _smaller(facts: Facts, outcome: Outcome) -> str:
     fewer = "Fewer bits for weights or KV cache make room."
     if not 1 <= batch < facts.workload.batch:
         return fewer
-    load = replace(facts.workload, batch=batch)
+    load = facts.workload.at_batch(batch)
     before, then = facts.simulate([facts.candidate(), facts.candidate(load, _nothing(facts.deployment))])
     throughput, latency = "output_tokens_per_s", "e2e_latency_ms"
     return (

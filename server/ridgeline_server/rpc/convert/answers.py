@@ -7,6 +7,7 @@ a message for each level of nesting.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from ridgeline.v1 import analysis_service_pb2, recommendation_service_pb2
@@ -372,8 +373,12 @@ def _recommendation(recommendation: Recommendation) -> Fields:
     }
 
 
-def _accuracy(risk: AccuracyRisk) -> Fields:
-    return {
+@lru_cache(maxsize=1024)
+def _accuracy(risk: AccuracyRisk) -> recommendation_service_pb2.AccuracyRisk:
+    """The published accuracy of a technique for a class of models: a message that is made once, and copied,
+    since answers only differ in which of them they have.
+    """
+    fields: Fields = {
         "summary": risk.summary,
         "evidence": [_accuracy_evidence(piece) for piece in risk.evidence],
         "typical_relative_loss": risk.typical_relative_loss,
@@ -382,6 +387,7 @@ def _accuracy(risk: AccuracyRisk) -> Fields:
         "lossless": risk.lossless,
         "other_evidence_count": risk.other_evidence_count,
     }
+    return recommendation_service_pb2.AccuracyRisk(**fields)
 
 
 def _accuracy_evidence(piece: AccuracyEvidence) -> Fields:
