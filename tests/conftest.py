@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -25,6 +26,24 @@ MIGRATED, SHIPPED = "ridgeline_migrated", "ridgeline_shipped"
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than cores: tests that run servers wait for them half of their time."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """The first worker collects before the others do, which then need not compile what it has compiled. None
+    looks for garbage among what is there to stay.
+    """
+    gc.disable()
+    try:
+        with (session.config.rootpath / "pyproject.toml").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class PostgresDatabases:
