@@ -6,6 +6,9 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 
+# Python keeps what it compiles, even where images of containers tell it not to: the tests start it hundreds of times.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := deploy/locks

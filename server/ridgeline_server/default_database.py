@@ -8,8 +8,6 @@ from pathlib import Path
 
 import platformdirs
 
-from ridgeline_server.store.database import sqlite_url
-
 DATABASE_FILE = "ridgeline.sqlite3"
 
 
@@ -21,5 +19,8 @@ def database_url(environment: Mapping[str, str] = os.environ) -> str:
 
 def file_url(home: str) -> str:
     """The SQLite file in the folder `home`, in the user's data directory when that is empty."""
+    # SQLAlchemy is half of what help, a health check and a wrong setting would take.
+    from ridgeline_server.store.database import sqlite_url
+
     folder = Path(home).expanduser() if home else platformdirs.user_data_path("ridgeline", appauthor=False)
     return sqlite_url(folder.absolute() / DATABASE_FILE)

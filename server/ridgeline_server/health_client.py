@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from ridgeline.credentials import Credentials
 from ridgeline.errors import InvalidArgumentError
-from ridgeline_server.securing import certificate_files
+from ridgeline_server.certificate_settings import certificate_files
 from ridgeline_server.security.certificates import CertificateError, CertificateFiles, first_name
 from ridgeline_server.settings import Settings
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import grpc
 
+from ridgeline_server.certificate_settings import certificate_files
 from ridgeline_server.rpc.interceptors.authentication import Authentication
-from ridgeline_server.security.certificates import CertificateFiles, Certificates
+from ridgeline_server.security.certificates import Certificates
 from ridgeline_server.security.rate_limits import RateLimits
 from ridgeline_server.security.verification import Tokens, TokenVerifier
 from ridgeline_server.settings import Settings
@@ -19,14 +18,6 @@ def authentication(settings: Settings, tokens: Tokens) -> Authentication:
     verifier = TokenVerifier(tokens, settings.token_refresh_s, settings.token_outage_s)
     limits = RateLimits(settings.calls_per_s, settings.call_burst)
     return Authentication(verifier if required else None, settings.certificate_roles, limits)
-
-
-def certificate_files(settings: Settings) -> CertificateFiles | None:
-    """The files of the server's certificate; None for clear text."""
-    if not settings.tls_certificate:
-        return None
-    client_ca = Path(settings.tls_client_ca) if settings.tls_client_ca else None
-    return CertificateFiles(Path(settings.tls_certificate), Path(settings.tls_key), client_ca)
 
 
 def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:

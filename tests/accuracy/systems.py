@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import fields
 from itertools import combinations
 from math import log
@@ -42,15 +42,20 @@ class Change(NamedTuple):
     predicted: float
 
 
-def changes(profiles: ProfileSet, system: str) -> Iterator[Change]:
-    """What is measured and predicted of every setting that one source measured of two devices
-    (`hardware_id`), or of two models on one device (`model_id`).
-    """
+def predictions(profiles: ProfileSet) -> list[Prediction]:
+    """What is predicted of every row that measured a time or a rate, however far off it may be."""
     rows = [
         row for row in published() if row.metric.value.endswith(("_ms", "_s")) or "tok_s" in row.metric.value
     ]
+    return list(predict(rows, ShippedNames(), builtin_engines(), profiles, widest=float("inf")))
+
+
+def changes(predicted: Iterable[Prediction], system: str) -> Iterator[Change]:
+    """What is measured and predicted of every setting that one source measured of two devices
+    (`hardware_id`), or of two models on one device (`model_id`).
+    """
     settings: dict[Hashable, dict[str, Prediction]] = defaultdict(dict)
-    for found in predict(rows, ShippedNames(), builtin_engines(), profiles, widest=float("inf")):
+    for found in predicted:
         row = found.measurement
         if found.predicted is not None and row.hardware_id not in TWO_DIES:
             settings[_setting(row, system)].setdefault(getattr(row, system), found)

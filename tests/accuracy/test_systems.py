@@ -11,14 +11,20 @@ from math import hypot
 import pytest
 
 from ridgeline_server.advisor.changes import SPREAD, SPREAD_OF_EFFECT, SPREAD_OF_HARDWARE
+from ridgeline_server.calibration.predictions import Prediction
 from ridgeline_server.domain.efficiency import ProfileSet
 from tests.accuracy.published import shipped_profiles
-from tests.accuracy.systems import Change, changes
+from tests.accuracy.systems import Change, changes, predictions
 
 
 @pytest.fixture(scope="module")
-def between_devices() -> list[Change]:
-    return list(changes(ProfileSet(shipped_profiles()), "hardware_id"))
+def predicted() -> list[Prediction]:
+    return predictions(ProfileSet(shipped_profiles()))
+
+
+@pytest.fixture(scope="module")
+def between_devices(predicted: list[Prediction]) -> list[Change]:
+    return list(changes(predicted, "hardware_id"))
 
 
 def share(found: list[Change], holds: list[bool]) -> float:
@@ -50,7 +56,7 @@ def test_the_better_of_two_devices_is_mostly_told(between_devices: list[Change])
     assert share(between_devices, right) > 0.85
 
 
-def test_intervals_hold_what_is_measured_of_two_models() -> None:
-    found = list(changes(ProfileSet(shipped_profiles()), "model_id"))
+def test_intervals_hold_what_is_measured_of_two_models(predicted: list[Prediction]) -> None:
+    found = list(changes(predicted, "model_id"))
     assert len({change.systems for change in found}) >= 80
     assert 0.75 < held(found, SPREAD) < 0.85

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from ridgeline_server.store.database import sqlite_url
-from ridgeline_server.store.startup import open_embedded_catalog
 from tests.rpc.conftest import connected_over_the_wire
 
 
 @pytest.fixture(scope="session")
-def catalog_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+def catalog_url(shipped_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database with the built-in catalog. Examples only read it."""
-    url = sqlite_url(tmp_path_factory.mktemp("examples") / "ridgeline.sqlite3")
-    open_embedded_catalog(url).close()
-    return url
+    return sqlite_url(Path(shutil.copy(shipped_sqlite_file, tmp_path_factory.mktemp("examples"))))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,9 @@ Where an answer changes on purpose, `python -m tests.golden` shows each differen
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +16,16 @@ import pytest
 import ridgeline
 from ridgeline.v1 import recommendation_service_pb2 as advice
 from ridgeline_server.advisor.launching.commands import read_command
-from tests.golden.__main__ import GOLDEN, shipped
+from tests.golden.__main__ import GOLDEN
 from tests.golden.settings import SETTINGS, Setting, kept
 
 KEPT: dict[str, Any] = json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ridgeline.Client]:
-    with shipped(tmp_path_factory.mktemp("golden")) as connected:
+def client(shipped_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ridgeline.Client]:
+    path = shutil.copy(shipped_sqlite_file, tmp_path_factory.mktemp("golden"))
+    with ridgeline.connect(database_url=f"sqlite:///{path}") as connected:
         yield connected
 
 

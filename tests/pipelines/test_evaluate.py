@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -45,8 +47,8 @@ def in_another_process(payload: bytes) -> bytes:
     return pickle.dumps(evaluate(pickle.loads(payload)))
 
 
-def test_the_rows_are_those_of_the_service(tmp_path_factory: pytest.TempPathFactory) -> None:
-    url = f"sqlite:///{tmp_path_factory.mktemp('catalog') / 'ridgeline.sqlite3'}"
+def test_the_rows_are_those_of_the_service(shipped_sqlite_file: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{shutil.copy(shipped_sqlite_file, tmp_path)}"
     with ridgeline.connect(database_url=url) as client:
         points = [{NAMES.get(name, name): value for name, value in row.items()} for row in ROWS]
         served = client.sweep_points(points).to_arrow()

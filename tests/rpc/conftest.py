@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from ridgeline_server.rpc.dispatch import Method, service_methods
 from ridgeline_server.rpc.embedding import EmbeddedService
 from ridgeline_server.store.builtin import builtin_digest
 from ridgeline_server.store.database import create_database_engine, sqlite_url
-from ridgeline_server.store.startup import open_catalog, open_embedded_catalog
+from ridgeline_server.store.startup import open_catalog
 from ridgeline_server.store.tables import catalog_state
 from tests.rpc.ask import Ask, asker
 
@@ -88,11 +89,9 @@ def ask(database_url: str) -> Iterator[Ask]:
 
 
 @pytest.fixture(scope="session")
-def seeded_database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+def seeded_database_url(shipped_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database with the built-in catalog. Tests only read it."""
-    url = sqlite_url(tmp_path_factory.mktemp("seeded") / "ridgeline.sqlite3")
-    open_embedded_catalog(url).close()
-    return url
+    return sqlite_url(Path(shutil.copy(shipped_sqlite_file, tmp_path_factory.mktemp("seeded"))))
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,9 +83,9 @@ repeatable = settings(
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
+def service(shipped_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
     """The service on a seeded catalog of its own, which requests may change."""
-    path = tmp_path_factory.mktemp("any") / "ridgeline.sqlite3"
+    path = shutil.copy(shipped_sqlite_file, tmp_path_factory.mktemp("any"))
     service = EmbeddedService(open_embedded_catalog(f"sqlite:///{path}"))
     yield service
     service.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -141,9 +143,9 @@ def rows() -> list[Measurement]:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
+def service(shipped_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
     """The service on a seeded catalog."""
-    path = tmp_path_factory.mktemp("cancelled") / "ridgeline.sqlite3"
+    path = shutil.copy(shipped_sqlite_file, tmp_path_factory.mktemp("cancelled"))
     service = EmbeddedService(open_embedded_catalog(f"sqlite:///{path}"))
     yield service
     service.close()
@@ -186,9 +188,9 @@ def test_long_work_asks_all_along_and_gives_up_wherever_it_is(
 
 
 def test_a_calibration_that_is_given_up_has_written_nothing_or_is_whole(
-    rows: list[Measurement], database_url: str
+    rows: list[Measurement], shipped_database_url: str
 ) -> None:
-    store = open_embedded_catalog(database_url)
+    store = open_embedded_catalog(shipped_database_url)
     service = EmbeddedService(store)
 
     def state() -> tuple[int, int]:

@@ -245,11 +245,13 @@ def test_help_teaches_the_settings_and_the_exit_codes() -> None:
     assert "Exit codes" in text
 
 
-def test_help_does_not_wait_for_the_service_to_load() -> None:
+def test_help_and_health_do_not_wait_for_the_service_to_load() -> None:
     code = (
         "import sys\n"
         "from ridgeline_server.__main__ import main\n"
         "main(['--help'], standalone_mode=False)\n"
-        "assert not {'grpc', 'numpy', 'alembic'} & sys.modules.keys()\n"
+        "assert not {'grpc', 'numpy', 'alembic', 'sqlalchemy'} & sys.modules.keys()\n"
+        "import ridgeline_server.health_client\n"
+        "assert not {'numpy', 'alembic', 'sqlalchemy'} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=LIMIT_S)

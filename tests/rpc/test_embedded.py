@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +31,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.fixture
+def filled_home(home: Path, shipped_sqlite_file: Path) -> Path:
+    """A RIDGELINE_HOME as the first use leaves it."""
+    home.mkdir()
+    shutil.copy(shipped_sqlite_file, home / "ridgeline.sqlite3")
+    return home
+
+
 def test_the_first_use_makes_a_seeded_database_under_home(home: Path) -> None:
     with ridgeline.connect() as client:
         assert client.target == "embedded"
@@ -38,7 +47,7 @@ def test_the_first_use_makes_a_seeded_database_under_home(home: Path) -> None:
     assert (home / "ridgeline.sqlite3").is_file()
 
 
-def test_what_one_client_writes_the_next_one_finds(home: Path) -> None:
+def test_what_one_client_writes_the_next_one_finds(filled_home: Path) -> None:
     with ridgeline.connect() as client:
         created = client.create_hardware(samples.device()).hardware
         client.delete_hardware("t4")
@@ -48,7 +57,7 @@ def test_what_one_client_writes_the_next_one_finds(home: Path) -> None:
             client.get_hardware("t4")
 
 
-def test_a_write_is_seen_by_the_next_question_at_once(home: Path) -> None:
+def test_a_write_is_seen_by_the_next_question_at_once(filled_home: Path) -> None:
     with ridgeline.connect() as client:
         client.create_hardware(samples.device())
         before = client.analyze("llama-2-7b", "x100", input_len=1)
@@ -60,7 +69,7 @@ def test_a_write_is_seen_by_the_next_question_at_once(home: Path) -> None:
     assert after.catalog_revision == after_write == before.catalog_revision + 1
 
 
-def test_a_client_may_be_shared_between_threads(home: Path) -> None:
+def test_a_client_may_be_shared_between_threads(filled_home: Path) -> None:
     with ridgeline.connect() as client, ThreadPoolExecutor(8) as pool:
         alone = client.analyze("llama-2-7b", "rtx-a6000", input_len=100)
         together = threading.Barrier(8, timeout=20)
@@ -94,9 +103,8 @@ def test_a_shared_postgresql_is_not_migrated_by_a_client(
     postgres_databases.drop(url)
 
 
-def test_a_database_of_a_newer_release_is_refused_and_left_alone(home: Path) -> None:
-    ridgeline.connect().close()
-    file = home / "ridgeline.sqlite3"
+def test_a_database_of_a_newer_release_is_refused_and_left_alone(filled_home: Path) -> None:
+    file = filled_home / "ridgeline.sqlite3"
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(errors.FailedPreconditionError) as raised:
@@ -119,28 +127,27 @@ def test_a_home_that_cannot_be_made_is_told_with_its_path(home: Path) -> None:
     assert str(home) in raised.value.message
 
 
-def test_a_read_only_catalog_answers_and_refuses_writes(home: Path) -> None:
-    ridgeline.connect().close()
-    file = home / "ridgeline.sqlite3"
+def test_a_read_only_catalog_answers_and_refuses_writes(filled_home: Path) -> None:
+    file = filled_home / "ridgeline.sqlite3"
     file.chmod(0o400)
-    home.chmod(0o500)
+    filled_home.chmod(0o500)
     try:
         with permissions_count(), ridgeline.connect() as client:
             client.analyze("llama-2-7b", "rtx-a6000", input_len=1)
             with pytest.raises(errors.FailedPreconditionError) as raised:
                 client.create_hardware(samples.device())
     finally:
-        home.chmod(0o700)
+        filled_home.chmod(0o700)
     assert raised.value.reason == "DATABASE_READ_ONLY"
     assert str(file) in raised.value.message
 
 
 def test_a_locked_catalog_answers_and_tells_writers_to_repeat(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    filled_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ridgeline_server.store.database.LOCK_TIMEOUT_S", 0.1)
     with ridgeline.connect() as client:
-        with closing(sqlite3.connect(home / "ridgeline.sqlite3", isolation_level=None)) as other:
+        with closing(sqlite3.connect(filled_home / "ridgeline.sqlite3", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             client.analyze("llama-2-7b", "rtx-a6000", input_len=1)
             with pytest.raises(errors.UnavailableError) as raised:

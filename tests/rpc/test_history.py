@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from ridgeline.v1 import analysis_service_pb2, common_pb2, recommendation_servic
 from ridgeline.v1 import catalog_service_pb2 as pb
 from ridgeline.v1.hardware_pb2 import Hardware
 from ridgeline_server.rpc.embedding import EmbeddedService
+from ridgeline_server.store.database import sqlite_url
 from ridgeline_server.store.startup import open_embedded_catalog
 from tests.rpc import samples
 from tests.rpc.ask import Ask
@@ -155,8 +158,11 @@ def test_a_new_price_does_not_keep_the_old_ones_day(ask: Ask) -> None:
     assert updated.price_as_of not in ("", samples.device().price_as_of)
 
 
-def test_an_answer_can_be_repeated_on_the_revision_that_it_names(new_sqlite_url: str) -> None:
-    service = EmbeddedService(open_embedded_catalog(new_sqlite_url))
+def test_an_answer_can_be_repeated_on_the_revision_that_it_names(
+    shipped_sqlite_file: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(shipped_sqlite_file, tmp_path))
+    service = EmbeddedService(open_embedded_catalog(sqlite_url(path)))
     question = analysis_service_pb2.AnalyzeRequest(
         model=common_pb2.ModelSelector(id="llama-2-7b"),
         hardware=common_pb2.HardwareSelector(id="x-mine"),

@@ -8,7 +8,6 @@ import pytest
 
 from tests.soak import fuzz, kills, mixed, requests, writers
 from tests.soak.__main__ import SEED
-from tests.soak.databases import seeded
 from tests.soak.recount import recounted
 
 
@@ -25,16 +24,18 @@ def test_a_killed_server_keeps_what_it_acknowledged_and_shows_nothing_partial(ca
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_a_server_keeps_nothing_of_callers_that_were_rude(database_url: str) -> None:
+def test_a_server_keeps_nothing_of_callers_that_were_rude(shipped_database_url: str) -> None:
     # Twenty seconds show a leak of what calls and connections hold, and less of memory, which still grows
     # into its pools.
     plan = mixed.Plan(duration_s=20.0, warm_up_s=8.0, growth=0.5)
-    assert "calls and connections" in mixed.soak(seeded(database_url), plan)
+    assert "calls and connections" in mixed.soak(shipped_database_url, plan)
 
 
 @pytest.mark.parametrize(("database_kind", "count"), [("sqlite", 1700), ("postgresql", 300)])
-def test_a_mutated_request_is_answered_or_refused_with_a_reason(database_url: str, count: int) -> None:
-    report = requests.soak(seeded(database_url), SEED, count)
+def test_a_mutated_request_is_answered_or_refused_with_a_reason(
+    shipped_database_url: str, count: int
+) -> None:
+    report = requests.soak(shipped_database_url, SEED, count)
     assert not report.failures, "\n".join(report.failures)
     assert report.counts["OK"] > count // 20, report
     assert report.counts["INVALID_ARGUMENT"] > count // 4, report

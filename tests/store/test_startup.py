@@ -34,23 +34,21 @@ def test_an_embedded_start_makes_the_directory(tmp_path: Path) -> None:
     assert path.is_file()
 
 
-def test_a_later_embedded_start_neither_migrates_nor_seeds(empty_database_url: str) -> None:
-    open_embedded_catalog(empty_database_url).close()
+def test_a_later_embedded_start_neither_migrates_nor_seeds(shipped_database_url: str) -> None:
     with patch.object(startup, "upgrade") as upgrade_again, patch.object(startup, "seed") as seed_again:
-        store = open_embedded_catalog(empty_database_url)
+        store = open_embedded_catalog(shipped_database_url)
     assert store.revision() == 1
     store.close()
     upgrade_again.assert_not_called()
     seed_again.assert_not_called()
 
 
-def test_an_embedded_start_of_another_release_seeds_again(empty_database_url: str) -> None:
-    open_embedded_catalog(empty_database_url).close()
+def test_an_embedded_start_of_another_release_seeds_again(shipped_database_url: str) -> None:
     with (
         patch.object(startup, "builtin_digest", return_value="another"),
         patch.object(startup, "seed") as seed,
     ):
-        open_embedded_catalog(empty_database_url).close()
+        open_embedded_catalog(shipped_database_url).close()
     seed.assert_called_once()
 
 
@@ -76,12 +74,11 @@ def test_a_start_of_the_service_neither_migrates_nor_seeds(database_url: str) ->
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_a_warm_start_loads_no_migration_machinery(empty_database_url: str) -> None:
-    open_embedded_catalog(empty_database_url).close()
+def test_a_warm_start_loads_no_migration_machinery(shipped_database_url: str) -> None:
     program = (
         "import sys\n"
         "from ridgeline_server.store.startup import open_embedded_catalog\n"
-        f"open_embedded_catalog({empty_database_url!r}).close()\n"
+        f"open_embedded_catalog({shipped_database_url!r}).close()\n"
         "print({'alembic', 'mako', 'psycopg'} & set(sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -95,9 +92,8 @@ def test_a_closed_sqlite_database_is_one_file(empty_database_url: str) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_the_service_can_be_started_on_what_embedded_mode_made(empty_database_url: str) -> None:
-    open_embedded_catalog(empty_database_url).close()
-    upgrade(empty_database_url)
-    store = open_catalog(empty_database_url)
+def test_the_service_can_be_started_on_what_embedded_mode_made(shipped_database_url: str) -> None:
+    upgrade(shipped_database_url)
+    store = open_catalog(shipped_database_url)
     assert store.revision() == 1
     store.close()

@@ -38,6 +38,8 @@ from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.results import Analysis, OperatorAnalysis, StageAnalysis
+from ridgeline_server.roofline.scenario import Scenario
+from ridgeline_server.roofline.serving import memory_of
 from ridgeline_server.store.builtin import hardware_entry, profile_entry
 from ridgeline_server.store.engines import builtin_engines
 
@@ -104,6 +106,12 @@ class Question:
             self.basis,
             with_flips=with_flips,
         )
+
+    @property
+    def fits(self) -> bool:
+        """Whether the memory holds it: that of `analysis()`, without the rest of the analysis."""
+        profiles = PROFILES if self.basis is EXPECTED else None
+        return memory_of(self.model, Scenario(self.hardware, self.deployment, profiles), self.workload).fits
 
     def advice(
         self,

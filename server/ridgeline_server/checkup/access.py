@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ridgeline_server.certificate_settings import certificate_files
 from ridgeline_server.checkup.finding import Finding, error, ok
 from ridgeline_server.command_errors import EXIT_USAGE
-from ridgeline_server.securing import certificate_files
 from ridgeline_server.security.certificates import CertificateError, check_files
 from ridgeline_server.security.exposure import exposure_problems
 from ridgeline_server.settings import Settings

@@ -178,15 +178,14 @@ def deployments(question: Question, usable: set[str]) -> Iterator[tuple[frozense
     """
     for chosen, deployment in formats(question, usable):
         yield chosen, deployment
-        served = replace(question, deployment=deployment)
-        if served.analysis().memory.fits:
+        if replace(question, deployment=deployment).fits:
             continue
         for name in usable & OFFLOADS.keys():
             parts = (
                 replace(deployment, offload=replace(deployment.offload, **{OFFLOADS[name]: part / 20}))
                 for part in range(1, 21)
             )
-            fitting = (part for part in parts if replace(question, deployment=part).analysis().memory.fits)
+            fitting = (part for part in parts if replace(question, deployment=part).fits)
             found = next(fitting, None)
             if found:
                 yield chosen | {name}, found

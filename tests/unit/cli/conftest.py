@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,25 +35,12 @@ def run(fake: FakeClient) -> Run:
     return invoke
 
 
-@pytest.fixture(scope="session")
-def seeded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A RIDGELINE_HOME whose database has the shipped catalog."""
-    home = tmp_path_factory.mktemp("seeded")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RIDGELINE_HOME", str(home))
-        patch.delenv("RIDGELINE_SERVER", raising=False)
-        patch.delenv("RIDGELINE_DATABASE_URL", raising=False)
-        ridgeline.connect().close()
-    return home
-
-
 @pytest.fixture
-def home(seeded_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(shipped_sqlite_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A RIDGELINE_HOME of the test's own, with the shipped catalog."""
     own = tmp_path / "home"
     own.mkdir()
-    for file in seeded_home.iterdir():
-        (own / file.name).write_bytes(file.read_bytes())
+    shutil.copy(shipped_sqlite_file, own / "ridgeline.sqlite3")
     monkeypatch.setenv("RIDGELINE_HOME", str(own))
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("RIDGELINE_SERVER", raising=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -25,22 +27,23 @@ LIMIT_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Client]]:
+def server(
+    shipped_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Client]]:
     """The address of a server on the built-in catalog, and a plain client of it."""
-    from ridgeline_server.store.startup import open_embedded_catalog
-
-    url = f"sqlite:///{tmp_path_factory.mktemp('aio') / 'ridgeline.sqlite3'}"
-    open_embedded_catalog(url).close()
-    with connected_over_the_wire(url) as client:
+    path = shutil.copy(shipped_sqlite_file, tmp_path_factory.mktemp("aio"))
+    with connected_over_the_wire(f"sqlite:///{path}") as client:
         yield client.target, client
 
 
 @pytest.fixture(params=["wire", "embedded"])
-def where(request: pytest.FixtureRequest, server: tuple[str, Client], tmp_path: Any) -> dict[str, Any]:
+def where(
+    request: pytest.FixtureRequest, server: tuple[str, Client], shipped_sqlite_file: Path, tmp_path: Path
+) -> dict[str, Any]:
     """Arguments of `connect`, for each way in turn."""
     if request.param == "wire":
         return {"server": server[0], "timeout_s": LIMIT_S}
-    return {"database_url": f"sqlite:///{tmp_path}/ridgeline.sqlite3"}
+    return {"database_url": f"sqlite:///{shutil.copy(shipped_sqlite_file, tmp_path)}"}
 
 
 def test_it_answers_as_the_other_one_does(where: dict[str, Any], server: tuple[str, Client]) -> None:

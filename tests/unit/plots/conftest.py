@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +14,8 @@ from ridgeline_server.store.database import sqlite_url
 
 
 @pytest.fixture(scope="package")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def client(shipped_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The service in this process, on a catalog of its own."""
-    path = tmp_path_factory.mktemp("catalog") / "ridgeline.sqlite3"
-    with ridgeline.connect(database_url=str(sqlite_url(path))) as connected:
+    path = Path(shutil.copy(shipped_sqlite_file, tmp_path_factory.mktemp("catalog")))
+    with ridgeline.connect(database_url=sqlite_url(path)) as connected:
         yield connected
