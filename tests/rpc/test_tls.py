@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ import pytest
 
 import ridgeline
 from ridgeline import errors
+from ridgeline.credentials import Credentials
+from ridgeline.v1.catalog_service_pb2 import GetHardwareRequest
+from ridgeline.wire import translated
 from ridgeline_server.app import Server
 from ridgeline_server.health_client import ProbeError, probe
 from ridgeline_server.rpc.dispatch import service_methods
@@ -95,6 +99,50 @@ def test_other_clients_are_told_what_they_lack(
 ) -> None:
     with serving(store, settings(files)) as address, pytest.raises(errors.UnavailableError, match=said):
         count_models(address, **security)
+
+
+class Refused(grpc.RpcError):
+    """What gRPC gives of a name whose last address refuses connections, whatever the first one did."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return "failed to connect to all addresses; last error: UNKNOWN: ipv6:[::1]:1: Connection refused"
+
+    def trailing_metadata(self) -> tuple[()]:
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "security", "said"),
+    [
+        (("127.0.0.2", "127.0.0.1"), {}, "where it serves TLS, give its CA"),
+        (("127.0.0.1", "127.0.0.2"), {"ca": certificates.OTHER_CA}, "an authority unknown to this client"),
+        (("127.0.0.1", "127.0.0.2"), {"ca": certificates.CA}, "nothing answers there"),
+        (("127.0.0.2", "127.0.0.3"), {}, "nothing answers there"),
+        (("127.0.0.1", "192.0.2.1"), {}, "nothing answers there"),
+    ],
+    ids=["in clear text", "another authority", "nothing wrong with TLS", "nobody", "another machine's name"],
+)
+def test_an_address_that_refuses_hides_no_trouble_with_tls(
+    store: CatalogStore,
+    files: Pair,
+    monkeypatch: pytest.MonkeyPatch,
+    addresses: tuple[str, ...],
+    security: dict[str, Any],
+    said: str,
+) -> None:
+    with serving(store, settings(files)) as address:
+        port = int(address.rpartition(":")[2])
+        stream = socket.AF_INET, socket.SOCK_STREAM, 6, ""
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda *_, **__: [(*stream, (each, port)) for each in addresses]
+        )
+        credentials = Credentials.resolved(**security)
+        told = translated(Refused(), GetHardwareRequest(), address, LIMIT_S, credentials, "id")
+    assert isinstance(told, errors.UnavailableError)
+    assert said in told.message
 
 
 def test_a_certificate_for_another_name_is_refused(store: CatalogStore, files: Pair) -> None:
