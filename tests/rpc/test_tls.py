@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -289,3 +292,40 @@ def test_a_generic_client_is_served_too(store: CatalogStore, files: Pair) -> Non
     ):
         call: Any = channel.unary_unary("/ridgeline.v1.CatalogService/ListModels")
         assert call(b"", timeout=LIMIT_S)
+
+
+NO_TLS = """
+import socket, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import grpc
+from ridgeline_server.observability.logs import configure_logs
+
+configure_logs("json", "debug")
+key, certificate = (Path(name).read_bytes() for name in sys.argv[1:])
+server = grpc.server(ThreadPoolExecutor(1))
+port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, certificate)]))
+server.start()
+with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+    client.sendall(b"this is no handshake")
+    while client.recv(1000):
+        pass
+server.stop(None).wait()
+"""
+"""A server with a client that does not speak TLS, whose connection it closes."""
+
+
+@pytest.mark.parametrize(("verbosity", "lines"), [("INFO", 1), ("ERROR", 0), ("NONE", 0)])
+def test_what_grpcs_core_logs_can_be_left_out(verbosity: str, lines: int) -> None:
+    """docs/operations.md tells so, because these lines are never JSON."""
+    files = (str(certificates.SERVER.key), str(certificates.SERVER.certificate))
+    told = subprocess.run(
+        [sys.executable, "-c", NO_TLS, *files],
+        env={**os.environ, "GRPC_VERBOSITY": verbosity},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S * 3,
+        check=True,
+    )
+    assert told.stderr.count("Handshake failed") == lines
+    assert not told.stderr.startswith("{")
