@@ -51,6 +51,10 @@ class Sweep:
         """Points that have arrived, those before a resumption included."""
         self.rows_total = 0
         """Points of the whole sweep; 0 until the first batch has arrived."""
+        self.rows_skipped = 0
+        """Points before the first that arrives, of which the token that the sweep was given says that they
+        are done.
+        """
         self.rows_refused = 0
         """Those of the points that have arrived which were refused."""
         self.catalog_revision = 0
@@ -86,6 +90,7 @@ class Sweep:
             ahead, self._ahead = self._ahead, None
             return ahead
         response = self._next_response()
+        is_first = self._schema is None
         arrow = _arrow()
         if response.arrow_schema:
             self._schema = arrow.ipc.read_schema(arrow.py_buffer(response.arrow_schema))
@@ -94,6 +99,8 @@ class Sweep:
             arrow.py_buffer(response.arrow_record_batch), self._schema
         )
         self.rows_done, self.rows_total = response.rows_done, response.rows_total
+        if is_first:
+            self.rows_skipped = response.rows_done - batch.num_rows
         self.rows_refused = self._refused_before + response.rows_refused
         self.catalog_revision = response.catalog_revision
         self.catalog_unconfirmed_s = response.catalog_unconfirmed_s

@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from ridgeline.channels import channel_options, hosts_of, time_limit_s
 from ridgeline.credentials import NO_CREDENTIALS, Credentials, tls_problem
 from ridgeline.errors import RidgelineError, from_status, of_code
+from ridgeline.listeners import hidden_tls_problem
 
 R = TypeVar("R", bound=Message)
 
@@ -115,7 +116,8 @@ def translated(
     code = error.code().name
     details = error.details() or ""
     if code == "UNAVAILABLE":
-        if cause := tls_problem(details, credentials):
+        cause = tls_problem(details, credentials) or hidden_tls_problem(details, target, credentials)
+        if cause:
             return of_code(code, f"The server at {target} is not reached: {cause}.")
         unnamed = any(words in details for words in _UNRESOLVED)
         cause = "its name cannot be resolved" if unnamed else "nothing answers there"

@@ -22,6 +22,7 @@ from ridgeline_server.health import MAX_WATCHERS, SERVICE_NAME, Health
 from ridgeline_server.rpc.call_classes import call_classes
 from ridgeline_server.rpc.dispatch import SERVICES, Method
 from ridgeline_server.rpc.interceptors.admission import Admission, default_limits
+from ridgeline_server.rpc.interceptors.arrival import REQUEST_WAIT_S, Arrival
 from ridgeline_server.rpc.interceptors.patience import Patience
 from ridgeline_server.rpc.interceptors.readable import Readable
 from ridgeline_server.rpc.wire import add_to_server
@@ -70,19 +71,22 @@ class Server:
         credentials: grpc.ServerCredentials | None = None,
         max_request_bytes: int = MAX_REQUEST_BYTES,
         channelz: bool = False,
+        request_wait_s: float = REQUEST_WAIT_S,
     ) -> None:
         """Bind the address, HOST:PORT. Port 0 takes a free one. Raises ListenError.
 
-        Each class of calls has threads of its own. The first interceptor is the outermost; admission is
-        inside of all of these. `shares_port` is for processes that a supervisor has reserved the port for.
-        Without credentials it serves in clear text. `channelz` lets callers look into the server's sockets.
+        Each class of calls has threads of its own. The first interceptor sees every call whose request came
+        within `request_wait_s`; admission is inside of all of these. `shares_port` is for processes that a
+        supervisor has reserved the port for. Without credentials it serves in clear text. `channelz` lets
+        callers look into the server's sockets.
         """
         limits = default_limits(threads, stream_threads, write_threads)
         self.admission = Admission(call_classes(SERVICES), limits)
+        self._arrival = Arrival(request_wait_s)
         self._pool = ThreadPoolExecutor(REFLECTION_THREADS, thread_name_prefix="rpc-reflection")
         self._server = grpc.server(
             self._pool,
-            interceptors=[*interceptors, self.admission, Readable(), Patience()],
+            interceptors=[*interceptors, self._arrival, self.admission, Readable(), Patience()],
             options=[
                 # A second server on the same port must fail, not share it by chance.
                 ("grpc.so_reuseport", int(shares_port)),
@@ -110,6 +114,7 @@ class Server:
 
     def start(self) -> None:
         """Answer calls, and say so in health."""
+        self._arrival.start()
         self._server.start()
         self.health.serving()
 
@@ -124,6 +129,7 @@ class Server:
         self._server.stop(grace_s).wait()
         self._pool.shutdown(wait=False)
         self.admission.close()
+        self._arrival.close()
         self.health.close()
 
     def _bind(self, listen: str, credentials: grpc.ServerCredentials | None) -> int:

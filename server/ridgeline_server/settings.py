@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from rapidfuzz import process
 
@@ -188,6 +197,16 @@ class Settings(BaseModel):
         default=10.0, ge=1, le=3600, description="seconds that PostgreSQL may take over one statement"
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: object, info: ValidationInfo) -> object:
+        """Python takes true for 1: `workers = true` in a file is a slip."""
+        assert info.field_name is not None
+        kind = cls.model_fields[info.field_name].annotation
+        if isinstance(value, bool) and kind in (int, float, int | None):
+            raise ValueError("give a number")
+        return value
+
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002
         """Complete what follows from other settings."""
         if not self.database_url:
@@ -231,13 +250,21 @@ def _file(path: Path) -> dict[str, Any]:
 
 def _told(problem: ErrorDetails, in_environment: Mapping[str, str], file: str) -> str:
     """One sentence: the setting under the name that it was given by, its value, and the way out."""
-    key = str(problem["loc"][0])
+    key, *below = map(str, problem["loc"])
     place = f"{PREFIX}{key.upper()}" if key in in_environment else f"{key} in {file}"
     if problem["type"] == "extra_forbidden":
-        return f"{place} is no setting of ridgeline-server; {_alike(key)}"
+        if key in in_environment:
+            hint = "Kubernetes sets such variables unless enableServiceLinks is false"
+        else:
+            hint = "settings stand at the top of the file, and the one table is certificate_roles"
+        way_out = _alike(key) or f"see `ridgeline-server --help`; {hint}"
+        return f"{place} is no setting of ridgeline-server; {way_out}"
     if not Settings.model_fields[key].repr:
         return f"{place} cannot be used, which may hold a secret and is not shown; {_wish(problem)}"
-    return f"{place} is '{problem['input']}'; {_wish(problem)}"
+    within = f"'{below[0]}' of " if below else ""
+    value = problem["input"]
+    shown = str(value).lower() if isinstance(value, bool) else value
+    return f"{within}{place} is '{shown}'; {_wish(problem)}"
 
 
 def _wish(problem: ErrorDetails) -> str:
@@ -249,14 +276,15 @@ def _wish(problem: ErrorDetails) -> str:
             return f"give at most {bounds['le']:g}"
         case "value_error":
             return str(bounds["error"])
-        case "literal_error":
+        case "literal_error" | "enum":
             return f"give one of {bounds['expected']}"
         case _:
             return problem["msg"].lower()
 
 
 def _alike(key: str) -> str:
+    """A question after the setting that a name looks like; empty where it looks like none."""
     found = process.extractOne(key, list(Settings.model_fields), score_cutoff=LIKE_PERCENT)
     if found is not None:
         return f"do you mean {found[0]}?"
-    return "see `ridgeline-server --help`; Kubernetes sets such variables unless enableServiceLinks is false"
+    return ""

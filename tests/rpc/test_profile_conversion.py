@@ -122,6 +122,8 @@ def test_an_unknown_constant_is_refused_with_those_there_are() -> None:
     [
         ({"model_id": "m" * 128}, "model_id", "give 127 at most"),
         ({"since_version": "newest"}, "since_version", 'is "newest"; give a release such as 0.8.0'),
+        ({"since_version": "9" * 5000}, "since_version", "give 127 at most"),
+        ({"since_version": "9" * 19}, "since_version", "give a release such as 0.8.0"),
         ({"engine": ""}, "since_version", "but there is no engine; give engine too"),
         ({"since_version": ""}, "since_date", "but there is no release; give since_version too"),
         ({"since_date": "2025-13"}, "since_date", 'is "2025-13"; give a month as YYYY-MM'),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +18,9 @@ import pytest
 
 import ridgeline
 from ridgeline import errors
+from ridgeline.credentials import Credentials
+from ridgeline.v1.catalog_service_pb2 import GetHardwareRequest
+from ridgeline.wire import translated
 from ridgeline_server.app import Server
 from ridgeline_server.health_client import ProbeError, probe
 from ridgeline_server.rpc.dispatch import service_methods
@@ -95,6 +102,50 @@ def test_other_clients_are_told_what_they_lack(
 ) -> None:
     with serving(store, settings(files)) as address, pytest.raises(errors.UnavailableError, match=said):
         count_models(address, **security)
+
+
+class Refused(grpc.RpcError):
+    """What gRPC gives of a name whose last address refuses connections, whatever the first one did."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return "failed to connect to all addresses; last error: UNKNOWN: ipv6:[::1]:1: Connection refused"
+
+    def trailing_metadata(self) -> tuple[()]:
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "security", "said"),
+    [
+        (("127.0.0.2", "127.0.0.1"), {}, "where it serves TLS, give its CA"),
+        (("127.0.0.1", "127.0.0.2"), {"ca": certificates.OTHER_CA}, "an authority unknown to this client"),
+        (("127.0.0.1", "127.0.0.2"), {"ca": certificates.CA}, "nothing answers there"),
+        (("127.0.0.2", "127.0.0.3"), {}, "nothing answers there"),
+        (("127.0.0.1", "192.0.2.1"), {}, "nothing answers there"),
+    ],
+    ids=["in clear text", "another authority", "nothing wrong with TLS", "nobody", "another machine's name"],
+)
+def test_an_address_that_refuses_hides_no_trouble_with_tls(
+    store: CatalogStore,
+    files: Pair,
+    monkeypatch: pytest.MonkeyPatch,
+    addresses: tuple[str, ...],
+    security: dict[str, Any],
+    said: str,
+) -> None:
+    with serving(store, settings(files)) as address:
+        port = int(address.rpartition(":")[2])
+        stream = socket.AF_INET, socket.SOCK_STREAM, 6, ""
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda *_, **__: [(*stream, (each, port)) for each in addresses]
+        )
+        credentials = Credentials.resolved(**security)
+        told = translated(Refused(), GetHardwareRequest(), address, LIMIT_S, credentials, "id")
+    assert isinstance(told, errors.UnavailableError)
+    assert said in told.message
 
 
 def test_a_certificate_for_another_name_is_refused(store: CatalogStore, files: Pair) -> None:
@@ -241,3 +292,40 @@ def test_a_generic_client_is_served_too(store: CatalogStore, files: Pair) -> Non
     ):
         call: Any = channel.unary_unary("/ridgeline.v1.CatalogService/ListModels")
         assert call(b"", timeout=LIMIT_S)
+
+
+NO_TLS = """
+import socket, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import grpc
+from ridgeline_server.observability.logs import configure_logs
+
+configure_logs("json", "debug")
+key, certificate = (Path(name).read_bytes() for name in sys.argv[1:])
+server = grpc.server(ThreadPoolExecutor(1))
+port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, certificate)]))
+server.start()
+with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+    client.sendall(b"this is no handshake")
+    while client.recv(1000):
+        pass
+server.stop(None).wait()
+"""
+"""A server with a client that does not speak TLS, whose connection it closes."""
+
+
+@pytest.mark.parametrize(("verbosity", "lines"), [("INFO", 1), ("ERROR", 0), ("NONE", 0)])
+def test_what_grpcs_core_logs_can_be_left_out(verbosity: str, lines: int) -> None:
+    """docs/operations.md tells so, because these lines are never JSON."""
+    files = (str(certificates.SERVER.key), str(certificates.SERVER.certificate))
+    told = subprocess.run(
+        [sys.executable, "-c", NO_TLS, *files],
+        env={**os.environ, "GRPC_VERBOSITY": verbosity},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S * 3,
+        check=True,
+    )
+    assert told.stderr.count("Handshake failed") == lines
+    assert not told.stderr.startswith("{")

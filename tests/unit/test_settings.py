@@ -45,6 +45,36 @@ def test_all_that_is_wrong_is_told_under_the_name_it_was_given_by(tmp_path: Path
     ]
 
 
+def test_a_role_that_is_none_is_told_with_its_certificate(tmp_path: Path) -> None:
+    file = tmp_path / "ridgeline.toml"
+    file.write_text('[certificate_roles]\n"ops.example.org" = "boss"\n"x.example.org" = "read"\n')
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({"RIDGELINE_CONFIG": str(file)})
+    told = (
+        f"'ops.example.org' of certificate_roles in {file} is 'boss'; give one of 'read', 'write' or 'admin'"
+    )
+    assert str(caught.value) == told
+    with pytest.raises(SettingsError, match=r"'a' of RIDGELINE_CERTIFICATE_ROLES is 'boss'"):
+        Settings.load({"RIDGELINE_CERTIFICATE_ROLES": "a=boss"})
+
+
+@pytest.mark.parametrize("setting", ["workers", "calls_per_s", "database_pool_size"])
+def test_a_truth_value_is_no_number(tmp_path: Path, setting: str) -> None:
+    file = tmp_path / "ridgeline.toml"
+    file.write_text(f"{setting} = true\ntracing = true\n")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({"RIDGELINE_CONFIG": str(file)})
+    assert str(caught.value) == f"{setting} in {file} is 'true'; give a number"
+
+
+def test_a_table_that_is_no_setting_is_told_what_the_file_may_hold(tmp_path: Path) -> None:
+    file = tmp_path / "ridgeline.toml"
+    file.write_text("[server]\nthreads = 3\n")
+    with pytest.raises(SettingsError, match=r"server in .* stand at the top of the file") as caught:
+        Settings.load({"RIDGELINE_CONFIG": str(file)})
+    assert "Kubernetes" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("content", "word"), [(None, "cannot be read"), (b"a =", "TOML"), (b"\xff", "TOML")])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, word: str) -> None:
     file = tmp_path / "ridgeline.toml"

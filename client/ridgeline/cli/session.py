@@ -117,6 +117,7 @@ _SPELLINGS = {
     "after_revision": "--since",
     "principal": "--by",
     "etag": "--etag",
+    "resume_token": "--resume",
     "timeout_s": "--timeout",
     "server": "--server",
     "token": "the token",

@@ -16,6 +16,7 @@ import click
 
 from ridgeline.cli import deployment_file, options, output, session, sweep_screen
 from ridgeline.cli.commands import SectionCommand, SectionOption, UnwritableError
+from ridgeline.cli.sweep_resume import ResumeFile
 
 if TYPE_CHECKING:
     from ridgeline.sweeps import Sweep
@@ -134,6 +135,12 @@ AXES = ("weights", "activations", "kv", "tp", "pp", "ep", "dp", "engine")
     metavar="FILE",
     help="Write to this file, which appears when it is whole. csv goes to stdout without it.",
 )
+@_answer(
+    "--resume",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Go on where the run of the same command stopped that kept FILE; it goes with the last row.",
+)
 @options.basis
 @options.catalog_revision
 @options.connection
@@ -156,8 +163,15 @@ def sweep(ctx: click.Context, /, **given: Any) -> None:
       ridgeline sweep --models llama-2-7b --hardware rtx-a6000 -o csv \
           --input-len 128:4096 --columns input_len,ttft_ms,prefill_bound
 
-    A stream from a server that breaks off goes on where it was. Exit code 1 says that every point was
-    refused.
+    A stream from a server that breaks off goes on where it was. With --resume, so does a run that was
+    stopped or gave up, when the command is repeated: rows go to stdout as csv, each once, in the state of
+    the catalog that the first run began on.
+
+    \b
+      ridgeline sweep --models llama-2-7b --hardware rtx-a6000 -o csv \
+          --batch 1:64 --input-len 1:2000:1 --resume rest >> rows.csv
+
+    Exit code 1 says that every point of the run was refused.
     """
     if given["output"] in ("parquet", "arrow") and given["out"] is None:
         raise click.UsageError(f"-o {given['output']} needs --out FILE: it is no text for a screen.")
@@ -165,6 +179,9 @@ def sweep(ctx: click.Context, /, **given: Any) -> None:
         raise click.UsageError(f"--out is '{given['out']}', a folder; give a file.")
     if given["output"] == "table" and given["out"] is not None:
         raise click.UsageError("--out needs a form that is kept in files: -o csv, parquet or arrow.")
+    if given["resume"] is not None and (given["output"] != "csv" or given["out"] is not None):
+        raise click.UsageError("--resume needs -o csv to stdout; append it to the file of the run before.")
+    resume = None if given["resume"] is None else ResumeFile(given["resume"])
     on_screen = given["output"] == "table" and not given["columns"]
     columns = (*sweep_screen.HEADINGS, "error_message") if on_screen else given["columns"]
     with session.client(given["server"], given["timeout"]) as client:
@@ -177,19 +194,20 @@ def sweep(ctx: click.Context, /, **given: Any) -> None:
                 columns=columns,
                 ideal=given["ideal"],
                 catalog_revision=given["catalog_revision"] or 0,
+                resume_token="" if resume is None else resume.token,
             ) as swept,
             _progress(swept),
         ):
             if given["output"] == "table":
                 sweep_screen.show(swept, output.console(), chosen=bool(given["columns"]))
+            elif given["out"] is None:
+                _to_stdout(swept, resume)
             else:
-                _write(swept, given["output"], given["out"])
-        refused = swept.rows_refused
+                _to_file(swept, given["output"], given["out"])
+        refused, answered = swept.rows_refused, swept.rows_total - swept.rows_skipped
         if refused:
-            click.echo(
-                f"{refused:,} of {swept.rows_total:,} points were refused; error_message tells why.", err=True
-            )
-    ctx.exit(session.NO if refused == swept.rows_total else session.ANSWER)
+            click.echo(f"{refused:,} of {answered:,} points were refused; error_message tells why.", err=True)
+    ctx.exit(session.NO if refused == answered else session.ANSWER)
 
 
 def _deployments(given: dict[str, Any]) -> list[Any]:
@@ -202,10 +220,7 @@ def _deployments(given: dict[str, Any]) -> list[Any]:
     return [stated | dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
-def _write(swept: Sweep, form: str, out: Path | None) -> None:
-    if out is None:
-        _to_stdout(swept)
-        return
+def _to_file(swept: Sweep, form: str, out: Path) -> None:
     writers = {"csv": swept.write_csv, "parquet": swept.write_parquet, "arrow": swept.write_arrow}
     # A part of the file is to vanish on the usual way to end a program too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
@@ -215,14 +230,19 @@ def _write(swept: Sweep, form: str, out: Path | None) -> None:
         raise UnwritableError(error.strerror or str(error), str(out)) from error
 
 
-def _to_stdout(swept: Sweep) -> None:
-    """CSV, batch by batch."""
+def _to_stdout(swept: Sweep, resume: ResumeFile | None) -> None:
+    """CSV, batch by batch. A run that goes on behind another leaves out the heading."""
     import pyarrow.csv as arrow_csv
 
+    form = arrow_csv.WriteOptions(include_header=resume is None or not resume.token)
     # Arrow writes bytes; what a pipe does not take ends the sweep.
-    with arrow_csv.CSVWriter(sys.stdout.buffer, swept.schema) as writer:
+    with arrow_csv.CSVWriter(sys.stdout.buffer, swept.schema, write_options=form) as writer:
         for batch in swept:
             writer.write_batch(batch)
+            if resume is not None:
+                # What a token says is done must not be lost with this process.
+                sys.stdout.buffer.flush()
+                resume.move(swept)
 
 
 @contextmanager

@@ -402,15 +402,21 @@ def era_of(version: str, eras: tuple[tuple[str, str], ...]) -> str:
 _APPROXIMATE = re.compile(r"~\s*(\d{4}(?:-\d{2})?)")
 
 
+_MAX_VERSION_DIGITS = 18
+"""Python refuses to read numbers of thousands of digits; releases are dates at most."""
+
+
 def version_key(version: str) -> tuple[int, ...] | None:
-    """The numbers of a version without trailing zeros, so that 0.19 is 0.19.0; None when it has none.
+    """The numbers of a version without trailing zeros, so that 0.19 is 0.19.0; None when it has none, or one
+    of more digits than any release.
 
     Suffixes such as rc1, .post1 and +cu128 are left out: a release candidate counts as its release.
     """
     match = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
-    if match is None:
+    parts = match.group(1).split(".") if match else []
+    if not parts or max(map(len, parts)) > _MAX_VERSION_DIGITS:
         return None
-    numbers = [int(part) for part in match.group(1).split(".")]
+    numbers = [int(part) for part in parts]
     while numbers and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)

@@ -16,6 +16,7 @@ from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.roofline.wording import share
 from ridgeline_server.rpc.checks import MAX_TEXT_LENGTH, Checks
+from ridgeline_server.rpc.launch_wrappers import unwrapped
 
 FIELD = "launch_command"
 
@@ -30,7 +31,7 @@ def with_command(
     checks.text(FIELD, text, MAX_TEXT_LENGTH)
     if len(checks.violations) > noted:
         return stated, None
-    command = read_command(text)
+    command = read_command(unwrapped(text))
     for fault in command.faults:
         checks.add(FIELD, fault)
     try:

@@ -189,6 +189,8 @@ def test_a_version_belongs_to_the_last_era_that_began_by_then(version: str, era:
         ("b4519", None),
         ("", None),
         ("0", ()),
+        ("2024.20240131123059", (2024, 20240131123059)),
+        ("0." + "1" * 5000, None),
     ],
 )
 def test_the_numbers_of_a_version(version: str, key: tuple[int, ...] | None) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from ridgeline.v1 import common_pb2, hardware_pb2
@@ -207,7 +207,6 @@ def entry_message(entry: HardwareEntry) -> hardware_pb2.Hardware:
     return message
 
 
-@lru_cache(maxsize=4096)
 def _suspicions(hardware: Hardware, kind: str, release_year: int | None) -> tuple[str, ...]:
     """What is suspicious about the figures, measured against the devices that ship: what users made of those
     is no yardstick.

@@ -147,8 +147,10 @@ def entry_message(entry: ProfileEntry) -> efficiency_profile_pb2.EfficiencyProfi
 def _check_since(checks: Checks, field: str, message: efficiency_profile_pb2.EfficiencyProfile) -> None:
     """The engine's first release and its date, each of which needs what it is of."""
     version, month = message.since_version, message.since_date
+    noted = len(checks.violations)
     checks.text(f"{field}.since_version", version, MAX_NAME_LENGTH)
-    if version and version_key(version) is None:
+    readable = len(checks.violations) == noted
+    if version and readable and version_key(version) is None:
         checks.add(f"{field}.since_version", f"is {shown(version)}; give a release such as 0.8.0")
     elif version and not message.engine:
         checks.add(f"{field}.since_version", f"is {shown(version)}, but there is no engine; give engine too")

@@ -1,8 +1,7 @@
 """Observes every call over the wire. The outermost of the interceptors.
 
-What others refuse, and what the server does not have, is a call like any other. A call whose request never
-arrives (its caller left first, or it is larger than the server takes) reaches no handler in grpcio: it counts
-as started, and never as handled.
+What others refuse, and what the server does not have, is a call like any other. One whose request never
+arrives (its caller left first or said nothing, or it is larger than the server takes) ends as CANCELLED.
 """
 
 from __future__ import annotations

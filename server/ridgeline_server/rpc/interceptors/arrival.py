@@ -1,0 +1,148 @@
+"""Ends calls whose request does not come.
+
+grpcio gives a call its thread before its request has arrived, and lets the thread wait for it: a caller that
+opens a call and says no more would keep a thread for as long as it likes. So requests are taken as streams of
+one message, whose handler has the call in its hands while it waits. On the wire there is no difference.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import grpc
+
+from ridgeline_server.rpc.interceptors.around import POOL
+
+logger = logging.getLogger(__name__)
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+REQUEST_WAIT_S = 60.0
+"""For a request to arrive whole; the largest that is read takes as long at ten megabits a second."""
+
+
+class Arrival(grpc.ServerInterceptor):
+    """Interceptors inside of this one only see calls whose request has come. Those outside of it see all, so
+    that it is known who calls before a thread waits for them.
+    """
+
+    def __init__(self, wait_s: float = REQUEST_WAIT_S) -> None:
+        self._watch = _Watch(wait_s)
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """The handler behind a wait for its request that has an end."""
+        handler = continuation(handler_call_details)
+        if handler is None or handler.request_streaming:
+            return handler
+        name = handler_call_details.method
+        if handler.unary_stream is not None:
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(name, handler.unary_stream),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        assert handler.unary_unary is not None
+        return grpc.stream_unary_rpc_method_handler(
+            self._unary(name, handler.unary_unary), handler.request_deserializer, handler.response_serializer
+        )
+
+    def start(self) -> None:
+        """Start the thread that looks after calls, before the server starts."""
+        self._watch.start()
+
+    def close(self) -> None:
+        """End that thread, after the server has stopped."""
+        self._watch.close()
+
+    def _unary(self, name: str, handle: Callable[..., Any]) -> Callable[..., Any]:
+        def unary(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+            return handle(self._arrived(name, requests, context), context)
+
+        return _on_same_threads(handle, unary)
+
+    def _stream(self, name: str, handle: Callable[..., Iterator[Any]]) -> Callable[..., Any]:
+        def stream(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+            yield from handle(self._arrived(name, requests, context), context)
+
+        return _on_same_threads(handle, stream)
+
+    def _arrived(self, name: str, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        """The request. Raises what ends the call where none comes: the caller left, was too slow, sent more
+        than is read, or closed its side without one, which is told as grpcio tells it.
+        """
+        try:
+            with self._watch.over(name, context):
+                for request in requests:
+                    return request
+        except grpc.RpcError:
+            # The call is over; its code is for those who observe it.
+            context.abort(grpc.StatusCode.CANCELLED, "The request did not come.")
+        return context.abort(grpc.StatusCode.UNIMPLEMENTED, f'"{name}" requires exactly one request message.')
+
+
+def _on_same_threads(handle: Callable[..., Any], outside: Callable[..., Any]) -> Callable[..., Any]:
+    pool = getattr(handle, POOL, None)
+    if pool is not None:
+        setattr(outside, POOL, pool)
+    return outside
+
+
+class _Watch:
+    """Cancels the calls that are over it for too long. All may be for the same time, so that the first that
+    came is the first to be late.
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
+        self._waiting: dict[grpc.ServicerContext, tuple[float, str]] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="rpc-arrival", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    @contextmanager
+    def over(self, name: str, context: grpc.ServicerContext) -> Iterator[None]:
+        """Watch over a call during the block."""
+        with self._lock:
+            self._waiting[context] = (time.monotonic() + self._wait_s, name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting.pop(context, None)
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _look(self) -> None:
+        while not self._stop.wait(self._wait_s / 10):
+            for context, name in self._late():
+                logger.warning("%s ended: its request did not come within %g s", name, self._wait_s)
+                context.cancel()
+
+    def _late(self) -> list[tuple[grpc.ServicerContext, str]]:
+        """Those that are late, which are watched no longer."""
+        found = []
+        with self._lock:
+            for context, (due_s, name) in self._waiting.items():
+                if due_s > time.monotonic():
+                    break
+                found.append((context, name))
+            for context, _ in found:
+                del self._waiting[context]
+        return found
