@@ -28,6 +28,7 @@ from typing import Any
 import grpc
 
 from benchmarks.bench_scaling import RPCS, Serving, encoded
+from ridgeline_server.settings import Settings
 from ridgeline_server.store.startup import open_embedded_catalog
 
 TIMES_CAPACITY = 4
@@ -158,7 +159,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="overloads of each rpc")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of an overload")
-    parser.add_argument("--threads", type=int, default=16, help="unary calls that the server answers at once")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=Settings.model_fields["threads"].default,
+        help="unary calls that the server answers at once",
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         open_embedded_catalog(f"sqlite:///{Path(folder) / 'ridgeline.sqlite3'}").close()

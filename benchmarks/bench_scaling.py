@@ -31,14 +31,14 @@ from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import Event, StreamEnded, StreamReset, TrailersReceived
+from h2.events import Event, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.settings import SettingCodes
 
 from ridgeline.v1.analysis_service_pb2 import AnalyzeRequest
 from ridgeline.v1.recommendation_service_pb2 import RecommendRequest
 from ridgeline_server.store.startup import open_embedded_catalog
 
-CONNECTIONS = 16
+CONNECTIONS = 8
 WINDOW_BYTES = 2**31 - 1
 """What a server may send before it is told that it was read: more than all replies of a connection."""
 
@@ -117,9 +117,10 @@ class Connection:
         self.socket.close()
 
     def _ends(self, event: Event) -> bool:
-        if isinstance(event, TrailersReceived):
+        if isinstance(event, TrailersReceived | ResponseReceived):
+            # What is refused before anything is sent has its status where others have their headers.
             told = {str(name): str(value) for name, value in event.headers}
-            if told.get("grpc-status") != "0":
+            if told.get("grpc-status", "0") != "0":
                 raise RuntimeError(f"a call failed: {told}")
         elif isinstance(event, StreamReset):
             raise RuntimeError(f"a call was reset: {event.error_code}")

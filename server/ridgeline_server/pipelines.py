@@ -17,6 +17,7 @@ catalog once, and keeps it.
 
 from __future__ import annotations
 
+import atexit
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
@@ -100,6 +101,7 @@ class _Shipped(NamedTuple):
 @cache
 def _shipped() -> _Shipped:
     folder = tempfile.TemporaryDirectory(prefix="ridgeline-")
+    atexit.register(folder.cleanup)
     store = open_embedded_catalog(f"sqlite:///{Path(folder.name) / 'catalog.sqlite3'}")
     return _Shipped(folder, CatalogCache(store))
 

@@ -66,9 +66,9 @@ def test_a_database_that_does_not_answer_has_an_exit_code_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("workers", "severity", "told"),
     [
-        (1, Severity.OK, "1 workers with 28 connections each may take 28 of the 97"),
-        (2, Severity.WARNING, "a second server like this one would find too few"),
-        (4, Severity.WARNING, "may take 112 of the 97"),
+        (1, Severity.OK, "1 workers with 20 connections each may take 20 of the 97"),
+        (3, Severity.WARNING, "a second server like this one would find too few"),
+        (5, Severity.WARNING, "may take 100 of the 97"),
     ],
 )
 def test_connections_are_counted_over_all_workers(

@@ -175,7 +175,7 @@ def test_what_happens_is_told_in_logs_metrics_and_traces(seeded_database_url: st
         assert process.wait(LIMIT_S) == 0
     counted = r'grpc_server_handled_total\{grpc_code="NOT_FOUND",grpc_method="Analyze",.*\} 1\.0'
     assert re.search(counted, metrics)
-    assert "ridgeline_database_connections_limit 28.0" in metrics
+    assert "ridgeline_database_connections_limit 20.0" in metrics
     (call,) = [line for line in lines if line["logger"] == "ridgeline_server.access"]
     assert call["request_id"] == raised.value.request_id
     assert (call["code"], call["pid"]) == ("NOT_FOUND", process.pid)

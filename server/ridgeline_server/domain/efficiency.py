@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 from types import MappingProxyType
 from typing import NamedTuple
@@ -295,7 +295,7 @@ class ProfileSet:
             model_id if model_id in self._model_ids else "",
         )
 
-    @property
+    @cached_property
     def engines(self) -> frozenset[str]:
         """The engines of which any constant is known, in lower case."""
         return frozenset(profile.engine.lower() for profile in self.profiles) - {""}

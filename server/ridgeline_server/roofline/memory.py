@@ -258,7 +258,7 @@ def memories_of(model: Model, posed: Posed) -> Memories:
     overhead, non_torch, graphs, reserved, pool = figures[2:].reshape(5, 3, -1)
     groups = posed.groups
     sequences = attended(posed.deployment, posed.batch).sequences
-    today = _live(model, posed, np.stack((posed.input_len, posed.total_len))[:, None])
+    live = _live(model, posed)
     kv = _cached(standing, posed)
     room = _Room(
         np.where(np.isnan(pool[0]), usable - weights - overhead[0], pool[0] + reserved[0]),
@@ -266,7 +266,6 @@ def memories_of(model: Model, posed: Posed) -> Memories:
         posed.of_scenarios(lambda scenario: chunk_tokens(scenario.deployment)),
         reserved[0],
     )
-    live = Live(*(each[0] for each in today))
     own = room.activations(posed.input_len, live)
     activations = np.where(np.isnan(reserved), own, reserved)
     # What is taken at the value, the low and the high end of what is left.
@@ -321,37 +320,49 @@ def _cached(standing: Sequence[_Standing], posed: Posed) -> Array:
     return found
 
 
-def _live(model: Model, posed: Posed, lengths: Array) -> Live:
-    """Live activations of one sequence, in a chunk of prefill and in the last decode step, at input and total
-    lengths of shape (2, L, K): each of shape (L, K).
+def _live(model: Model, posed: Posed) -> Live:
+    """Live activations of one sequence of each load, in a chunk of prefill and in the last decode step.
 
     At given lengths the activations of a step are proportional to its sequences, so one sequence tells all.
     """
-    several, groups = lengths.shape[1:-1], posed.parallel.attention_dp
     parts = []
     for layout in posed.layouts:
-        input_len, total_len = (layout.laid(figure) for figure in lengths)
-        steps = _activation_steps([s.deployment for s in layout.scenarios], input_len, total_len, groups)
-        tables = [operator_table(model, layout.scenarios[0].placement(stage)) for stage in Stage]
-        if tables[0] is tables[1]:
-            peaks = np.split(live_bytes(tables[0], layout.scenarios, joined(*steps)), 2, axis=1)
-        else:
-            peaks = [live_bytes(table, layout.scenarios, of) for table, of in zip(tables, steps, strict=True)]
-        parts.append([layout.read(peak, several) for peak in peaks])
-    found = [np.empty(lengths.shape[1:]) for _ in Stage]
+        input_len, total_len = layout.laid(posed.input_len), layout.laid(posed.total_len)
+        peaks = _peaks(model, layout.scenarios, input_len, total_len)
+        parts.append([layout.read(peak) for peak in peaks])
+    if len(parts) == 1:
+        (layout,) = posed.layouts
+        order = np.argsort(layout.held)
+        return Live(*(part[order] for part in parts[0]))
+    found = [np.empty(posed.count) for _ in Stage]
     for layout, part in zip(posed.layouts, parts, strict=True):
         for whole, peak in zip(found, part, strict=True):
-            whole[..., layout.held] = peak
+            whole[layout.held] = peak
     return Live(*found)
 
 
+def _peaks(
+    model: Model, scenarios: Sequence[Scenario], input_len: Array, total_len: Array
+) -> Sequence[Array]:
+    """Live activations of one sequence of each scenario, in a chunk of prefill and in the last decode step at
+    lengths of shape (S, L): two arrays of that shape.
+    """
+    steps = _activation_steps([scenario.deployment for scenario in scenarios], input_len, total_len)
+    tables = [operator_table(model, scenarios[0].placement(stage)) for stage in Stage]
+    if tables[0] is tables[1]:
+        width, peaks = input_len.shape[1], live_bytes(tables[0], scenarios, joined(*steps))
+        return peaks[:, :width], peaks[:, width:]
+    return [live_bytes(table, scenarios, of_stage) for table, of_stage in zip(tables, steps, strict=True)]
+
+
 def _activation_steps(
-    deployments: Sequence[Deployment], input_len: Array, total_len: Array, groups: int
+    deployments: Sequence[Deployment], input_len: Array, total_len: Array
 ) -> tuple[Steps, Steps]:
     """The steps of one sequence whose live activations decide the peak, of S deployments: a chunk of prefill
     and the last decode step at lengths of shape (S, L).
     """
     one, nothing = np.ones_like(input_len), np.zeros_like(input_len)
+    groups = deployments[0].parallel.attention_dp
     limits = np.array([chunk_tokens(d) for d in deployments], dtype=np.float64)[:, None]
     chunk = np.minimum(input_len, limits)
     drafted = np.array([0 if d.speculation is None else d.speculation.tokens for d in deployments])[:, None]
@@ -523,15 +534,11 @@ class ContextSearch:
 
     def _activations(self, contexts: Sequence[int]) -> Array:
         """Activation peaks of today's sequences at some contexts, bytes."""
-        input_len, total_len = self._lengths(contexts)
-        posed = Posed.of([self.scenario], [Workload(1, 1, 1)])
-        live = _live(self.model, posed, np.stack((input_len, total_len))[..., None])
-        return self.room.activations(input_len, Live(*(each[:, 0] for each in live)))
-
-    def _lengths(self, contexts: Sequence[int]) -> tuple[Array, Array]:
-        """Input and total lengths of requests that fill contexts, with today's output where these hold it."""
-        total = np.array(contexts, dtype=np.float64)
-        return np.maximum(total - self.output_len, 1.0), total
+        total_len = np.array(contexts, dtype=np.float64)
+        # Today's output where a context holds that.
+        input_len = np.maximum(total_len - self.output_len, 1.0)
+        peaks = _peaks(self.model, [self.scenario], input_len[None], total_len[None])
+        return self.room.activations(input_len, Live(*(peak[0] for peak in peaks)))
 
     def _holds(self, contexts: Sequence[int], activations: Array) -> NDArray[np.bool_]:
         """Whether today's sequences fit at contexts."""

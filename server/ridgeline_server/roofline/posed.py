@@ -38,18 +38,21 @@ class Layout(NamedTuple):
     column: Places
 
     def laid(self, figures: Array) -> Array:
-        """Figures of shape (..., K) as (S, ... x N): what each load has several of lies side by side."""
+        """Figures of shape (K,) as (S, N), or of shape (C, K) as (S, C x N): what each load has several of
+        lies side by side.
+        """
         if figures.ndim == 1:
             return figures[self.loads]
-        return np.moveaxis(figures[..., self.loads], -2, 0).reshape(len(self.scenarios), -1)
+        return figures[:, self.loads].transpose(1, 0, 2).reshape(len(self.scenarios), -1)
 
     def read(self, figures: NDArray[Number], several: tuple[int, ...] = ()) -> NDArray[Number]:
         """What an evaluation says, (S, V, several x N) or (S, several x N), of the loads that are held:
         (V, *several, K) or (*several, K).
         """
-        columns = self.loads.shape[1]
-        parts = figures.reshape(*figures.shape[:-1], *several, columns)
-        found: NDArray[Number] = np.moveaxis(parts[self.row, ..., self.column], 0, -1)
+        if several:
+            figures = figures.reshape(*figures.shape[:-1], *several, self.loads.shape[1])
+        inner = range(1, figures.ndim - 1)
+        found: NDArray[Number] = figures.transpose(*inner, 0, figures.ndim - 1)[..., self.row, self.column]
         return found
 
 
@@ -122,8 +125,8 @@ class Posed:
 
     def of_scenarios(self, figure: Callable[[Scenario], object]) -> Array:
         """A figure of each load's scenario, or several, with the loads last."""
-        found = np.array([figure(scenario) for scenario in self.scenarios], dtype=np.float64)
-        return np.moveaxis(found[self.on], 0, -1)
+        found = np.array([figure(scenario) for scenario in self.scenarios], dtype=np.float64)[self.on]
+        return found if found.ndim == 1 else found.transpose(*range(1, found.ndim), 0)
 
     @cached_property
     def tokens_per_step(self) -> Array:

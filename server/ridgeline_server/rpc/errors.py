@@ -105,12 +105,11 @@ class ConcurrentWritesError(Exception):
 class TooManyCallsError(Exception):
     """A server has as many calls of a class as it takes; `delay_s` is when it will probably have room."""
 
-    def __init__(self, calls: str, threads: int, queued: int, delay_s: float) -> None:
+    def __init__(self, calls: str, threads: int, taken: int, delay_s: float) -> None:
         self.calls = calls
         self.delay_s = delay_s
-        waiting = f" and {queued} that wait" if queued else ""
         super().__init__(
-            f"the server answers {threads} {calls} at a time{waiting}, and has as many; repeat after "
+            f"the server answers {threads} {calls} at a time, and has {taken} already; repeat after "
             f"{delay_s:.2g} s, or spread calls over more servers"
         )
 

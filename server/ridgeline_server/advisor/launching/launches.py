@@ -69,13 +69,18 @@ def _anywhere(setting: Setting) -> Setting:
 
 
 def launches_of(model: Model, today: Hardware, plan: Plan) -> tuple[Launch, ...]:
-    """A plan's deployment as each engine is told it that runs on the plan's device, today's if it stays."""
+    """A plan's deployment as each engine is told it that runs on the plan's device, today's if it stays: the
+    engine of the deployment first.
+    """
     hardware = plan.hardware or today
     places = places_of(model, plan.workload, plan.deployment)
     untold = tuple(unsettled(model, plan.deployment))
+    stated = plan.deployment.engine
+    own = "" if stated is None else stated.asked_engine.lower()
+    engines = sorted(engine_switches(), key=lambda engine: engine.id != own)
     return tuple(
         _launch(engine, model, hardware, plan, places, untold)
-        for engine in engine_switches()
+        for engine in engines
         if engine.runs_on(hardware)
     )
 

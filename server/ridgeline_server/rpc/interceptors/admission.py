@@ -36,15 +36,22 @@ PUSHBACK = "grpc-retry-pushback-ms"
 REFUSING_THREADS = 2
 
 
+MAX_WAIT_S = 0.5
+"""What lies before a unary call that is to wait may be expected to take this long. A server that is offered
+too much is done with what it took within a second, heavy calls or light ones.
+"""
+
+
 def default_limits(threads: int, stream_threads: int, write_threads: int) -> dict[CallClass, Limit]:
     """The limits of threads, with as many calls that may wait as each class can bear.
 
     Two unary calls may wait for each thread: a burst of three times what is answered at once is no overload,
-    and who waits does so for the time of two calls. Streams do not wait, because the one before may take
-    minutes. Eight writes may wait for each thread: they are short, and follow one another anyway.
+    and who waits does so for the time of two calls, MAX_WAIT_S at most. Streams do not wait, because the one
+    before may take minutes. Eight writes may wait for each thread: they are short, and follow one another
+    anyway.
     """
     return {
-        CallClass.UNARY: Limit(threads, 2 * threads),
+        CallClass.UNARY: Limit(threads, 2 * threads, MAX_WAIT_S),
         CallClass.STREAM: Limit(stream_threads, 0),
         CallClass.WRITE: Limit(write_threads, 8 * write_threads),
     }
@@ -99,7 +106,7 @@ class Admission(grpc.ServerInterceptor):
         def refuse(requests: Iterator[Any], context: grpc.ServicerContext) -> None:  # noqa: ARG001
             # Spread over twice the wait, so that those who were refused together do not come back together.
             delay_s = min(max(pool.wait_s, MIN_DELAY_S), MAX_DELAY_S) * random.uniform(1, 2)
-            error = TooManyCallsError(kind.value, pool.limit.threads, pool.limit.queued, delay_s)
+            error = TooManyCallsError(kind.value, pool.limit.threads, pool.count, delay_s)
             status = rpc_status.to_status(status_of(error, name))
             pushback = (PUSHBACK, str(round(delay_s * 1000)))
             context.set_trailing_metadata((*status.trailing_metadata, pushback))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 RECENT = 0.1
@@ -15,10 +16,13 @@ RECENT = 0.1
 
 @dataclass(frozen=True)
 class Limit:
-    """The threads of a pool, and the calls that may wait for one."""
+    """The threads of a pool, the calls that may wait for one, and for how long what is before them may be
+    expected to take.
+    """
 
     threads: int
     queued: int
+    wait_s: float = inf
 
     @property
     def calls(self) -> int:
@@ -48,7 +52,8 @@ class BoundedPool(ThreadPoolExecutor):
     @property
     def has_room(self) -> bool:
         """Whether one more call is taken. Only the thread that submits calls may rely on it."""
-        return self._count < self.limit.calls
+        count, limit = self._count, self.limit
+        return count < limit.threads or (count < limit.calls and self.wait_s < limit.wait_s)
 
     @property
     def wait_s(self) -> float:

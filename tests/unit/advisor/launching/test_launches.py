@@ -71,6 +71,13 @@ def test_a_deployment_of_defaults_states_its_load_alone(engine: str, command: st
     assert launch.not_expressed == ()
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm", "llama.cpp"])
+def test_the_engine_of_the_deployment_comes_first(engine: str) -> None:
+    told = list(served(engine=builtin_engines().find(engine, "")))
+    assert told[0] == engine
+    assert told[1:] == [other for other in launches(ONE) if other != engine]
+
+
 def test_several_devices_are_stated() -> None:
     told = served(parallel=Parallelism(tp=4, pp=2))
     assert "--tensor-parallel-size 4 --pipeline-parallel-size 2" in told["vllm"].command
