@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ridgeline.errors import FailedPreconditionError, ResourceExhaustedError, UnavailableError
+from ridgeline.errors import (
+    FailedPreconditionError,
+    ResourceExhaustedError,
+    RidgelineError,
+    UnavailableError,
+)
 from ridgeline.v1.sweep_pb2 import SweepRequest, SweepResponse
 from ridgeline.whole_file import whole_file
 
@@ -115,6 +121,11 @@ class Sweep:
         if self._closed:
             raise ValueError("the sweep is closed; go on in another one by its resume_token")
         if self.rows_total and self.rows_done == self.rows_total:
+            if self._responses is not None:
+                # A stream whose end nobody reads counts as cancelled; all rows are there, whatever it says.
+                with suppress(RidgelineError):
+                    next(self._responses, None)
+                self._responses = None
             raise StopIteration
         for attempt in range(MAX_RESUMPTIONS + 1):
             if self._responses is None:

@@ -21,6 +21,7 @@ import atexit
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
+from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,7 +136,7 @@ class _Rows:
         unstated: list[list[str]] = []
         on, workloads, refusals = [], [], {}
         for place, row in enumerate(self._table.slice(places.start, len(places)).to_pylist()):
-            key = tuple((type(row.get(name)), row.get(name)) for name in OF_CASES)
+            key = tuple((type(value), str(value)) for value in map(row.get, OF_CASES))
             if key not in numbers:
                 numbers[key] = len(cases)
                 case, wrong = _case_of(row)
@@ -159,7 +160,7 @@ def _load_of(row: Mapping[str, Any]) -> tuple[common_pb2.Workload, list[str]]:
     """What a row says of its load, and what is wrong with that."""
     load = common_pb2.Workload(output_len=DEFAULT_OUTPUT_LEN)
     wrong = _stated(row, OF_LOADS, lambda name, value: setattr(load, name, value))
-    if len(given := [name for name in LOADS if row.get(name) is not None]) > 1:
+    if len(given := [name for name in LOADS if _whole(row.get(name)) is not None]) > 1:
         wrong.append(f"{' and '.join(given)} are given together; give one of them")
     return load, wrong
 
@@ -185,10 +186,12 @@ def _stated(row: Mapping[str, Any], names: Sequence[str], put: Callable[[str, An
 
 
 def _whole(value: Any) -> Any:
-    """A whole number that pandas keeps as a floating-point one, because its column has nulls. NaN is null to
-    Arrow already.
+    """A whole number that pandas or Polars keep as a floating-point one, because its column has nulls; None
+    where it is such a null itself, a NaN.
     """
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if not isinstance(value, float):
+        return value
+    return None if isnan(value) else int(value) if value.is_integer() else value
 
 
 def _set_case(case: AskedCase, name: str, value: Any) -> None:

@@ -119,3 +119,40 @@ def test_what_pandas_makes_of_a_table_is_taken() -> None:
     answers = evaluate(pa.RecordBatch.from_pandas(frame)).to_pylist()
     assert [row["requests"] for row in answers] == [4, 1]
     assert [row["error_reason"] for row in answers] == [None, None]
+
+
+def test_entries_of_other_kinds_are_refused_by_row() -> None:
+    """Lists, structs, and numbers where names should be: the rows beside them are answered."""
+    questions = pa.table(
+        {
+            "model": pa.array([["llama-2-7b"], ["llama-2-7b"]]),
+            "hardware": ["rtx-a6000", "rtx-a6000"],
+            "input_len": [100, 100],
+        }
+    )
+    answers = evaluate(questions).to_pylist()
+    assert [row["error_reason"] for row in answers] == ["INVALID_FIELD"] * 2
+    assert "model is ['llama-2-7b']; give a text" in answers[0]["error_message"]
+
+
+def test_nan_is_null() -> None:
+    """As where Polars or NumPy mark what a row does not state."""
+    questions = pa.table(
+        {
+            "model": ["llama-2-7b"] * 2,
+            "hardware": ["rtx-a6000"] * 2,
+            "input_len": [100.0, 100.0],
+            "batch": [4.0, float("nan")],
+            "concurrency": [float("nan"), 8.0],
+        }
+    )
+    answers = evaluate(questions).to_pylist()
+    assert [row["error_message"] for row in answers] == [None, None]
+    assert [(row["load"], row["requests"]) for row in answers] == [("STATIC_BATCH", 4), ("CLOSED_LOOP", 8)]
+
+
+def test_what_cannot_be_read_is_null() -> None:
+    questions = pa.table({"model": ["llama-2-7b"], "hardware": ["rtx-a6000"], "input_len": [100.5]})
+    (row,) = evaluate(questions).to_pylist()
+    assert row["input_len"] is None
+    assert "input_len is 100.5" in row["error_message"]

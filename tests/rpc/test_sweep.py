@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from google.protobuf.json_format import ParseDict
+from google.rpc.error_details_pb2 import BadRequest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -29,6 +31,7 @@ from ridgeline.errors import (
     UnavailableError,
 )
 from ridgeline.v1 import sweep_pb2, types_pb2
+from ridgeline.v1.analysis_service_pb2 import AnalyzeRequest
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.sweep_columns import COLUMNS
 from ridgeline_server.rpc.dispatch import service_methods
@@ -49,7 +52,8 @@ POINTS: tuple[dict[str, Any], ...] = (
 """Points of every kind of load, one that does not fit, and one over the model's context."""
 METRICS = (
     "ttft_ms", "tpot_ms", "e2e_latency_ms", "output_tokens_per_s", "output_tokens_per_s_per_device",
-    "total_tokens_per_s", "cost_usd_per_million_output_tokens", "joules_per_output_token",
+    "total_tokens_per_s", "cost_usd_per_million_output_tokens", "input_cost_usd_per_million_tokens",
+    "output_cost_usd_per_million_tokens", "joules_per_output_token",
 )  # fmt: skip
 
 
@@ -66,6 +70,7 @@ def expected(client: ridgeline.Client, point: dict[str, Any], *, ideal: bool) ->
         "tp": told.deployment.parallel.tp,
         "prefill_bound": jsonform.enum_name(types_pb2.Bound.DESCRIPTOR, told.stages[0].bound),
         "decode_bound": jsonform.enum_name(types_pb2.Bound.DESCRIPTOR, told.stages[1].bound),
+        "prefill_time_share": told.metrics.prefill_time_share,
         "requests_in_flight": told.metrics.requests_in_flight,
         "requests_waiting": told.metrics.requests_waiting,
         "memory_bytes": told.memory.total_bytes,
@@ -240,6 +245,45 @@ def test_a_missing_model_is_no_error_of_the_stream(client: ridgeline.Client) -> 
     assert table["error_message"].to_pylist() == [caught.value.message]
 
 
+@pytest.mark.parametrize(
+    ("model", "workload", "deployment"),
+    [
+        (MODEL, {"input_len": 10, "output_len": 5, "batch": 0}, {}),
+        ("no-such-model", {"input_len": 10, "output_len": 5, "batch": 0}, {}),
+        (MODEL, {"input_len": 0, "output_len": 5, "concurrency": 2}, {"parallel": {"tp": 3}}),
+        (MODEL, {"input_len": 10, "output_len": 5, "decode_keys": 0}, {"parallel": {"tp": -1}}),
+        (MODEL, {"input_len": 10, "output_len": 5, "request_rate": 1e5}, {}),
+    ],
+)
+def test_a_refused_row_says_what_analyze_says(
+    seeded_database_url: str, model: str, workload: dict[str, Any], deployment: dict[str, Any]
+) -> None:
+    """All that is wrong, of what is served and of the load."""
+    store = open_catalog(seeded_database_url)
+    methods = service_methods(store)
+    asked = {"model": {"id": model}, "hardware": {"id": DEVICE}}
+    asked |= {"workload": workload, "deployment": deployment}
+    with pytest.raises(StatusError) as caught:
+        methods["ridgeline.v1.AnalysisService/Analyze"].answer(ParseDict(asked, AnalyzeRequest()))
+    request = ParseDict({"list": {"points": [asked]}}, sweep_pb2.SweepRequest())
+    (response,) = methods["ridgeline.v1.AnalysisService/Sweep"].stream(request)
+    schema = pa.ipc.read_schema(pa.py_buffer(response.arrow_schema))  # type: ignore[attr-defined]
+    batch = pa.ipc.read_record_batch(pa.py_buffer(response.arrow_record_batch), schema)  # type: ignore[attr-defined]
+    (row,) = batch.to_pylist()
+    wrong = BadRequest()
+    assert any(detail.Unpack(wrong) for detail in caught.value.status.details)
+    told = [f"{each.field} {each.description}" for each in wrong.field_violations]
+    assert row["error_message"] == "; ".join(told)
+    store.close()
+
+
+def test_a_token_of_anything_is_refused(client: ridgeline.Client) -> None:
+    nested = base64.urlsafe_b64encode(b"[" * 200_000).decode()
+    for token in ("x", "=", nested, base64.urlsafe_b64encode(b"[1]").decode()):
+        with pytest.raises(InvalidArgumentError, match="resume_token"):
+            client.sweep([MODEL], [DEVICE], input_len=[10], resume_token=token).to_arrow()
+
+
 def test_the_documentation_has_every_column() -> None:
     text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
     rows = [f"| `{column.name}` | {column.type} | {column.tells} |" for column in COLUMNS]
@@ -256,6 +300,7 @@ class Breaking:
         self._inner = inner
         self._breaks = breaks
         self.opened = 0
+        self.ended = 0
         self.pauses: list[float] = []
 
     def call(self, method: str, request: Any, response_type: Any) -> Any:
@@ -270,6 +315,7 @@ class Breaking:
                     raise error
                 return
             yield response
+        self.ended += 1
 
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -289,6 +335,16 @@ def breaking(seeded_database_url: str) -> Iterator[Callable[..., tuple[ridgeline
             return ridgeline.Client(transport), transport
 
         yield made
+
+
+def test_the_end_of_a_stream_is_read(breaking: Any) -> None:
+    """A server would count it as cancelled otherwise; one that breaks off there has given all rows."""
+    client, transport = breaking()
+    assert client.sweep([MODEL], [DEVICE], input_len=[10]).to_arrow().num_rows == 1
+    assert transport.ended == 1
+    client, transport = breaking((1, UnavailableError("gone")))
+    assert client.sweep([MODEL], [DEVICE], input_len=[10]).to_arrow().num_rows == 1
+    assert (transport.opened, transport.ended) == (1, 0)
 
 
 AXES: dict[str, Any] = {"batch": [1, 2, 4, 8], "input_len": [100, 200], "batch_rows": 1}

@@ -100,13 +100,12 @@ class Answers:
     @cached_property
     def _intervals(self) -> list[Mapping[str, Ends]]:
         """The metrics of each part."""
-        return [
-            intervals_of(
-                part.loads,
-                CostBasis.IDEAL if part.loads.posed.scenarios[0].profiles is None else CostBasis.EXPECTED,
-            )
-            for part in self.parts
-        ]
+        return [intervals_of(part.loads, basis_of(part.loads)) for part in self.parts]
+
+
+def basis_of(loads: SimulatedLoads) -> CostBasis:
+    """What costs lead."""
+    return CostBasis.IDEAL if loads.posed.scenarios[0].profiles is None else CostBasis.EXPECTED
 
 
 def answers(points: Points) -> Answers:

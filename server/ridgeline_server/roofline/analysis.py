@@ -9,6 +9,7 @@ from math import ceil
 from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import OperatorClass, ProfileSet
+from ridgeline_server.domain.errors import InvalidFieldsError
 from ridgeline_server.domain.gates import check_parallelism
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
@@ -159,9 +160,10 @@ MOST_DEVICES = 64
 
 
 def _does_not_fit(model: Model, candidate: Candidate, metrics: Metrics, memory: Memory) -> str:
-    workload, hardware = candidate.workload, candidate.scenario.hardware
-    load = "batch" if workload.load is Load.STATIC_BATCH else "concurrency"
-    number = ceil(metrics.requests_in_flight)
+    hardware, number = candidate.scenario.hardware, ceil(metrics.requests_in_flight)
+    kind = candidate.workload.load
+    load = {Load.STATIC_BATCH: "batch", Load.CLOSED_LOOP: "concurrency"}.get(kind, "number of requests")
+    what = f"{load} {number:,} does" if kind is not Load.OPEN_LOOP else f"{number:,} requests in flight do"
     degree = _fitting_tp(model, candidate)
     fits = f" It fits with tp {degree}." if degree else ""
     way_out = (
@@ -183,7 +185,7 @@ def _does_not_fit(model: Model, candidate: Candidate, metrics: Metrics, memory: 
     if not candidate.scenario.deployment.parallel.is_single:
         where = f"each of {candidate.scenario.deployment.parallel.devices} x {hardware.name}"
     return (
-        f"{load} {number:,} does not fit on {where} by {missing:,.1f} GiB: {parts} GiB need "
+        f"{what} not fit on {where} by {missing:,.1f} GiB: {parts} GiB need "
         f"{memory.total_bytes / GIB:,.1f} of {memory.usable_bytes / GIB:,.1f} GiB. {_queue(metrics)}{way_out}"
     )
 
@@ -213,6 +215,17 @@ def _queue(metrics: Metrics) -> str:
     return f"At any time {run} and {wait} for memory, which is in their TTFT. "
 
 
+def _fits(model: Model, candidate: Candidate) -> bool:
+    """Whether a load fits; how many requests an open loop has in flight takes a simulation."""
+    if candidate.workload.load is not Load.OPEN_LOOP:
+        return memory_of(model, candidate.scenario, candidate.workload).fits
+    try:
+        (simulation,) = simulate(model, [candidate]).simulations
+    except InvalidFieldsError:
+        return False
+    return simulation.memory.fits
+
+
 def _fitting_tp(model: Model, candidate: Candidate) -> int | None:
     """The smallest tensor-parallel degree over today's, doubling it, at which a load fits; None where none
     does.
@@ -227,7 +240,7 @@ def _fitting_tp(model: Model, candidate: Candidate) -> int | None:
     for each in wider:
         if any(check_parallelism(model, each)):
             continue
-        deployment = replace(scenario.deployment, parallel=each)
-        if memory_of(model, replace(scenario, deployment=deployment), candidate.workload).fits:
+        wider_scenario = replace(scenario, deployment=replace(scenario.deployment, parallel=each))
+        if _fits(model, Candidate(wider_scenario, candidate.workload)):
             return each.tp
     return None

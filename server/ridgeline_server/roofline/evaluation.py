@@ -59,7 +59,6 @@ class Evaluation:
 
     prefill: Cost
     decode: Cost
-    prefill_count: Array
     times: Times
     factors: Sequence[Sequence[TimeFactors]]
 
@@ -122,7 +121,7 @@ def evaluate(
         prompt_steps=added[2],
     )
     factors = [time_factors(model, scenario, variants, closed_loop=closed_loop) for scenario in scenarios]
-    return Evaluation(cost, decode_cost, prompts.count, times, factors)
+    return Evaluation(cost, decode_cost, times, factors)
 
 
 def time_factors(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import floor, log10
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from ridgeline_server.roofline.memory import Memories
 from ridgeline_server.roofline.open_loop import (
     MOST_IN_FLIGHT,
     SEARCH_WIDTH,
+    Latencies,
     highest_rates,
     others_in_flight,
 )
@@ -29,7 +31,7 @@ Truths = NDArray[np.bool_]
 
 FIT_ENDS = {Variant.ALL_FAST: 2, Variant.ALL_SLOW: 1}
 """Which end of how many requests fit a variant takes: of the value, the low and the high end."""
-MOST_COLUMNS = 8192
+SEARCH_COLUMNS = 8192
 """Columns that a round of the search for a steady state costs at a stretch."""
 
 
@@ -115,67 +117,82 @@ def _arriving(model: Model, posed: Posed, most: Array, variants: Sequence[Varian
     parts = [
         _steady(model, posed.chosen(loads), most[loads], variants) for loads in _stretches(posed, variants)
     ]
-    found = np.concatenate([known for known, _ in parts], axis=1)
-    ideally = np.concatenate([ideal for _, ideal in parts])
-    others = found[0]
-    refused = np.flatnonzero(np.isnan(others))
-    others = np.where(np.isnan(others), 1.0, others)
+    found = np.concatenate([part.others for part in parts], axis=1)
+    ideally = np.concatenate([part.ideal_others for part in parts])
+    highest = np.concatenate([part.highest_rates for part in parts])
+    refused = np.isnan(found[0])
+    others = np.where(refused, 1.0, found[0])
     return Flights(
         in_flight=others,
         running=np.where(np.isnan(found), most, found) + groups,
         ideal_running=np.where(np.isnan(ideally), others, ideally) + groups,
         waiting=np.zeros_like(found),
         near_limit=np.isnan(found).any(axis=0),
-        refusals=dict(_refusals(model, posed.chosen(refused), most[refused], refused.tolist()))
-        if len(refused)
-        else {},
+        refusals={
+            place: _refusal(*(float(each[place]) for each in (posed.requests_per_s, highest, most)))
+            for place in np.flatnonzero(refused).tolist()
+        },
     )
 
 
 def _stretches(posed: Posed, variants: Sequence[Variant]) -> list[NDArray[np.intp]]:
     """Loads that are sought for together."""
-    width = max(MOST_COLUMNS // (len(variants) * (SEARCH_WIDTH + 1)), 1)
+    width = max(SEARCH_COLUMNS // (len(variants) * (SEARCH_WIDTH + 1)), 1)
     return [np.arange(first, min(first + width, posed.count)) for first in range(0, posed.count, width)]
 
 
-def _steady(model: Model, posed: Posed, most: Array, variants: Sequence[Variant]) -> tuple[Array, Array]:
-    """The others in flight at each variant, (V, K), and ideally, (K,); NaN where a rate is not served."""
+class _Steady(NamedTuple):
+    """The steady states of K open loops: others in flight at each variant, (V, K), and ideally, (K,), NaN
+    where a rate is not served; there the highest rate that is, elsewhere NaN, (K,).
+    """
+
+    others: Array
+    ideal_others: Array
+    highest_rates: Array
+
+
+def _steady(model: Model, posed: Posed, most: Array, variants: Sequence[Variant]) -> _Steady:
     rates = np.broadcast_to(posed.requests_per_s, (len(variants), posed.count))
-    known = others_in_flight(_latencies(model, posed, variants), rates, most)
+    others = others_in_flight(_latencies(model, posed, variants), rates, most)
     bare = replace(posed, scenarios=[replace(scenario, profiles=None) for scenario in posed.scenarios])
     ideal = others_in_flight(_latencies(model, bare, (Variant.BEST,)), rates[:1], most)
-    return known, ideal[0]
+    highest, refused = np.full(posed.count, np.nan), np.flatnonzero(np.isnan(others[0]))
+    if len(refused):
+        known = _latencies(model, posed.chosen(refused), (Variant.BEST,))
+        highest[refused] = highest_rates(known, most[refused][None])[0]
+    return _Steady(others, ideal[0], highest)
 
 
-def _latencies(model: Model, posed: Posed, variants: Sequence[Variant]) -> Callable[[Array, Array], Array]:
-    """Seconds of requests beside numbers of others (W, V, K), where they arrive at rates of shape (V, K)."""
+def _latencies(model: Model, posed: Posed, variants: Sequence[Variant]) -> Latencies:
+    """Seconds of requests at each variant: beside numbers of others (W, V, K), at rates (V, K)."""
     constants = request_constants_of(posed)
     factors = factors_of(model, posed, variants)
     groups = posed.groups
 
-    def latency_s(others: Array, rates: Array) -> Array:
+    def beside(others: Array) -> Callable[[Array], Array]:
         running = others + groups
         costed = cost_loads(model, posed, running)
         times = StepTimes._make(each if each is None else each[0] for each in costed.times)
-        assert times.added_prefill_s is not None
-        arriving = replace(posed, requests_per_s=rates)
-        found = requests_of(arriving, running, costed.prompt_steps, times, constants, factors)
-        # Prompts that take all the time leave none to answer in.
-        return np.where(rates / groups * times.added_prefill_s < 1, found.latency_s, np.inf)
 
-    return latency_s
+        def latency_s(rates: Array) -> Array:
+            assert times.added_prefill_s is not None
+            arriving = replace(posed, requests_per_s=rates)
+            found = requests_of(arriving, running, costed.prompt_steps, times, constants, factors)
+            # Prompts that take all the time leave none to answer in.
+            return np.where(rates / groups * times.added_prefill_s < 1, found.latency_s, np.inf)
+
+        return latency_s
+
+    return beside
 
 
-def _refusals(
-    model: Model, posed: Posed, most: Array, places: Sequence[int]
-) -> Iterator[tuple[int, InvalidFieldsError]]:
-    """What is wrong with rates that are not served."""
-    known = _latencies(model, posed, (Variant.BEST,))
-    served = highest_rates(known, posed.requests_per_s[None], most)[0]
-    for place, rate, fit, highest in zip(places, posed.requests_per_s, most, served, strict=True):
-        held = "" if fit == MOST_IN_FLIGHT else f", with the {fit:,.0f} requests that memory holds"
-        told = (
-            f"is {rate:g} a second, and this deployment serves at most {highest:.3g}{held}: the queue would "
-            "grow without end; give less, or more devices"
-        )
-        yield place, InvalidFieldsError([FieldViolation("workload.request_rate", told)])
+def _refusal(rate: float, highest: float, most: float) -> InvalidFieldsError:
+    """That a rate is not served, and which is; rounded down, so that it is."""
+    requests = "1 request" if most == 1 else f"{most:,.0f} requests"
+    held = "" if most == MOST_IN_FLIGHT else f", with the {requests} that memory holds"
+    digits = 10.0 ** (floor(log10(highest)) - 2)
+    told = (
+        f"is {rate:g} a second, and this deployment serves at most {floor(highest / digits) * digits:.3g}"
+        f"{held}: the queue would grow without end; give less, or more devices"
+    )
+    return InvalidFieldsError([FieldViolation("workload.request_rate", told)])

@@ -54,9 +54,11 @@ def _metrics(loads: SimulatedLoads, *, ideal: bool) -> dict[str, Array]:
     if posed.load is Load.OPEN_LOOP:
         # What arrives is served, however long it takes.
         rates = np.broadcast_to(posed.requests_per_s * posed.output_len, found.latency_s.shape)
-        busy = np.minimum(1.0, posed.requests_per_s * found.latency_s)
+        in_flight = posed.requests_per_s * found.latency_s
     else:
-        rates, busy = flights.in_flight * posed.output_len / found.latency_s, np.ones(1)
+        rates, in_flight = flights.in_flight * posed.output_len / found.latency_s, flights.in_flight
+    # A replica that has no request waits.
+    busy = np.minimum(1.0, in_flight / posed.parallel.dp)
     values = {
         "ttft_ms": found.ttft_s * 1e3,
         "tpot_ms": found.tpot_s * 1e3,

@@ -9,6 +9,7 @@ fixed point, but for how prompts wait for each other: at random rather than in s
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +25,25 @@ PRECISION = 0.002
 """Relative width at which the search for the highest rate that is served ends."""
 
 
-def others_in_flight(latency_s: Callable[[Array, Array], Array], requests_per_s: Array, most: Array) -> Array:
-    """How many other requests a request finds at rates; `latency_s` tells the latencies beside numbers of
-    others, of shape (SEARCH_WIDTH or one more, *shape), where requests arrive at rates of that shape. NaN
-    where no number up to `most` is served as fast as requests arrive: then the queue grows without end.
+Latencies: TypeAlias = Callable[[Array], Callable[[Array], Array]]
+"""Costs requests beside numbers of others, of shape (W, *shape); then, where requests arrive at rates of that
+shape, their latencies in seconds, of the shape of the numbers.
+"""
+
+
+def _bracketing(most: Array) -> Array:
+    """Numbers of others up to `most` (*shape) that a search begins with, (SEARCH_WIDTH + 1, *shape)."""
+    return np.concatenate((np.zeros((1, *most.shape)), np.geomspace(0.01, most, SEARCH_WIDTH)))
+
+
+def others_in_flight(latencies: Latencies, requests_per_s: Array, most: Array) -> Array:
+    """How many other requests a request finds at rates, of one shape with them. NaN where no number up to
+    `most` is served as fast as requests arrive: then the queue grows without end.
     """
-    most = np.broadcast_to(most, requests_per_s.shape)
-    tried = np.concatenate((np.zeros((1, *most.shape)), np.geomspace(0.01, most, SEARCH_WIDTH)))
+    tried = _bracketing(np.broadcast_to(most, requests_per_s.shape))
     found = np.full(requests_per_s.shape, np.nan)
     for _ in range(ROUNDS):
-        steady = requests_per_s * latency_s(tried, requests_per_s) <= tried
+        steady = requests_per_s * latencies(tried)(requests_per_s) <= tried
         first = np.maximum(steady.argmax(axis=0), 1)[None]
         served = steady.any(axis=0)
         below, above = (np.take_along_axis(tried, each, axis=0)[0] for each in (first - 1, first))
@@ -42,14 +52,18 @@ def others_in_flight(latency_s: Callable[[Array, Array], Array], requests_per_s:
     return found
 
 
-def highest_rates(latency_s: Callable[[Array, Array], Array], refused: Array, most: Array) -> Array:
-    """The highest rates under ones that are not served, to PRECISION."""
-    served, refused = np.zeros_like(refused), refused.copy()
-    while (wide := refused - served > PRECISION * refused).any():
-        tried = (served + refused) / 2
-        is_served = np.isfinite(others_in_flight(latency_s, tried, most))
-        served = np.where(wide & is_served, tried, served)
-        refused = np.where(wide & ~is_served, tried, refused)
+def highest_rates(latencies: Latencies, most: Array) -> Array:
+    """The highest rates that are served with up to `most` others, to PRECISION, by the numbers that
+    `others_in_flight` tries first: these alone decide whether a rate is served.
+    """
+    tried = _bracketing(most)
+    at = latencies(tried)
+    served = np.zeros_like(most)
+    refused = (tried / at(served)).max(axis=0) * (1 + PRECISION)
+    while (refused - served > PRECISION * refused).any():
+        rates = (served + refused) / 2
+        is_served = (rates * at(rates) <= tried).any(axis=0)
+        served, refused = np.where(is_served, rates, served), np.where(is_served, refused, rates)
     return served
 
 

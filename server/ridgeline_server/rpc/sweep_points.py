@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ridgeline.v1 import analysis_service_pb2, common_pb2, sweep_pb2
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.domain.errors import UnsupportedArchitectureError, UnsupportedConfigError
-from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Workload
+from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN
 from ridgeline_server.planning.sweep import REFUSALS, Case, Points
 from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.rpc.checks import Checks
@@ -174,12 +174,13 @@ def asked_loads(
     workloads: Sequence[common_pb2.Workload],
     refusals: Mapping[int, Refusal],
 ) -> Asked:
-    """Points whose loads are stated one by one. The number of a load that could not be stated is NaN."""
+    """Points whose loads are stated one by one; of one that could not be stated NaN is what it lacks."""
     figures = np.empty((4, len(on)))
     for place, load in enumerate(workloads):
         field = load.WhichOneof("load")
         stated = getattr(load, field) if field else (nan if place in refusals else 1)
-        figures[:, place] = (LOAD_FIELDS.index(field or "batch"), stated, load.input_len, load.output_len)
+        prompt = load.input_len or (nan if place in refusals else 0)
+        figures[:, place] = (LOAD_FIELDS.index(field or "batch"), stated, prompt, load.output_len)
     kind, number, input_len, output_len = figures
     return Asked(
         cases,
@@ -197,9 +198,10 @@ def asked_loads(
     )
 
 
-def key_of(case: AskedCase) -> tuple[bytes, ...]:
+def key_of(case: AskedCase) -> tuple[bytes, bytes, bytes]:
     """What tells a case from others."""
-    return tuple(part.SerializeToString(deterministic=True) for part in case)
+    model, hardware, deployment = (part.SerializeToString(deterministic=True) for part in case)
+    return model, hardware, deployment
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,11 +238,16 @@ class PointReader:
         doubtful = ~within_bounds(asked)
         doubtful[list(asked.workloads)] = True
         for place in np.flatnonzero(doubtful).tolist():
-            load = _read_load(asked.workload(place)) if place not in refusals else None
-            if isinstance(load, Refusal):
-                refusals[place] = load
-            elif load is not None:
-                shown_keys[place] = load.shown_decode_keys
+            if place in asked.refusals:
+                continue
+            checks, load = Checks(), asked.workload(place)
+            workload = read_workload(load, checks)
+            if checks.violations:
+                whole = self._read_case(*key_of(asked.cases[int(asked.on[place])]), load)
+                assert isinstance(whole, Refusal)
+                refusals[place] = whole
+            else:
+                shown_keys[place] = workload.shown_decode_keys
         places = np.delete(np.arange(asked.count), list(refusals))
         usable = [case if isinstance(case, Case) else None for case in cases]
         known = [case for case in usable if case is not None]
@@ -257,12 +264,15 @@ class PointReader:
         )
         return Read(asked, points, places, refusals, usable)
 
-    def _read_case(self, model: bytes, hardware: bytes, deployment: bytes) -> Case | Refusal:
+    def _read_case(
+        self, model: bytes, hardware: bytes, deployment: bytes, load: common_pb2.Workload = ANY_LOAD
+    ) -> Case | Refusal:
+        """A case, or all that is wrong with it and with its load."""
         request = analysis_service_pb2.AnalyzeRequest(
             model=common_pb2.ModelSelector.FromString(model),
             hardware=common_pb2.HardwareSelector.FromString(hardware),
             deployment=common_pb2.Deployment.FromString(deployment),
-            workload=ANY_LOAD,
+            workload=load,
         )
         try:
             question = read_question(request, self._snapshot, Checks())
@@ -281,12 +291,6 @@ def within_bounds(asked: Asked) -> NDArray[np.bool_]:
     for length in (asked.input_len, asked.output_len):
         good &= (length >= 1) & (length <= MAX_LEN)
     return good
-
-
-def _read_load(message: common_pb2.Workload) -> Workload | Refusal:
-    checks = Checks()
-    workload = read_workload(message, checks)
-    return refusal_of(checks.error()) if checks.violations else workload
 
 
 def refusal_of(error: Exception) -> Refusal:

@@ -132,7 +132,7 @@ def _read_token(request: SweepRequest, total: int, checks: Checks) -> _Token | N
 def _parsed(text: str) -> _Token | None:
     try:
         version, digest, revision, done = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, RecursionError, binascii.Error):
         return None
     whole = all(type(number) is int and 0 <= number < 2**31 for number in (revision, done))
     if version != TOKEN_VERSION or not isinstance(digest, str) or not whole or revision == 0:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.workload import Load, Workload
+from ridgeline_server.roofline.metrics import IDLE_POWER_SHARE, power_share
 from tests.unit.deployments import served
 from tests.unit.questions import EXPECTED, IDEAL, LLAMA_3_8B, Question, ask
 
@@ -45,7 +47,9 @@ def test_all_of_the_price_on_the_output_is_the_price_over_the_rate(question: Que
 
 @given(served())
 def test_energy_is_between_the_limit_for_the_least_time_and_for_all_of_it(question: Question) -> None:
-    """A board draws its limit where the roofline is reached, and no more while it waits."""
+    """A board draws its limit where the roofline is reached, and no more while it waits, as that of a replica
+    without requests does.
+    """
     asked = replace(priced(question), basis=EXPECTED)
     metrics, workload = asked.analysis().metrics, asked.workload
     joules, latency = metrics.joules_per_output_token, metrics.e2e_latency_ms
@@ -58,6 +62,7 @@ def test_energy_is_between_the_limit_for_the_least_time_and_for_all_of_it(questi
     watts = TDP * question.deployment.parallel.devices
     tokens = workload.batch * workload.output_len
     least, usual, most = (watts * ms / 1e3 / tokens for ms in (latency.ideal, latency.expected, latency.high))
+    least *= float(power_share(np.array(min(workload.batch / question.deployment.parallel.dp, 1.0))))
     assert joules.ideal == pytest.approx(least)
     assert least <= joules.low * (1 + 1e-9)
     assert joules.low <= joules.expected <= joules.high
@@ -92,3 +97,32 @@ def test_an_unknown_price_or_power_is_not_guessed(load: Load) -> None:
     assert metrics.input_cost_usd_per_million_tokens is None
     assert metrics.output_cost_usd_per_million_tokens is None
     assert metrics.joules_per_output_token is None
+
+
+@pytest.mark.parametrize("load", [Load.STATIC_BATCH, Load.CLOSED_LOOP, Load.OPEN_LOOP])
+def test_replicas_that_are_busy_alike_pay_alike_for_a_token(load: Load) -> None:
+    def joules(replicas: int, requests: int, rate: float) -> float:
+        workload = Workload(requests, 1000, 100, load=load)
+        if load is Load.OPEN_LOOP:
+            workload = replace(workload, request_rate=rate)
+        question = ask(LLAMA_3_8B, "h100-sxm", workload, EXPECTED, parallel=Parallelism(dp=replicas))
+        energy = priced(question).analysis().metrics.joules_per_output_token
+        assert energy is not None
+        return energy.value
+
+    alone = joules(1, 4, 0.05)
+    assert joules(8, 32, 0.4) == pytest.approx(alone, rel=1e-3)
+    assert joules(8, 4, 0.05) > alone
+
+
+def test_replicas_without_requests_draw_what_waiting_devices_do() -> None:
+    """One of eight replicas answers a single request; the other seven wait."""
+    one, eight = (
+        priced(ask(LLAMA_3_8B, "h100-sxm", Workload(1, 1000, 100), IDEAL, parallel=Parallelism(dp=replicas)))
+        .analysis()
+        .metrics.joules_per_output_token
+        for replicas in (1, 8)
+    )
+    assert one is not None
+    assert eight is not None
+    assert eight.value == pytest.approx(one.value * (1 + 7 * IDLE_POWER_SHARE))

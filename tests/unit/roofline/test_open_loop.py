@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -132,3 +133,24 @@ def test_a_device_that_has_little_to_do_draws_little() -> None:
     found, power = at(1e-6).joules_per_output_token, 700.0
     assert found is not None
     assert found.value * 256e-6 / power == pytest.approx(IDLE_POWER_SHARE, rel=0.01)
+
+
+def test_the_highest_rate_is_served_and_the_same_whatever_was_asked() -> None:
+    told = []
+    for rate in (100.0, 1000.0, 1e9):
+        with pytest.raises(InvalidFieldsError) as refusal:
+            at(rate)
+        told.append(re.split(r"[,:]", refusal.value.violations[0].description.partition("at most ")[2])[0])
+    assert len(set(told)) == 1
+    at(float(told[0]))
+
+
+def test_more_devices_are_told_where_they_fit_an_open_loop() -> None:
+    """The way out is one that its own question answers: it serves the rate, and fits."""
+    question = ask("meta-llama/Meta-Llama-3-70B", "l40s", Workload(1, 6000, 500), EXPECTED)
+    workload = replace(question.workload, load=Load.OPEN_LOOP, request_rate=0.12)
+    (notice, *_) = replace(question, workload=workload).analysis().notices
+    assert "requests in flight do not fit" in notice.message
+    degree = int(notice.message.partition("It fits with tp ")[2].rstrip("."))
+    wider = ask("meta-llama/Meta-Llama-3-70B", "l40s", workload, EXPECTED, parallel=Parallelism(tp=degree))
+    assert wider.analysis().memory.fits

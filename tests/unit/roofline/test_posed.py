@@ -60,7 +60,7 @@ def test_loads_are_together_what_they_are_alone(
 ) -> None:
     """In one layout or several, in one search for a steady state or several."""
     monkeypatch.setattr(posed, "MOST_COLUMNS", most_columns)
-    monkeypatch.setattr(flight, "MOST_COLUMNS", 2 * most_columns)
+    monkeypatch.setattr(flight, "SEARCH_COLUMNS", 2 * most_columns)
     model = ask(LLAMA_3_8B, "h100-sxm", Workload(1, 1, 1), EXPECTED).model
     loads = posed_on([0, 1, 0, 2, 0, 0, 1, 0, 0], load, parallel=parallel)
     together = simulate_loads(model, loads)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Load
-from ridgeline_server.planning.sweep import LOADS, Answers, Case
+from ridgeline_server.planning.sweep import LOADS, Answers, Case, basis_of
 from ridgeline_server.roofline.memory import Memories
+from ridgeline_server.roofline.metrics import prefill_shares
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import BOUND_OF
 from ridgeline_server.roofline.serving import SimulatedLoads
@@ -171,6 +172,8 @@ _METRICS = {
     "output_tokens_per_s_per_device": "output tokens per second and device",
     "total_tokens_per_s": "prompt and output tokens per second, all devices",
     "cost_usd_per_million_output_tokens": "US dollars per million output tokens; null without a price",
+    "input_cost_usd_per_million_tokens": "US dollars per million prompt tokens, by the time that they take",
+    "output_cost_usd_per_million_tokens": "US dollars per million output tokens, by the time that is left",
     "joules_per_output_token": "joules per output token; null without a power limit",
 }
 
@@ -223,6 +226,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("devices", WHOLE, "devices in all", _deployment(lambda d: d.parallel.devices, WHOLE)),
     Column("engine", TEXT, "NAME or NAME@VERSION; null where none is stated", _deployment(_engine, TEXT)),
     *(column for name, tells in _METRICS.items() for column in _figures(name, tells)),
+    Column(
+        "prefill_time_share",
+        REAL,
+        "share of the devices' time that prompts take",
+        lambda rows: rows.costed(lambda loads: prefill_shares(loads, basis_of(loads))),
+    ),
     Column("prefill_bound", TEXT, "what holds most of a prefill", lambda rows: rows.bound(Stage.PREFILL)),
     Column("decode_bound", TEXT, "what holds most of a decode step", lambda rows: rows.bound(Stage.DECODE)),
     Column(
