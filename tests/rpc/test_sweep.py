@@ -338,13 +338,10 @@ def breaking(seeded_database_url: str) -> Iterator[Callable[..., tuple[ridgeline
 
 
 def test_the_end_of_a_stream_is_read(breaking: Any) -> None:
-    """A server would count it as cancelled otherwise; one that breaks off there has given all rows."""
+    """A server would count it as cancelled otherwise."""
     client, transport = breaking()
     assert client.sweep([MODEL], [DEVICE], input_len=[10]).to_arrow().num_rows == 1
     assert transport.ended == 1
-    client, transport = breaking((1, UnavailableError("gone")))
-    assert client.sweep([MODEL], [DEVICE], input_len=[10]).to_arrow().num_rows == 1
-    assert (transport.opened, transport.ended) == (1, 0)
 
 
 AXES: dict[str, Any] = {"batch": [1, 2, 4, 8], "input_len": [100, 200], "batch_rows": 1}
