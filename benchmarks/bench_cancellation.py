@@ -21,7 +21,7 @@ from ridgeline.v1 import measurement_service_pb2, recommendation_service_pb2
 from ridgeline_server.app import Server
 from ridgeline_server.domain.patience import until
 from ridgeline_server.rpc.dispatch import Method, service_methods
-from ridgeline_server.serving import keep_what_stays
+from ridgeline_server.serving import tune_interpreter
 from ridgeline_server.store.startup import open_embedded_catalog
 
 CALLS = 15
@@ -93,7 +93,7 @@ def main() -> None:
         store = open_embedded_catalog(f"sqlite:///{folder}/ridgeline.sqlite3")
         methods = service_methods(store)
         server = Server(methods, "127.0.0.1:0", 16)
-        keep_what_stays()
+        tune_interpreter()
         server.start()
         with grpc.insecure_channel(server.address) as channel:
             for name, request in requests().items():

@@ -36,7 +36,7 @@ from ridgeline_server.observability.logs import configure_logs
 from ridgeline_server.observing import observing
 from ridgeline_server.rpc.dispatch import Method, service_methods
 from ridgeline_server.securing import authentication
-from ridgeline_server.serving import keep_what_stays
+from ridgeline_server.serving import tune_interpreter
 from ridgeline_server.settings import Settings
 from ridgeline_server.store.startup import open_catalog
 
@@ -97,7 +97,7 @@ def serve_ridgeline(url: str, pipe: Connection) -> None:
         configure_logs("text", "info", log)
         interceptors = [observation, authentication(settings, store.tokens)]
         server = Server(methods, settings.listen, settings.threads, interceptors)
-        keep_what_stays()
+        tune_interpreter()
         server.start()
         pipe.send(server.port)
         while pipe.recv():
@@ -237,7 +237,7 @@ def under_load(rpc: Rpc, remote: Any) -> str:
 
 def main() -> None:
     """Print both for each rpc on each database."""
-    keep_what_stays()
+    tune_interpreter()
     with stores(seeded=True) as opened:
         for kind, (url, store) in opened.items():
             methods = service_methods(store)

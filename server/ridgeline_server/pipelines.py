@@ -50,6 +50,8 @@ COLUMNS = (*NEEDED, *LOADS, "output_len", *DTYPES, *DEGREES, "engine")
 """Columns of the input."""
 
 DEFAULT_OUTPUT_LEN = 128
+MOST_SHOWN = 60
+"""Characters of an entry that a message shows."""
 
 
 def evaluate(
@@ -66,7 +68,7 @@ def evaluate(
     than they should.
     """
     checks = Checks()
-    chosen = read_columns(columns, checks)
+    chosen = read_columns([columns] if isinstance(columns, str) else columns, checks)
     _check_names(questions.schema.names, checks)
     checks.raise_if_any()
     schema, points = schema_of(chosen), _Rows(questions)
@@ -174,15 +176,21 @@ def _stated(row: Mapping[str, Any], names: Sequence[str], put: Callable[[str, An
             continue
         try:
             if isinstance(value, bool):
-                wrong.append(f"{name} is {value!r}; give a number or a text")
+                wrong.append(f"{name} is {_shown(value)}; give a number or a text")
             else:
                 put(name, value)
         except KeyError:
-            wrong.append(f"{name} is {value!r}; give one of {DTYPE.choices}")
+            wrong.append(f"{name} is {_shown(value)}; give one of {DTYPE.choices}")
         except (AttributeError, TypeError, ValueError):
             kind = "a text" if name in (*NEEDED[:2], "engine") else "a number of the field's range"
-            wrong.append(f"{name} is {value!r}; give {kind}")
+            wrong.append(f"{name} is {_shown(value)}; give {kind}")
     return wrong
+
+
+def _shown(value: Any) -> str:
+    """An entry as a message shows it: not too long."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def _whole(value: Any) -> Any:

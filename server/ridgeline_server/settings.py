@@ -114,7 +114,7 @@ class Settings(BaseModel):
     sweep_max_rows: int = Field(default=MAX_ROWS, ge=1, le=2**31 - 1, description="points of one sweep")
     workers: int = Field(default=1, ge=1, le=MAX_WORKERS, description="processes that share the port")
     threads: int = Field(
-        default=8, ge=1, le=1000, description="unary calls that a process answers at the same time"
+        default=4, ge=1, le=1000, description="unary calls that a process answers at the same time"
     )
     stream_threads: int = Field(
         default=8, ge=1, le=1000, description="streams that a process answers at the same time"

@@ -156,3 +156,10 @@ def test_what_cannot_be_read_is_null() -> None:
     (row,) = evaluate(questions).to_pylist()
     assert row["input_len"] is None
     assert "input_len is 100.5" in row["error_message"]
+
+
+def test_one_column_may_be_named_alone_and_long_entries_are_cut() -> None:
+    questions = pa.table({"model": ["x" * 10_000], "hardware": ["rtx-a6000"], "input_len": ["y" * 10_000]})
+    answers = evaluate(questions, columns="error_message")
+    assert answers.schema.names == ["error_message"]
+    assert len(answers.to_pylist()[0]["error_message"]) < 500

@@ -182,8 +182,9 @@ def sweep(ctx: click.Context, /, **given: Any) -> None:
     if given["resume"] is not None and (given["output"] != "csv" or given["out"] is not None):
         raise click.UsageError("--resume needs -o csv to stdout; append it to the file of the run before.")
     resume = None if given["resume"] is None else ResumeFile(given["resume"])
-    on_screen = given["output"] == "table" and not given["columns"]
-    columns = (*sweep_screen.HEADINGS, "error_message") if on_screen else given["columns"]
+    columns = given["columns"]
+    if given["output"] == "table":
+        columns = tuple(dict.fromkeys((*(columns or sweep_screen.HEADINGS), "error_message")))
     with session.client(given["server"], given["timeout"]) as client:
         with (
             client.sweep(
@@ -199,7 +200,7 @@ def sweep(ctx: click.Context, /, **given: Any) -> None:
             _progress(swept),
         ):
             if given["output"] == "table":
-                sweep_screen.show(swept, output.console(), chosen=bool(given["columns"]))
+                sweep_screen.show(swept, output.console(), chosen=given["columns"])
             elif given["out"] is None:
                 _to_stdout(swept, resume)
             else:

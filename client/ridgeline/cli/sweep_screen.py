@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ SHOWN_ROWS = 40
 """Rows that a screen shows; the others are counted."""
 SHOWN_REFUSALS = 5
 """Reasons of refusals that a screen tells, the most frequent first."""
+MOST_REASONS = 1000
+"""Reasons that are told apart: each rate that is not served has one of its own."""
+OTHERS = "other reasons; error_message of -o csv has them"
 
 HEADINGS = {
     "model_id": "model",
@@ -36,15 +40,16 @@ HEADINGS = {
 ALWAYS = ("ttft_ms", "tpot_ms", "output_tokens_per_s")
 
 
-def show(swept: Sweep, console: Console, *, chosen: bool) -> None:
-    """Draw the first rows. With columns that were `chosen` all of them are shown as they are called."""
+def show(swept: Sweep, console: Console, *, chosen: Sequence[str] = ()) -> None:
+    """Draw the first rows. Columns that were `chosen` are shown as they are called."""
     rows: list[dict[str, Any]] = []
     refusals: Counter[str] = Counter()
     answered = 0
     for batch in swept:
         for row in batch.to_pylist():
-            if row.get("error_message"):
-                refusals[row["error_message"]] += 1
+            if message := row.get("error_message"):
+                known = message in refusals or len(refusals) < MOST_REASONS
+                refusals[message if known else OTHERS] += 1
                 continue
             answered += 1
             if len(rows) < SHOWN_ROWS:
@@ -60,11 +65,11 @@ def show(swept: Sweep, console: Console, *, chosen: bool) -> None:
         console.print(f"{len(refusals) - SHOWN_REFUSALS:,} more reasons: error_message of -o csv has them.")
 
 
-def _table(rows: list[dict[str, Any]], console: Console, *, chosen: bool) -> None:
+def _table(rows: list[dict[str, Any]], console: Console, *, chosen: Sequence[str]) -> None:
     from rich.table import Table
 
     names = (
-        list(rows[0]) if chosen else [name for name in HEADINGS if any(row[name] is not None for row in rows)]
+        list(chosen) if chosen else [name for name in HEADINGS if any(row[name] is not None for row in rows)]
     )
     shared = [] if chosen else [n for n in names if n not in ALWAYS and len({row[n] for row in rows}) == 1]
     if shared:

@@ -176,7 +176,12 @@ def test_a_call_without_a_request_is_counted_and_logged(
         assert code_of(silent.future(silence, timeout=LIMIT_S)) is grpc.StatusCode.CANCELLED
     wait_until_free(server)
     server.stop(0)
-    (line,) = [vars(record) for record in caplog.records if record.name == "ridgeline_server.access"]
+    lines: list[dict[str, Any]] = []
+    deadline = time.monotonic() + LIMIT_S
+    while not lines and time.monotonic() < deadline:
+        time.sleep(0.01)
+        lines = [vars(record) for record in caplog.records if record.name == "ridgeline_server.access"]
+    (line,) = lines
     assert (line["rpc"], line["code"]) == (ANALYZE, "CANCELLED")
     labels = {
         "grpc_type": "unary",

@@ -1,8 +1,9 @@
-"""The garbage collector of a serving process: it looks through what answers leave, and seldom."""
+"""The interpreter of a serving process: garbage is looked for seldom, and threads take short turns."""
 
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from ridgeline.v1.recommendation_service_pb2 import RecommendRequest
 from ridgeline_server.rpc.dispatch import service_methods
-from ridgeline_server.serving import keep_what_stays
+from ridgeline_server.serving import TURN_S, tune_interpreter
 from ridgeline_server.store.startup import open_embedded_catalog
 
 RECOMMEND = "ridgeline.v1.RecommendationService/Recommend"
@@ -18,10 +19,11 @@ RECOMMEND = "ridgeline.v1.RecommendationService/Recommend"
 
 @pytest.fixture
 def serving() -> Iterator[None]:
-    """The collector as a serving process has it."""
-    thresholds = gc.get_threshold()
-    keep_what_stays()
+    """The interpreter as a serving process has it."""
+    thresholds, turn_s = gc.get_threshold(), sys.getswitchinterval()
+    tune_interpreter()
     yield
+    sys.setswitchinterval(turn_s)
     gc.unfreeze()
     gc.set_threshold(*thresholds)
 
@@ -59,3 +61,8 @@ def test_an_advice_is_answered_without_a_look(serving: None, tmp_path: Path) -> 
 def test_what_is_loaded_is_never_looked_through(serving: None) -> None:
     assert gc.get_freeze_count() > 100_000
     assert len(gc.get_objects()) < gc.get_freeze_count() / 10
+
+
+def test_threads_take_short_turns(serving: None) -> None:
+    assert sys.getswitchinterval() == pytest.approx(TURN_S)
+    assert TURN_S < 0.005
