@@ -290,7 +290,8 @@ def main() -> None:
         open_embedded_catalog(f"sqlite:///{Path(folder) / 'ridgeline.sqlite3'}").close()
         servers = []
         for workers in (1, 2):
-            server = Serving(workers, folder)
+            # A thread for each connection: no call is refused because others are under way.
+            server = Serving(workers, folder, RIDGELINE_THREADS=str(CONNECTIONS))
             opened.callback(server.close)
             servers.append(server)
         for rpc in RPCS:
