@@ -258,6 +258,9 @@ def failure(error: RidgelineError) -> Failure:
 def _told(violation: FieldViolation) -> str:
     """A wrong field with its sentence; the server's message says no more than that there are such fields."""
     field = violation.field
+    if not field:
+        # It is about a file, whose columns have names of their own.
+        return violation.description
     spelled = next((option for start, option in _LISTED.items() if field.startswith(start)), None)
     spelled = spelled or _SPELLINGS.get(field)
     if spelled is None:

@@ -102,6 +102,7 @@ def test_a_table_without_rows_is_told(ridgeline_command: Run, tmp_path: Path) ->
         ("colour;size\nred;3\n", "is no table of measurements"),
         (f"{HEADER},colour\n", 'measurements do not have: "colour"'),
         ("", "has no header"),
+        ("", ", weight_dtype, "),
         (f'{HEADER}\n"a', "is no CSV after line 1"),
     ],
 )
