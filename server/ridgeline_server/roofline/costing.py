@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from ridgeline_server.roofline.scenario import Scenario, Variant
 from ridgeline_server.roofline.steps import Loads
 
 Array = NDArray[np.float64]
-Number = TypeVar("Number", np.float64, np.intp)
 
 
 class Where(NamedTuple):
@@ -65,7 +64,7 @@ class Costed:
             else:
                 mean_steps = evaluation.times.decode_s.shape[-1]
                 parts.append(leading_bounds(evaluation.decode)[:, mean_steps:])
-        codes = _read(self.posed, parts, self.several).reshape(-1, self.posed.count)
+        codes = self.posed.read(parts, self.several).reshape(-1, self.posed.count)
         first: Codes = codes[0]
         return first
 
@@ -104,7 +103,7 @@ def cost_loads(
 
     def times(name: str) -> Any:
         parts = [getattr(evaluation.times, name) for evaluation in evaluations]
-        return None if parts[0] is None else _read(posed, parts, several)
+        return None if parts[0] is None else posed.read(parts, several)
 
     return Costed(
         posed=posed,
@@ -116,17 +115,6 @@ def cost_loads(
         ),
         prompt_steps=times("prompt_steps"),
     )
-
-
-def _read(posed: Posed, parts: Sequence[NDArray[Number]], several: tuple[int, ...]) -> NDArray[Number]:
-    """What evaluations of all layouts say, in the order of the loads."""
-    read: list[NDArray[Number]] = [
-        layout.read(part, several) for layout, part in zip(posed.layouts, parts, strict=True)
-    ]
-    found: NDArray[Number] = np.empty((*read[0].shape[:-1], posed.count), dtype=read[0].dtype)
-    for layout, part in zip(posed.layouts, read, strict=True):
-        found[..., layout.held] = part
-    return found
 
 
 def factors_of(model: Model, posed: Posed, variants: Sequence[Variant]) -> TimeFactors:

@@ -245,7 +245,7 @@ class Memories:
 
 
 def memories_of(model: Model, posed: Posed) -> Memories:
-    """Memory of loads on one device each.
+    """What each load takes of the fullest device, and how many requests all devices together hold.
 
     A stated engine reserves what its start-up does, whatever the load; else the load's own activations count.
     Where the scenario's profiles tell what this engine was measured to take on this device, the sizes of its
@@ -325,20 +325,11 @@ def _live(model: Model, posed: Posed) -> Live:
 
     At given lengths the activations of a step are proportional to its sequences, so one sequence tells all.
     """
-    parts = []
-    for layout in posed.layouts:
-        input_len, total_len = layout.laid(posed.input_len), layout.laid(posed.total_len)
-        peaks = _peaks(model, layout.scenarios, input_len, total_len)
-        parts.append([layout.read(peak) for peak in peaks])
-    if len(parts) == 1:
-        (layout,) = posed.layouts
-        order = np.argsort(layout.held)
-        return Live(*(part[order] for part in parts[0]))
-    found = [np.empty(posed.count) for _ in Stage]
-    for layout, part in zip(posed.layouts, parts, strict=True):
-        for whole, peak in zip(found, part, strict=True):
-            whole[layout.held] = peak
-    return Live(*found)
+    peaks = [
+        _peaks(model, layout.scenarios, layout.laid(posed.input_len), layout.laid(posed.total_len))
+        for layout in posed.layouts
+    ]
+    return Live(*(posed.read(of_stage) for of_stage in zip(*peaks, strict=True)))
 
 
 def _peaks(

@@ -151,6 +151,16 @@ class Posed:
             alike.setdefault(int(counts[number]).bit_length(), []).append(number)
         return [self._layout(numbers, rows) for numbers in alike.values()]
 
+    def read(self, parts: Sequence[NDArray[Number]], several: tuple[int, ...] = ()) -> NDArray[Number]:
+        """What evaluations of all layouts say, in the order of the loads: see Layout.read."""
+        read: list[NDArray[Number]] = [
+            layout.read(part, several) for layout, part in zip(self.layouts, parts, strict=True)
+        ]
+        found: NDArray[Number] = np.empty((*read[0].shape[:-1], self.count), dtype=read[0].dtype)
+        for layout, part in zip(self.layouts, read, strict=True):
+            found[..., layout.held] = part
+        return found
+
     def _layout(self, numbers: Sequence[int], rows: Sequence[Places]) -> Layout:
         longest = max(len(rows[number]) for number in numbers)
         loads = np.empty((len(numbers), longest), dtype=np.intp)
