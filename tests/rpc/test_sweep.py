@@ -103,6 +103,18 @@ def test_a_row_is_what_analyze_says(client: ridgeline.Client, ideal: bool) -> No
     assert any(row["context_exceeded"] for row in rows)
 
 
+def test_an_engine_that_is_not_known_is_told(client: ridgeline.Client) -> None:
+    engines = ("vllm@0.19.0", "vllm@99.0", "unheard-of", "")
+    points = [{**POINTS[0], **({"engine": engine} if engine else {})} for engine in engines]
+    rows = client.sweep_points(points, columns=["engine", "engine_match"]).to_arrow().to_pylist()
+    assert [tuple(row.values()) for row in rows] == [
+        ("vllm@0.19.0", "EXACT"),
+        ("vllm@99.0", "UNKNOWN_RELEASE"),
+        ("unheard-of", "GENERIC"),
+        (None, None),
+    ]
+
+
 def test_a_product_has_every_combination_loads_fastest(client: ridgeline.Client) -> None:
     swept = client.sweep(
         [MODEL, "llama-2-13b"],

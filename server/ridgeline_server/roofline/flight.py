@@ -124,8 +124,8 @@ def _arriving(model: Model, posed: Posed, most: Array, variants: Sequence[Varian
     others = np.where(refused, 1.0, found[0])
     return Flights(
         in_flight=others,
-        running=np.where(np.isnan(found), most, found) + groups,
-        ideal_running=np.where(np.isnan(ideally), others, ideally) + groups,
+        running=_running(np.where(np.isnan(found), most, found), groups, most),
+        ideal_running=_running(np.where(np.isnan(ideally), others, ideally), groups, most),
         waiting=np.zeros_like(found),
         near_limit=np.isnan(found).any(axis=0),
         refusals={
@@ -133,6 +133,11 @@ def _arriving(model: Model, posed: Posed, most: Array, variants: Sequence[Varian
             for place in np.flatnonzero(refused).tolist()
         },
     )
+
+
+def _running(others: Array, groups: int, most: Array) -> Array:
+    """Requests that run where each replica runs one beside the others, as far as memory holds them."""
+    return np.minimum(others + groups, np.maximum(most, groups))
 
 
 def _stretches(posed: Posed, variants: Sequence[Variant]) -> list[NDArray[np.intp]]:
@@ -153,24 +158,26 @@ class _Steady(NamedTuple):
 
 def _steady(model: Model, posed: Posed, most: Array, variants: Sequence[Variant]) -> _Steady:
     rates = np.broadcast_to(posed.requests_per_s, (len(variants), posed.count))
-    others = others_in_flight(_latencies(model, posed, variants), rates, most)
+    others = others_in_flight(_latencies(model, posed, most, variants), rates, most)
     bare = replace(posed, scenarios=[replace(scenario, profiles=None) for scenario in posed.scenarios])
-    ideal = others_in_flight(_latencies(model, bare, (Variant.BEST,)), rates[:1], most)
+    ideal = others_in_flight(_latencies(model, bare, most, (Variant.BEST,)), rates[:1], most)
     highest, refused = np.full(posed.count, np.nan), np.flatnonzero(np.isnan(others[0]))
     if len(refused):
-        known = _latencies(model, posed.chosen(refused), (Variant.BEST,))
+        known = _latencies(model, posed.chosen(refused), most[refused], (Variant.BEST,))
         highest[refused] = highest_rates(known, most[refused][None])[0]
     return _Steady(others, ideal[0], highest)
 
 
-def _latencies(model: Model, posed: Posed, variants: Sequence[Variant]) -> Latencies:
-    """Seconds of requests at each variant: beside numbers of others (W, V, K), at rates (V, K)."""
+def _latencies(model: Model, posed: Posed, most: Array, variants: Sequence[Variant]) -> Latencies:
+    """Seconds of requests at each variant: beside numbers of others (W, V, K), at rates (V, K), where memory
+    holds `most` (K,).
+    """
     constants = request_constants_of(posed)
     factors = factors_of(model, posed, variants)
     groups = posed.groups
 
     def beside(others: Array) -> Callable[[Array], Array]:
-        running = others + groups
+        running = _running(others, groups, most)
         costed = cost_loads(model, posed, running)
         times = StepTimes._make(each if each is None else each[0] for each in costed.times)
 

@@ -3,7 +3,8 @@
 By Little's law a rate of r requests a second that take T(n) seconds each beside n others keeps n = r T(n) of
 them in flight; and one that arrives at random finds on the mean as many as there are at any time (Wolff,
 Poisson Arrivals See Time Averages, 1982). So an open loop is a closed one of n + 1 requests, where n is that
-fixed point, but for how prompts wait for each other: at random rather than in step.
+fixed point, but for how prompts wait for each other: at random rather than in step. Where memory holds no
+more than n, these run without one beside them.
 """
 
 from __future__ import annotations

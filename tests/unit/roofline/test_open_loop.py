@@ -135,6 +135,20 @@ def test_a_device_that_has_little_to_do_draws_little() -> None:
     assert found.value * 256e-6 / power == pytest.approx(IDLE_POWER_SHARE, rel=0.01)
 
 
+def test_no_more_run_than_memory_holds() -> None:
+    """With all of them in flight, a step and the highest rate are those of the closed loop of as many."""
+    stated = {"engine": builtin_engines().find("vllm", "0.12.0"), "memory_utilization": 0.27}
+    with pytest.raises(InvalidFieldsError) as refusal:
+        at(1000.0, **stated)
+    most = float(refusal.value.violations[0].description.partition("at most ")[2].partition(",")[0])
+    held = int(refusal.value.violations[0].description.partition("with the ")[2].partition(" ")[0])
+    assert held < 10
+    workload = Workload(held, 1024, 256, load=Load.CLOSED_LOOP)
+    closed = ask(LLAMA_3_8B, "h100-sxm", workload, EXPECTED, **stated).analysis().metrics
+    assert at(most, **stated).tpot_ms.value == pytest.approx(closed.tpot_ms.value)
+    assert most == pytest.approx(closed.output_tokens_per_s.value / 256, rel=0.01)
+
+
 def test_the_highest_rate_is_served_and_the_same_whatever_was_asked() -> None:
     told = []
     for rate in (100.0, 1000.0, 1e9):

@@ -146,6 +146,10 @@ def _engine(deployment: Deployment) -> str | None:
     return f"{stated.asked_engine}@{stated.asked_version}" if stated.asked_version else stated.asked_engine
 
 
+def _engine_match(deployment: Deployment) -> str | None:
+    return None if deployment.engine is None else deployment.engine.level.name
+
+
 def _deployment(of: Callable[[Deployment], Any], kind: pa.DataType) -> Callable[[Rows], pa.Array[Any]]:
     return lambda rows: rows.by_case(lambda case: of(case.scenario.deployment), kind)
 
@@ -225,6 +229,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("dp", WHOLE, "replicas", _deployment(lambda d: d.parallel.dp, WHOLE)),
     Column("devices", WHOLE, "devices in all", _deployment(lambda d: d.parallel.devices, WHOLE)),
     Column("engine", TEXT, "NAME or NAME@VERSION; null where none is stated", _deployment(_engine, TEXT)),
+    Column(
+        "engine_match",
+        TEXT,
+        "how the engine's memory is known: EXACT, EARLIER_RELEASE, UNKNOWN_RELEASE or GENERIC",
+        _deployment(_engine_match, TEXT),
+    ),
     *(column for name, tells in _METRICS.items() for column in _figures(name, tells)),
     Column(
         "prefill_time_share",

@@ -8,6 +8,8 @@ from typing import Any
 from ridgeline.v1.recommendation_service_pb2 import RecommendResponse, Verdict
 from ridgeline_server.observability.call_metrics import CallMetrics
 
+_VERDICTS = {number: name.removeprefix("VERDICT_") for name, number in Verdict.items()}
+
 
 def tally(response: Any, metrics: CallMetrics) -> None:
     """Count what a message says."""
@@ -18,8 +20,7 @@ def tally(response: Any, metrics: CallMetrics) -> None:
 
 def _recommendations(response: RecommendResponse, metrics: CallMetrics) -> None:
     for recommendation in response.recommendations:
-        verdict = Verdict.Name(recommendation.verdict).removeprefix("VERDICT_")
-        metrics.recommendation(recommendation.technique, verdict).inc()
+        metrics.recommendation(recommendation.technique, _VERDICTS[recommendation.verdict]).inc()
 
 
 _BY_TYPE: Mapping[type, Callable[[Any, CallMetrics], None]] = {RecommendResponse: _recommendations}
