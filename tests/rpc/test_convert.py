@@ -36,7 +36,7 @@ from ridgeline_server.domain.tensors import ModuleClass
 from ridgeline_server.domain.workload import Load, Slo, Workload
 from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.roofline.constants import UsedProfile
-from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.memory.device import Memory
 from ridgeline_server.roofline.results import Analysis
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert import enums, hardware, models, profiles

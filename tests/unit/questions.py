@@ -36,7 +36,7 @@ from ridgeline_server.domain.parallelism import ONE_DEVICE, Parallelism
 from ridgeline_server.domain.resolve import resolve_deployment
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.analysis import analyze
-from ridgeline_server.roofline.memory import memory_of
+from ridgeline_server.roofline.memory.device import memory_of
 from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.results import Analysis, OperatorAnalysis, StageAnalysis
 from ridgeline_server.roofline.scenario import Scenario

@@ -11,7 +11,7 @@ from ridgeline_server.advisor.results import ReasonCode, Verdict
 from ridgeline_server.advisor.technique import Explanation, Facts, NotApplicable, Outcome, Proposal
 from ridgeline_server.advisor.wording import change, makes_it_fit
 from ridgeline_server.domain.deployment import Deployment, Offload
-from ridgeline_server.roofline.memory import Memory, memory_of
+from ridgeline_server.roofline.memory.device import Memory, memory_of
 from ridgeline_server.roofline.wording import gib, share
 
 STEPS = 20

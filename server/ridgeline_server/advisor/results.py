@@ -11,7 +11,7 @@ from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.measurement import MeasuredMetric, Phase
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
-from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.memory.device import Memory
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import Analysis, StageAnalysis
 

@@ -23,7 +23,7 @@ from ridgeline_server.domain.deployment import CostBasis, Deployment
 from ridgeline_server.domain.hardware import Hardware
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
-from ridgeline_server.roofline.memory import Memory, memory_of
+from ridgeline_server.roofline.memory.device import Memory, memory_of
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import StageAnalysis, StepFigures
 from ridgeline_server.roofline.scenario import Scenario, Variant

@@ -15,7 +15,7 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.patience import while_wanted
 from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.constants import engine_memory_profile, time_factor, used_profiles
-from ridgeline_server.roofline.memory import Memory, memory_of
+from ridgeline_server.roofline.memory.device import Memory, memory_of
 from ridgeline_server.roofline.metrics import metric_values
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table

@@ -23,7 +23,7 @@ from ridgeline_server.roofline.constants import (
     used_profiles,
 )
 from ridgeline_server.roofline.flips import find_flips
-from ridgeline_server.roofline.memory import Memory, memory_of
+from ridgeline_server.roofline.memory.device import Memory, memory_of
 from ridgeline_server.roofline.metrics import metrics_of
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import operator_table

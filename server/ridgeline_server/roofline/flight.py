@@ -14,7 +14,7 @@ from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.costing import cost_loads, factors_of, request_constants_of
-from ridgeline_server.roofline.memory import Memories
+from ridgeline_server.roofline.memory.device import Memories
 from ridgeline_server.roofline.open_loop import (
     MOST_IN_FLIGHT,
     SEARCH_WIDTH,

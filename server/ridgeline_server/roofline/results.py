@@ -13,7 +13,7 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.constants import UsedProfile
 from ridgeline_server.roofline.cost import BoundCode
-from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.memory.device import Memory
 from ridgeline_server.roofline.operators.layer import Stage
 
 

@@ -11,7 +11,7 @@ from ridgeline_server.domain.deployment import NO_OFFLOAD, Deployment, Offload
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Workload
-from ridgeline_server.roofline.residents import weights_bytes
+from ridgeline_server.roofline.memory.residents import weights_bytes
 
 GIB = 2**30
 WIDE_NAMES = {Dtype.FP32: "float32", Dtype.BF16: "bfloat16", Dtype.FP16: "float16"}

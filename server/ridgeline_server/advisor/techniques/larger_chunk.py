@@ -26,7 +26,7 @@ from ridgeline_server.advisor.technique import (
 )
 from ridgeline_server.advisor.wording import changes, spent_on
 from ridgeline_server.domain.workload import Load
-from ridgeline_server.roofline.memory import PREFILL_CHUNK_TOKENS
+from ridgeline_server.roofline.memory.activations import PREFILL_CHUNK_TOKENS
 from ridgeline_server.roofline.metrics import best_value
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import gib, ms

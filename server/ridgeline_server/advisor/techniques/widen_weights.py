@@ -32,7 +32,7 @@ from ridgeline_server.domain.deployment import QUANTIZED_MODULES, Deployment
 from ridgeline_server.domain.dtypes import ELEMENT_BITS
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.tensors import ModuleClass
-from ridgeline_server.roofline.memory import memory_of
+from ridgeline_server.roofline.memory.device import memory_of
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.wording import gib, share
 

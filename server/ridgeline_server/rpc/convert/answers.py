@@ -32,7 +32,7 @@ from ridgeline_server.domain.model import WeightFormat
 from ridgeline_server.domain.speculation import Speculation
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.constants import UsedProfile
-from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.memory.device import Memory
 from ridgeline_server.roofline.results import Analysis, BytesByClass, Metric, Metrics, StageAnalysis
 from ridgeline_server.rpc.convert.enums import (
     ATTENTION,

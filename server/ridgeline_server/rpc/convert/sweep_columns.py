@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Load
 from ridgeline_server.planning.sweep import LOADS, Answers, Case, basis_of
-from ridgeline_server.roofline.memory import Memories
+from ridgeline_server.roofline.memory.device import Memories
 from ridgeline_server.roofline.metrics import prefill_shares
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.results import BOUND_OF

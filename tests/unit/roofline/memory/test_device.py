@@ -9,7 +9,7 @@ from hypothesis import assume, given
 
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.workload import MAX_BATCH, Workload
-from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.memory.device import Memory
 from tests.unit.questions import (
     GIB,
     KV4,

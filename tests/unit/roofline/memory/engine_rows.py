@@ -19,7 +19,7 @@ from ridgeline_server.domain.engine import BatchLimits, EngineRelease, NonTorchM
 from ridgeline_server.domain.model import Model
 from tests.unit.questions import GIB, model
 
-ROWS_FILE = Path(__file__).parents[2] / "data" / "vllm_memory.csv"
+ROWS_FILE = Path(__file__).parents[3] / "data" / "vllm_memory.csv"
 DEVICE_GIB = {"0.19.0": 79.19, "<=0.16": 79.18}
 """What the two reports say an H100 shows; the first one's holds for its rows of all versions."""
 LIMITS = BatchLimits(0, 8192, 1024)

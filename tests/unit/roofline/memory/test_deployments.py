@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ridgeline_server.domain.deployment import Offload
 from ridgeline_server.domain.engine import EngineMatch
 from ridgeline_server.domain.workload import MAX_BATCH, Workload
-from ridgeline_server.roofline.memory import Memory
+from ridgeline_server.roofline.memory.device import Memory
 from ridgeline_server.store.engines import builtin_engines
 from tests.unit.deployments import served, with_deployment
 from tests.unit.questions import GIB, LLAMA_3_8B, Question, ask

@@ -18,16 +18,24 @@ from ridgeline_server.domain.efficiency import Estimate
 from ridgeline_server.domain.engine import EngineRelease, NonTorchMemory
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.resolve import resolve_deployment
-from ridgeline_server.roofline.engine_memory import (
+from ridgeline_server.roofline.memory.engine import (
     EngineMemory,
     activation_bytes,
     engine_memory,
     max_concurrency,
 )
-from ridgeline_server.roofline.residents import cache_of, weights_bytes
+from ridgeline_server.roofline.memory.residents import cache_of, weights_bytes
 from ridgeline_server.store.engines import builtin_engines
 from tests.unit.questions import DEVICES, GIB, MODEL_IDS, model
-from tests.unit.roofline.engine_rows import IMAGE_MODELS, LIMITS, RELEASES, UNDETERMINED, Row, release, rows
+from tests.unit.roofline.memory.engine_rows import (
+    IMAGE_MODELS,
+    LIMITS,
+    RELEASES,
+    UNDETERMINED,
+    Row,
+    release,
+    rows,
+)
 
 CONTEXT = 8192
 RUNS = tuple(row for row in rows() if row.is_run)
