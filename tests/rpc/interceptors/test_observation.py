@@ -29,7 +29,8 @@ from ridgeline_server.observability.call_metrics import Rpc
 from ridgeline_server.observability.calls import Call, answering, count_rows, current_call
 from ridgeline_server.observability.metrics import Metrics
 from ridgeline_server.rpc.dispatch import Method
-from ridgeline_server.rpc.interceptors.observation import Continuation, Observation
+from ridgeline_server.rpc.interceptors.around import Continuation
+from ridgeline_server.rpc.interceptors.observation import Observation
 from ridgeline_server.rpc.interceptors.observed_call import ObservedCall
 from ridgeline_server.store.principals import acting_as
 

@@ -12,19 +12,17 @@ read. Health and reflection are in no class and are never refused here.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 from grpc_status import rpc_status
 
 from ridgeline_server.rpc.call_classes import CallClass
 from ridgeline_server.rpc.errors import TooManyCallsError, status_of
-from ridgeline_server.rpc.interceptors.around import Wrapped, in_pool
+from ridgeline_server.rpc.interceptors.around import Continuation, Handler, Wrapped, in_pool
 from ridgeline_server.rpc.interceptors.bounded_pool import BoundedPool, Limit
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 MIN_DELAY_S = 0.05
 MAX_DELAY_S = 10.0
@@ -77,9 +75,7 @@ class Admission(grpc.ServerInterceptor):
         return {kind: pool.count for kind, pool in self._pools.items()}
 
     def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
-        handler_call_details: grpc.HandlerCallDetails,
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         """The handler on the threads of its class; one that refuses where the class has no room."""
         name = handler_call_details.method

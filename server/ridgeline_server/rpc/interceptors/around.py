@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import grpc
 
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Handler | None]"
 Entered = Callable[[grpc.ServicerContext], AbstractContextManager[object]]
 
 POOL = "experimental_thread_pool"
 """The attribute by which grpcio finds the thread pool that a handler has to itself."""
 
 
-def around(handler: grpc.RpcMethodHandler[Any, Any], entered: Entered) -> grpc.RpcMethodHandler[Any, Any]:
+def around(handler: Handler, entered: Entered) -> Handler:
     """The handler inside of `entered(context)`: from its start until it returned, or its stream ended."""
 
     def answer(handle: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,9 +41,7 @@ def around(handler: grpc.RpcMethodHandler[Any, Any], entered: Entered) -> grpc.R
     return wrapped(handler, stream if handler.response_streaming else answer)
 
 
-def in_pool(
-    handler: grpc.RpcMethodHandler[Any, Any], pool: ThreadPoolExecutor
-) -> grpc.RpcMethodHandler[Any, Any]:
+def in_pool(handler: Handler, pool: ThreadPoolExecutor) -> Handler:
     """The handler on the threads of a pool."""
 
     def same(handle: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,13 +58,11 @@ def in_pool(
 class Wrapped:
     """Wraps the handler of each rpc once: handlers stay the same from call to call."""
 
-    def __init__(
-        self, wrap: Callable[[str, grpc.RpcMethodHandler[Any, Any]], grpc.RpcMethodHandler[Any, Any]]
-    ) -> None:
+    def __init__(self, wrap: Callable[[str, Handler], Handler]) -> None:
         self._wrap = wrap
-        self._known: dict[str, tuple[grpc.RpcMethodHandler[Any, Any], grpc.RpcMethodHandler[Any, Any]]] = {}
+        self._known: dict[str, tuple[Handler, Handler]] = {}
 
-    def of(self, name: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    def of(self, name: str, handler: Handler) -> Handler:
         """The handler of the rpc `name`, wrapped."""
         known = self._known.get(name)
         if known is None or known[0] is not handler:
@@ -72,7 +70,7 @@ class Wrapped:
         return known[1]
 
 
-_MAKERS: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+_MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
     (True, False): grpc.stream_unary_rpc_method_handler,
@@ -81,7 +79,7 @@ _MAKERS: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]]
 """What makes a handler, by whether requests and responses are streams."""
 
 
-def _behaviour(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[..., Any]:
+def _behaviour(handler: Handler) -> Callable[..., Any]:
     """The one function of a handler that is set."""
     found: Callable[..., Any] | None = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
@@ -90,16 +88,26 @@ def _behaviour(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[..., Any]:
     return found
 
 
+class Changes(TypedDict, total=False):
+    """What else a handler has other than before, by the names of grpc.RpcMethodHandler."""
+
+    request_streaming: bool
+    request_deserializer: Callable[[bytes], Any] | None
+    response_serializer: Callable[[Any], bytes] | None
+
+
 def wrapped(
-    handler: grpc.RpcMethodHandler[Any, Any],
-    wrap: Callable[[Callable[..., Any]], Callable[..., Any]],
-    reader: Callable[[bytes], Any] | None = None,
-) -> grpc.RpcMethodHandler[Any, Any]:
-    """The handler with its function wrapped, which keeps its thread pool, and its reader or another one."""
+    handler: Handler, wrap: Callable[[Callable[..., Any]], Callable[..., Any]], **changes: Unpack[Changes]
+) -> Handler:
+    """The handler with its function wrapped, which keeps its thread pool."""
     handle = _behaviour(handler)
     inside = wrap(handle)
     pool = getattr(handle, POOL, None)
     if pool is not None:
         setattr(inside, POOL, pool)
-    make = _MAKERS[handler.request_streaming, handler.response_streaming]
-    return make(inside, reader or handler.request_deserializer, handler.response_serializer)
+    request_streaming = changes.get("request_streaming", handler.request_streaming)
+    return _MAKERS[request_streaming, handler.response_streaming](
+        inside,
+        changes.get("request_deserializer", handler.request_deserializer),
+        changes.get("response_serializer", handler.response_serializer),
+    )

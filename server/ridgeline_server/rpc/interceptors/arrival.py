@@ -12,15 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 
-from ridgeline_server.rpc.interceptors.around import POOL
+from ridgeline_server.rpc.interceptors.around import Continuation, Handler, Wrapped, wrapped
 
 logger = logging.getLogger(__name__)
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 REQUEST_WAIT_S = 60.0
 """For a request to arrive whole; the largest that is read takes as long at ten megabits a second."""
@@ -33,27 +31,16 @@ class Arrival(grpc.ServerInterceptor):
 
     def __init__(self, wait_s: float = REQUEST_WAIT_S) -> None:
         self._watch = _Watch(wait_s)
+        self._wrapped = Wrapped(self._arriving)
 
     def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
-        handler_call_details: grpc.HandlerCallDetails,
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         """The handler behind a wait for its request that has an end."""
         handler = continuation(handler_call_details)
         if handler is None or handler.request_streaming:
             return handler
-        name = handler_call_details.method
-        if handler.unary_stream is not None:
-            return grpc.stream_stream_rpc_method_handler(
-                self._stream(name, handler.unary_stream),
-                handler.request_deserializer,
-                handler.response_serializer,
-            )
-        assert handler.unary_unary is not None
-        return grpc.stream_unary_rpc_method_handler(
-            self._unary(name, handler.unary_unary), handler.request_deserializer, handler.response_serializer
-        )
+        return self._wrapped.of(handler_call_details.method, handler)
 
     def start(self) -> None:
         """Start the thread that looks after calls, before the server starts."""
@@ -63,17 +50,20 @@ class Arrival(grpc.ServerInterceptor):
         """End that thread, after the server has stopped."""
         self._watch.close()
 
-    def _unary(self, name: str, handle: Callable[..., Any]) -> Callable[..., Any]:
-        def unary(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
-            return handle(self._arrived(name, requests, context), context)
+    def _arriving(self, name: str, handler: Handler) -> Handler:
+        def unary(handle: Callable[..., Any]) -> Callable[..., Any]:
+            def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+                return handle(self._arrived(name, requests, context), context)
 
-        return _on_same_threads(handle, unary)
+            return answer
 
-    def _stream(self, name: str, handle: Callable[..., Iterator[Any]]) -> Callable[..., Any]:
-        def stream(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-            yield from handle(self._arrived(name, requests, context), context)
+        def stream(handle: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+            def responses(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+                yield from handle(self._arrived(name, requests, context), context)
 
-        return _on_same_threads(handle, stream)
+            return responses
+
+        return wrapped(handler, stream if handler.response_streaming else unary, request_streaming=True)
 
     def _arrived(self, name: str, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
         """The request. Raises what ends the call where none comes: the caller left, was too slow, sent more
@@ -87,13 +77,6 @@ class Arrival(grpc.ServerInterceptor):
             # The call is over; its code is for those who observe it.
             context.abort(grpc.StatusCode.CANCELLED, "The request did not come.")
         return context.abort(grpc.StatusCode.UNIMPLEMENTED, f'"{name}" requires exactly one request message.')
-
-
-def _on_same_threads(handle: Callable[..., Any], outside: Callable[..., Any]) -> Callable[..., Any]:
-    pool = getattr(handle, POOL, None)
-    if pool is not None:
-        setattr(outside, POOL, pool)
-    return outside
 
 
 class _Watch:

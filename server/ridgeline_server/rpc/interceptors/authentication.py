@@ -7,10 +7,10 @@ token that is no good is refused though there is a certificate, for whoever send
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import grpc
 from grpc_status import rpc_status
@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 from ridgeline_server.rpc.access import check_rows, needed_role
 from ridgeline_server.rpc.dispatch import SERVICES
 from ridgeline_server.rpc.errors import status_of
-from ridgeline_server.rpc.interceptors.around import around
+from ridgeline_server.rpc.interceptors.around import Continuation, Handler, Wrapped, around
 from ridgeline_server.security.errors import AccessError, Doubt, RoleTooLowError, UnauthenticatedError
 from ridgeline_server.security.rate_limits import RateLimits, peer_address
 from ridgeline_server.security.verification import TokenVerifier
@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 HEADER = "authorization"
 SCHEME = "bearer"
-
-Continuation = Callable[[grpc.HandlerCallDetails], "grpc.RpcMethodHandler[Any, Any] | None"]
 
 
 @dataclass(frozen=True)
@@ -59,30 +57,26 @@ class Authentication(grpc.ServerInterceptor):
         self._verifier = verifier
         self._certificate_roles = certificate_roles
         self._limits = limits
+        self._wrapped = Wrapped(self._guarded)
 
     def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> Handler | None:
         """Wrap the handler, since only there it is known where a call comes from."""
         handler = continuation(handler_call_details)
-        rpc = handler_call_details.method.removeprefix("/")
+        return None if handler is None else self._wrapped.of(handler_call_details.method, handler)
+
+    def _guarded(self, name: str, handler: Handler) -> Handler:
+        rpc = name.removeprefix("/")
         needed = needed_role(rpc)
-        if handler is None or needed is None:
+        if needed is None:
             return handler
-        metadata = tuple(handler_call_details.invocation_metadata or ())
-        token = _bearer_token([value for key, value in metadata if key == HEADER])
-
-        def entered(context: grpc.ServicerContext) -> AbstractContextManager[None]:
-            return self._let_in(rpc, needed, token, context)
-
-        return around(handler, entered)
+        return around(handler, lambda context: self._let_in(rpc, needed, context))
 
     @contextmanager
-    def _let_in(
-        self, rpc: str, needed: Role, token: str | None, context: grpc.ServicerContext
-    ) -> Iterator[None]:
+    def _let_in(self, rpc: str, needed: Role, context: grpc.ServicerContext) -> Iterator[None]:
         try:
-            caller = self._caller(token, context)
+            caller = self._caller(context)
         except Exception as error:  # noqa: BLE001  # the edge, as in dispatch
             _refuse(rpc, context, error)
         with acting_as(caller.principal):
@@ -94,7 +88,8 @@ class Authentication(grpc.ServerInterceptor):
                 _refuse(rpc, context, error)
             yield
 
-    def _caller(self, token: str | None, context: grpc.ServicerContext) -> Caller:
+    def _caller(self, context: grpc.ServicerContext) -> Caller:
+        token = _bearer_token([value for key, value in context.invocation_metadata() if key == HEADER])
         address = f"address {peer_address(context.peer())}"
         names = [name.decode(errors="replace") for name in context.peer_identities() or ()]
         if self._verifier is not None and token is not None:

@@ -19,10 +19,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 from ridgeline_server.observability.call_metrics import UNKNOWN_RPC, CallMetrics, Rpc
 from ridgeline_server.observability.tracing import Tracing
 from ridgeline_server.rpc.dispatch import SERVICES
-from ridgeline_server.rpc.interceptors.around import POOL
+from ridgeline_server.rpc.interceptors.around import Continuation, Handler, wrapped
 from ridgeline_server.rpc.interceptors.observed_call import ObservedCall, observed
 
-Continuation = Callable[[grpc.HandlerCallDetails], "grpc.RpcMethodHandler[Any, Any] | None"]
 Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
 
@@ -36,7 +35,7 @@ class Observation(grpc.ServerInterceptor):
 
     def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Handler:
         """Wrap the handler that answers, and one that says so where there is none."""
         name = handler_call_details.method
         rpc = self._rpcs.get(name, UNKNOWN_RPC)
@@ -45,27 +44,25 @@ class Observation(grpc.ServerInterceptor):
         call = ObservedCall(
             rpc, name.removeprefix("/"), metrics, self._metrics, self._tracing, time.perf_counter()
         )
-        return _wrapped(continuation(handler_call_details) or _UNIMPLEMENTED, call)
+        return _observing(continuation(handler_call_details) or _UNIMPLEMENTED, call)
 
 
-def _wrapped(handler: grpc.RpcMethodHandler[Any, Any], call: ObservedCall) -> grpc.RpcMethodHandler[Any, Any]:
+def _observing(handler: Handler, call: ObservedCall) -> Handler:
     """The handler with its conversion from and to bytes inside of what is observed, which is a part of the
-    call's time.
+    call's time. Messages of a stream of requests are read when they are taken.
     """
     read, write = handler.request_deserializer or _as_it_is, handler.response_serializer or _as_it_is
-    if handler.stream_stream is not None:
-        return grpc.stream_stream_rpc_method_handler(
-            _stream(handler.stream_stream, _as_it_is, write, call), handler.request_deserializer
+    answering = _stream if handler.response_streaming else _unary
+    if handler.request_streaming:
+        return wrapped(
+            handler, lambda handle: answering(handle, _as_it_is, write, call), response_serializer=None
         )
-    if handler.unary_stream is not None:
-        return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, read, write, call))
-    if handler.stream_unary is not None:
-        # No rpc of the server is one, but a handler that refuses a call without reading its request may be.
-        return grpc.stream_unary_rpc_method_handler(
-            _unary(handler.stream_unary, _as_it_is, write, call), handler.request_deserializer
-        )
-    assert handler.unary_unary is not None
-    return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, read, write, call))
+    return wrapped(
+        handler,
+        lambda handle: answering(handle, read, write, call),
+        request_deserializer=None,
+        response_serializer=None,
+    )
 
 
 def _unary(
@@ -77,7 +74,7 @@ def _unary(
             call.sends(response)
             return write(response)
 
-    return _on_same_threads(handle, unary)
+    return unary
 
 
 def _stream(
@@ -89,15 +86,7 @@ def _stream(
                 call.sends(response)
                 yield write(response)
 
-    return _on_same_threads(handle, stream)
-
-
-def _on_same_threads(handle: Behaviour, wrapped: Behaviour) -> Behaviour:
-    """The handler that wraps another one, in the thread pool of that one."""
-    pool = getattr(handle, POOL, None)
-    if pool is not None:
-        setattr(wrapped, POOL, pool)
-    return wrapped
+    return stream
 
 
 def _as_it_is(message: Any) -> Any:

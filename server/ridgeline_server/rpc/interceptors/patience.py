@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
 
 import grpc
 
 from ridgeline_server.domain.patience import NoLongerWantedError, OutOfTimeError, until
-from ridgeline_server.rpc.interceptors.around import Wrapped, around
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+from ridgeline_server.rpc.interceptors.around import Continuation, Handler, Wrapped, around
 
 
 class Patience(grpc.ServerInterceptor):
@@ -21,9 +18,7 @@ class Patience(grpc.ServerInterceptor):
         self._wrapped = Wrapped(lambda _, handler: around(handler, patient))
 
     def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
-        handler_call_details: grpc.HandlerCallDetails,
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         """The handler, whose work may ask by `domain.patience.check_wanted`."""
         handler = continuation(handler_call_details)

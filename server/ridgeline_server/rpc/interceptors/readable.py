@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -15,9 +15,7 @@ from grpc_status import rpc_status
 
 from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
 from ridgeline_server.rpc.errors import status_of
-from ridgeline_server.rpc.interceptors.around import Wrapped, wrapped
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+from ridgeline_server.rpc.interceptors.around import Continuation, Handler, Wrapped, wrapped
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,7 @@ class Readable(grpc.ServerInterceptor):
         self._wrapped = Wrapped(_refusing)
 
     def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
-        handler_call_details: grpc.HandlerCallDetails,
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         """The handler behind a reader that does not raise."""
         handler = continuation(handler_call_details)
@@ -68,4 +64,4 @@ def _refusing(name: str, handler: Handler) -> Handler:
         return unary
 
     # A stream's handler is a generator; refusing before it is made ends the stream before its first message.
-    return wrapped(handler, answer, reader)
+    return wrapped(handler, answer, request_deserializer=reader)
