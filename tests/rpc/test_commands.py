@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -168,13 +169,16 @@ def test_what_happens_is_told_in_logs_metrics_and_traces(seeded_database_url: st
         assert process.stderr is not None
         url = re.search(r"http://127\.0\.0\.1:\d+/metrics", process.stderr.readline())
         assert url is not None
-        with urllib.request.urlopen(url[0], timeout=LIMIT_S) as response:
-            metrics = response.read().decode()
+        # A call is counted when its answer is under way.
+        counted = r'grpc_server_handled_total\{grpc_code="NOT_FOUND",grpc_method="Analyze",.*\} 1\.0'
+        metrics, end = "", time.monotonic() + LIMIT_S
+        while not re.search(counted, metrics):
+            assert time.monotonic() < end
+            with urllib.request.urlopen(url[0], timeout=LIMIT_S) as response:
+                metrics = response.read().decode()
         process.send_signal(signal.SIGTERM)
         lines = [json.loads(line) for line in process.stderr]
         assert process.wait(LIMIT_S) == 0
-    counted = r'grpc_server_handled_total\{grpc_code="NOT_FOUND",grpc_method="Analyze",.*\} 1\.0'
-    assert re.search(counted, metrics)
     assert "ridgeline_database_connections_limit 20.0" in metrics
     (call,) = [line for line in lines if line["logger"] == "ridgeline_server.access"]
     assert call["request_id"] == raised.value.request_id

@@ -57,10 +57,10 @@ def request_id_of(given: str | None) -> str:
 
 
 @contextmanager
-def answering(call: Call) -> Iterator[None]:
+def answering(call: Call) -> Iterator[Call]:
     """Answer a call within the block."""
     token = _CALL.set(call)
     try:
-        yield
+        yield call
     finally:
         _CALL.reset(token)

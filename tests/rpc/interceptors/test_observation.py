@@ -355,6 +355,7 @@ class TestCounts:
         observed = observe(advise)
         observed.call(RECOMMEND)
         observed.call(RECOMMEND)
+        wait_for(lambda: observed.handled("OK", RECOMMEND.partition("/")[0], "Recommend") == 2)
         counted = "ridgeline_recommendations_total"
         assert observed.value(counted, technique="kv-cache-fp8", verdict="APPLY") == 2
         assert observed.value(counted, technique="kv-offload", verdict="HARMFUL") == 2
@@ -373,6 +374,27 @@ class TestAccessLog:
         assert line["peer"].startswith("ipv4:127.0.0.1:")
         assert line["duration_ms"] > 0
         assert line["levelname"] == "INFO"
+
+    def test_a_reply_does_not_wait_for_the_log(self, server: Observed) -> None:
+        replied = threading.Event()
+        seen: list[bool] = []
+
+        class Slow(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                seen.append(replied.wait(LIMIT_S))
+
+        slow, log = Slow(), logging.getLogger("ridgeline_server.access")
+        level = log.level
+        log.addHandler(slow)
+        log.setLevel(logging.INFO)
+        try:
+            assert server.call().code() is grpc.StatusCode.OK
+            replied.set()
+            wait_for(lambda: server.handled("OK") == 1)
+        finally:
+            log.setLevel(level)
+            log.removeHandler(slow)
+        assert seen == [True]
 
     def test_what_a_request_holds_is_not_logged(
         self, observe: Callable[[Handle], Observed], caplog: pytest.LogCaptureFixture

@@ -71,7 +71,7 @@ def _unary(
     def unary(request: Any, context: grpc.ServicerContext) -> bytes:
         with observed(call, context):
             response = handle(read(request), context)
-            call.sends(response)
+            call.answers(response)
             return write(response)
 
     return unary
@@ -83,7 +83,7 @@ def _stream(
     def stream(request: Any, context: grpc.ServicerContext) -> Iterator[bytes]:
         with observed(call, context):
             for response in handle(read(request), context):
-                call.sends(response)
+                call.sends()
                 yield write(response)
 
     return stream

@@ -16,6 +16,7 @@ from ridgeline_server.observability.call_metrics import CallMetrics, Rpc, RpcMet
 from ridgeline_server.observability.calls import REQUEST_ID_KEY, Call, answering, request_id_of
 from ridgeline_server.observability.tracing import CallSpan, Tracing
 from ridgeline_server.rpc.errors import StatusError, status_of
+from ridgeline_server.rpc.interceptors.bounded_pool import afterwards
 from ridgeline_server.rpc.interceptors.tallies import tally
 from ridgeline_server.store.principals import noting_principal
 
@@ -45,10 +46,14 @@ class ObservedCall:
             return nullcontext()
         return self.tracing.call(self.rpc.service, self.rpc.method, metadata)
 
-    def sends(self, response: Any) -> None:
-        """Count a message of the answer, and what it says."""
+    def sends(self) -> None:
+        """Count a message of the answer."""
         self.metrics.sent.inc()
-        tally(response, self.all_metrics)
+
+    def answers(self, response: Any) -> None:
+        """Count the one message of the answer, and what it says."""
+        self.sends()
+        afterwards(lambda: tally(response, self.all_metrics))
 
     def count_rows(self, rows: int) -> None:
         """Count rows of results."""
@@ -63,7 +68,7 @@ def observed(call: ObservedCall, context: grpc.ServicerContext) -> Iterator[None
     request_id = request_id_of(metadata.get(REQUEST_ID_KEY))
     with (
         call.span(metadata) as span,
-        answering(Call(request_id, span.trace_id if span is not None else "", call.count_rows)),
+        answering(Call(request_id, span.trace_id if span is not None else "", call.count_rows)) as answered,
         noting_principal() as noted,
     ):
         call.metrics.in_flight.inc()
@@ -75,13 +80,21 @@ def observed(call: ObservedCall, context: grpc.ServicerContext) -> Iterator[None
         finally:
             code = _code(context)
             duration_s = time.perf_counter() - call.arrived
-            call.metrics.in_flight.dec()
-            call.metrics.handling.observe(duration_s)
-            call.metrics.handled(code).inc()
             _name_in_trailers(request_id, context)
             if span is not None:
                 span.finish(code, is_fault=code in _SERVER_FAULTS)
-            _log(call, code, duration_s, noted.name, context)
+            afterwards(lambda: _note(call, answered, code, duration_s, noted.name, context.peer()))
+
+
+def _note(
+    call: ObservedCall, answered: Call, code: str, duration_s: float, principal: str, peer: str
+) -> None:
+    """Log and count a call that has ended."""
+    with answering(answered):
+        _log(call, code, duration_s, principal, peer)
+    call.metrics.in_flight.dec()
+    call.metrics.handling.observe(duration_s)
+    call.metrics.handled(code).inc()
 
 
 def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
@@ -116,9 +129,7 @@ def _name_in_trailers(request_id: str, context: grpc.ServicerContext) -> None:
     context.set_trailing_metadata((*(context.trailing_metadata() or ()), (REQUEST_ID_KEY, request_id)))
 
 
-def _log(
-    call: ObservedCall, code: str, duration_s: float, principal: str, context: grpc.ServicerContext
-) -> None:
+def _log(call: ObservedCall, code: str, duration_s: float, principal: str, peer: str) -> None:
     level = logging.DEBUG if call.rpc.is_probe else logging.INFO
     level = logging.WARNING if code in _SERVER_FAULTS else level
     if not access_log.isEnabledFor(level):
@@ -128,7 +139,7 @@ def _log(
         "code": code,
         "duration_ms": round(duration_s * 1e3, 3),
         "principal": principal,
-        "peer": context.peer(),
+        "peer": peer,
     }
     # Made here, since `log` would look for the line of code that it is called from, which is always this one.
     record = access_log.makeRecord(access_log.name, level, __file__, 0, "call", (), None, extra=fields)
