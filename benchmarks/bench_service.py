@@ -71,7 +71,7 @@ class Rpc:
 
 RPCS = (
     Rpc("ridgeline.v1.AnalysisService/Analyze", AnalyzeRequest, AnalyzeResponse, 400, 20),
-    Rpc("ridgeline.v1.RecommendationService/Recommend", RecommendRequest, RecommendResponse, 60, 30),
+    Rpc("ridgeline.v1.RecommendationService/Recommend", RecommendRequest, RecommendResponse, 240, 30),
 )
 
 
