@@ -100,7 +100,7 @@ def chunk_of_points(setup: Setup, first: int, count: int) -> float:
     batch: Array = 1.0 + numbers % 500
     length: Array = 1.0 + numbers // 500
     times = _points(setup, batch, length, CostBasis.EXPECTED).times
-    seconds = times.prefill_s[:, 0] + (OUTPUT_LEN - 1) * times.decode_s[:, 0]
+    seconds = times.prefill_s + (OUTPUT_LEN - 1) * times.decode_s
     return float((batch * OUTPUT_LEN / seconds).max())
 
 
@@ -202,7 +202,7 @@ def check_same_work(setup: Setup) -> float:
     """The largest relative difference between the plain loop's step times and the estimator's."""
     ours, plain = thousand_points(setup, CostBasis.IDEAL).times, plain_points(setup)
     worst = 0.0
-    for stage, times in enumerate((ours.ideal_prefill_s[0], ours.ideal_decode_s[0])):
+    for stage, times in enumerate((ours.prefill_s[0], ours.decode_s[0])):
         theirs = np.array([point[stage].seconds for point in plain])
         worst = max(worst, float((np.abs(times - theirs) / theirs).max()))
     if worst > 1e-9:
@@ -550,8 +550,8 @@ def report_example(setup: Setup, peers: Sequence[tuple[Peer, RunningPeer, Contes
         rows.append(
             (
                 f"ours, {basis}",
-                f"{found.times.prefill_s[0, 0, at] * 1e3:.1f} ms",
-                f"{found.times.decode_s[0, 0, at] * 1e3:.2f} ms",
+                f"{found.times.prefill_s[0, at] * 1e3:.1f} ms",
+                f"{found.times.decode_s[0, at] * 1e3:.2f} ms",
             )
         )
     for peer, running, _ in peers:

@@ -75,8 +75,10 @@ class Server:
     ) -> None:
         """Bind the address, HOST:PORT. Port 0 takes a free one. Raises ListenError.
 
-        Each class of calls has threads of its own. The first interceptor sees every call whose request came
-        within `request_wait_s`; admission is inside of all of these. `shares_port` is for processes that a
+        Each class of calls has threads of its own. Those `interceptors` see every call, the first one before
+        the second; the server's own stand inside of them: a request has `request_wait_s` to arrive, the call
+        is given threads or refused, bytes that are no message are refused, and work learns that nobody waits
+        for it any more. `shares_port` is for processes that a
         supervisor has reserved the port for. Without credentials it serves in clear text. `channelz` lets
         callers look into the server's sockets.
         """

@@ -8,7 +8,9 @@ process, and a balancer that picks a server for each connection would otherwise 
 """
 
 MAX_AGE_GRACE_S = 3600
-"""The calls of a connection that is too old have this long to end; the longest streams take less."""
+"""The calls of a connection that is too old have this long to end. A longer sweep is cut, and goes on by
+its token.
+"""
 
 PING_AFTER_S = 60
 PING_TIMEOUT_S = 20

@@ -64,7 +64,7 @@ def opened(settings: Settings, listen: str | None = None) -> Iterator[Server]:
 
 
 YOUNG_OBJECTS = 20_000
-"""Objects that are made and not gone yet, at which the garbage collector looks through them. An advice makes
+"""Objects that are made between two looks of the garbage collector at the young ones. An advice makes
 and drops thousands and leaves no cycles; at Python's own 700 the collector looked eight times for each.
 """
 

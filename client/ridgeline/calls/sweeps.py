@@ -7,7 +7,6 @@ from typing import Any, TypeVar, cast
 
 from ridgeline import requests
 from ridgeline.calls.base import Calls
-from ridgeline.errors import FieldViolation, InvalidArgumentError
 from ridgeline.questions import (
     DEPLOYMENT_OPTIONS,
     DeploymentOptions,
@@ -154,11 +153,8 @@ def _point(place: int, point: Mapping[str, Any], checks: Checks) -> SweepPoint:
         raise TypeError(f"there is no argument {', '.join(sorted(map(repr, unknown)))} of point {place}")
     missing = {"model", "hardware", "input_len"} - point.keys()
     if missing:
-        raise InvalidArgumentError(
-            "A point is not whole.",
-            "INVALID_FIELD",
-            [FieldViolation(f"points[{place}]", f"lacks {', '.join(sorted(missing))}")],
-        )
+        checks.add(f"points[{place}]", f"lacks {', '.join(sorted(missing))}")
+        return SweepPoint()
     own = Checks()
     message = SweepPoint(
         model=requests.model_selector(point["model"], own),

@@ -205,10 +205,10 @@ def sweep(ctx: click.Context, /, **given: Any) -> None:
                 _to_stdout(swept, resume)
             else:
                 _to_file(swept, given["output"], given["out"])
-        refused, answered = swept.rows_refused, swept.rows_total - swept.rows_skipped
+        refused, asked = swept.rows_refused, swept.rows_total - swept.rows_skipped
         if refused:
-            click.echo(f"{refused:,} of {answered:,} points were refused; error_message tells why.", err=True)
-    ctx.exit(session.NO if refused == answered else session.ANSWER)
+            click.echo(f"{refused:,} of {asked:,} points were refused; error_message tells why.", err=True)
+    ctx.exit(session.NO if refused == asked else session.ANSWER)
 
 
 def _deployments(given: dict[str, Any]) -> list[Any]:

@@ -154,7 +154,5 @@ def _share_of_drafting(facts: Facts, deployment: Deployment) -> Asking[str]:
     both = deployment, replace(deployment, speculation=free)
     places = yield [facts.candidate(deployment=each) for each in both]
     paid, unpaid = (place.simulation for place in places)
-    taken = 1 - unpaid.times.decode_s[0] / paid.times.decode_s[0]
-    if facts.scenario.profiles is None:
-        taken = 1 - unpaid.times.ideal_decode_s / paid.times.ideal_decode_s
+    taken = 1 - unpaid.decode_s / paid.decode_s
     return f", and drafting takes {share(taken)} of the time" if taken else ""

@@ -52,7 +52,7 @@ class CallMetrics:
         )
         self._handling = Histogram(
             "grpc_server_handling_seconds",
-            "Seconds from the start of a call's handler to its end.",
+            "Seconds from a call's arrival to its end.",
             OF_RPC,
             buckets=LATENCY_BUCKETS_S,
             registry=registry,

@@ -34,7 +34,7 @@ from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.table import OperatorTable
 from ridgeline_server.roofline.operators.variables import Steps
 from ridgeline_server.roofline.posed import Posed
-from ridgeline_server.roofline.scenario import Scenario, Variant
+from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.steps import Loads, prefill, tokens_of_steps, tokens_per_step
 
 Array = NDArray[np.float64]
@@ -84,11 +84,10 @@ def added_prefill(
     scenarios: Sequence[Scenario],
     running: Loads,
     groups: Array,
-    variants: Sequence[Variant],
     decode_step_s: tuple[Array, Array],
 ) -> tuple[Array, Array, Array]:
-    """What one prompt adds to running decodes, expected (S, V, N) and ideal (S, N), and the steps that it
-    goes through: its prefill, less what a step costs that computes next to nothing, for those of its steps
+    """What one prompt adds to running decodes, expected and ideal, and the steps that it goes through,
+    each (S, N): its prefill, less what a step costs that computes next to nothing, for those of its steps
     that a decode step, of so many expected and ideal seconds, pays already.
 
     Where requests take fewer steps than there are others, several prompts share a step as far as chunks let
@@ -101,17 +100,17 @@ def added_prefill(
     further = (running.output_len - 1) / given
     together = _together(running.batch, alone + further, stages)
     prompts = prefill(deployments, together, running.input_len, groups)
-    cost = cost_steps(table, scenarios, Stage.PREFILL, prompts.steps, variants)
+    cost = cost_steps(table, scenarios, Stage.PREFILL, prompts.steps)
     one, nothing = np.ones_like(alone), np.zeros_like(alone)
     least = Steps(one, one, one, nothing, nothing, one)
-    floor = cost_steps(table, scenarios, Stage.PREFILL, least, variants)
+    floor = cost_steps(table, scenarios, Stage.PREFILL, least)
     filling = 1 - 1 / stages
     steps = (prompts.count - filling) / together
     paid = np.minimum(steps, (alone + further) / running.batch)
     least_s, ideal_least_s = map(np.minimum, (floor.expected_step_s, floor.ideal_step_s), decode_step_s)
     ideal = np.maximum(cost.ideal_step_s * steps - ideal_least_s * paid, 0.0)
-    expected = cost.expected_step_s * steps[:, None] - least_s * paid[:, None]
-    return np.maximum(expected, ideal[:, None]), ideal, alone
+    expected = cost.expected_step_s * steps - least_s * paid
+    return np.maximum(expected, ideal), ideal, alone
 
 
 class Beside(NamedTuple):

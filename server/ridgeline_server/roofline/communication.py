@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -81,14 +80,6 @@ def fabric_of(
     )
 
 
-class End(StrEnum):
-    """Which end of the constants' ranges to take."""
-
-    BEST = "best"
-    FAST = "fast"
-    SLOW = "slow"
-
-
 class Transfer(NamedTuple):
     """Latency in seconds and attained share of the medium, 0 to 1; numbers or arrays (P,)."""
 
@@ -109,17 +100,12 @@ class Constants:
     network: Transfer
 
 
-_ENDS = {End.BEST: ("value", "value"), End.FAST: ("low", "high"), End.SLOW: ("high", "low")}
-
-
-def constants_of(profiles: Mapping[OperatorClass, EfficiencyProfile], end: End = End.BEST) -> Constants:
+def constants_of(profiles: Mapping[OperatorClass, EfficiencyProfile]) -> Constants:
     """The constants in the profiles of COMMUNICATION_CLASSES. Raises KeyError when one is missing."""
-    latency, share = _ENDS[end]
     return Constants(
         **{
             name.value: Transfer(
-                getattr(profiles[name].launch_time_us, latency) * 1e-6,
-                getattr(profiles[name].memory_efficiency, share),
+                profiles[name].launch_time_us.value * 1e-6, profiles[name].memory_efficiency.value
             )
             for name in COMMUNICATION_CLASSES
         }

@@ -15,7 +15,6 @@ from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.dtypes import Dtype
 from ridgeline_server.domain.efficiency import (
     EfficiencyProfile,
-    Estimate,
     FurtherConstant,
     OperatorClass,
     ProfileLevel,
@@ -33,7 +32,7 @@ from ridgeline_server.roofline.fold import joined
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.rows import Quantity, Work
 from ridgeline_server.roofline.operators.table import CLASSES, MODULES, OperatorTable
-from ridgeline_server.roofline.scenario import Scenario, Variant, fabric_of
+from ridgeline_server.roofline.scenario import Scenario, fabric_of
 
 Array = NDArray[np.float64]
 
@@ -238,7 +237,7 @@ def _maybe(
 
 
 class ScenarioConstants(NamedTuple):
-    """Calibrated constants of one scenario at V variants, the arrays of `Constants` with S = 1."""
+    """Calibrated constants of one scenario, the arrays of `Constants` with S = 1."""
 
     launch_s: Array
     loop_s: Array
@@ -256,9 +255,9 @@ class ScenarioConstants(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Constants:
-    """Calibrated constants of S scenarios, the `parts`, at V variants; arrays of all scenarios are joined
-    when asked for. `communication` holds those of collectives, with arrays of shape (V, S, 1, 1), or (V, 1,
-    1, 1) where all scenarios have the same; None where a table has none.
+    """Calibrated constants of S scenarios, the `parts`; arrays of all scenarios are joined when asked for.
+    `communication` holds those of collectives, with arrays of shape (S, 1, 1), or numbers where all scenarios
+    have the same; None where a table has none.
     """
 
     parts: Sequence[ScenarioConstants]
@@ -266,62 +265,62 @@ class Constants:
 
     @cached_property
     def launch_s(self) -> Array:
-        """Seconds of launches, shape (S, V, R)."""
+        """Seconds of launches, shape (S, R)."""
         return joined([part.launch_s for part in self.parts])
 
     @cached_property
     def loop_s(self) -> Array:
-        """Seconds of serial loops over the depth of products, shape (S, V, R)."""
+        """Seconds of serial loops over the depth of products, shape (S, R)."""
         return joined([part.loop_s for part in self.parts])
 
     @cached_property
     def compute(self) -> Array:
-        """Shares of the peak that are attained, shape (S, V, R)."""
+        """Shares of the peak that are attained, shape (S, R)."""
         return joined([part.compute for part in self.parts])
 
     @cached_property
     def memory(self) -> Array:
-        """Shares of the bandwidth that are attained, shape (S, V, R)."""
+        """Shares of the bandwidth that are attained, shape (S, R)."""
         return joined([part.memory for part in self.parts])
 
     @cached_property
     def exponent(self) -> Array:
-        """How computing and moving overlap, shape (S, V, R)."""
+        """How computing and moving overlap, shape (S, R)."""
         return joined([part.exponent for part in self.parts])
 
     @cached_property
     def serial_s(self) -> Array:
-        """Seconds of serial work for each unit of the step variables, shape (S, V, R, B)."""
+        """Seconds of serial work for each unit of the step variables, shape (S, R, B)."""
         return joined([part.serial_s for part in self.parts])
 
     @cached_property
     def passed_s(self) -> Array:
-        """Seconds of further passes for each unit of the step variables, shape (S, V, R, B)."""
+        """Seconds of further passes for each unit of the step variables, shape (S, R, B)."""
         return joined([part.passed_s for part in self.parts])
 
     @cached_property
     def beside_s(self) -> Array:
-        """Serial work and further passes together, shape (S, V, R, B)."""
+        """Serial work and further passes together, shape (S, R, B)."""
         return joined([part.beside_s for part in self.parts])
 
     @cached_property
     def step_s(self) -> Array:
-        """What a step costs beside its operators, shape (S, V)."""
+        """What a step costs beside its operators, shape (S,)."""
         return joined([part.step_s for part in self.parts])
 
     @cached_property
     def sequence_s(self) -> Array:
-        """What it costs for each position with logits, shape (S, V)."""
+        """What it costs for each position with logits, shape (S,)."""
         return joined([part.sequence_s for part in self.parts])
 
     @cached_property
     def communication_factor(self) -> Array:
-        """What times of collectives are multiplied by, shape (S, V)."""
+        """What times of collectives are multiplied by, shape (S,)."""
         return joined([part.communication_factor for part in self.parts])
 
     @cached_property
     def one_row(self) -> Array | None:
-        """What products of one row are multiplied by, shape (S, V, R); None where that is 1 everywhere."""
+        """What products of one row are multiplied by, shape (S, R); None where that is 1 everywhere."""
         factors = [part.one_row for part in self.parts]
         if all(factor is None for factor in factors):
             return None
@@ -329,22 +328,19 @@ class Constants:
         return joined([ones if factor is None else factor for factor in factors])
 
 
-def constants_of(
-    table: OperatorTable, scenarios: Sequence[Scenario], stage: Stage, variants: Sequence[Variant]
-) -> Constants | None:
+def constants_of(table: OperatorTable, scenarios: Sequence[Scenario], stage: Stage) -> Constants | None:
     """The constants of scenarios, None without profiles. Either all of them have profiles or none has."""
     profiled = [scenario for scenario in scenarios if scenario.profiles is not None]
     if not profiled:
         return None
     if len(profiled) != len(scenarios):
         raise ValueError("some scenarios have profiles and some have none; cost them apart")
-    chosen = tuple(variants)
     parts = []
     for scenario in profiled:
         stored, engine = scenario.deployment.as_stored, scenario.deployment.engine
         asked = ("", "") if engine is None else (engine.asked_engine, engine.asked_version)
-        parts.append(_constants_of(table, stage, scenario.hardware, stored, scenario.profiles, asked, chosen))
-    return Constants(parts, _communication_constants(scenarios, chosen) if table.collectives else None)
+        parts.append(_constants_of(table, stage, scenario.hardware, stored, scenario.profiles, asked))
+    return Constants(parts, _communication_constants(scenarios) if table.collectives else None)
 
 
 @lru_cache(maxsize=1024)
@@ -355,7 +351,6 @@ def _constants_of(
     deployment: Deployment,
     profiles: ProfileSet | None,
     engine: tuple[str, str],
-    variants: tuple[Variant, ...],
 ) -> ScenarioConstants:
     """The constants of a deployment as stored, under an engine and its version by the names asked for."""
     assert profiles is not None
@@ -363,9 +358,9 @@ def _constants_of(
     clock = 1.0 if hardware.clock_hz is None else hardware.clock_hz / REFERENCE_CLOCK_HZ
     used = _profiles_of(profiles, setting, formats, _Kind(stage, table.has_experts))
     step = used[-1].profile
-    by_class = _with_widening(profiles, setting, formats, used[:-1], variants)
+    by_class = _with_widening(profiles, setting, formats, used[:-1])
     row = table.cost_class
-    launch, compute, memory = (by_class[name][:, row] for name in ("launch", "compute", "memory"))
+    launch, compute, memory = (by_class[name][row] for name in ("launch", "compute", "memory"))
     own = launch * 1e-6 / clock
     experts = table.is_work(Work.EXPERTS)
     timed_apart = np.ones(len(table.rows))
@@ -388,29 +383,28 @@ def _constants_of(
     coefficients, per_clock = table.coefficients, 1e-6 * factor / clock
     # Items of prefill kernels are tiles of queries, those of decode kernels what a sequence has.
     tiles = table.is_work(Work.ATTENTION) & (stage is Stage.PREFILL)
-    serial = by_class["serial"][:, row, None] * coefficients[Quantity.SERIAL]
-    serial += by_class["item"][:, row, None] * np.where(
+    serial = by_class["serial"][row, None] * coefficients[Quantity.SERIAL]
+    serial += by_class["item"][row, None] * np.where(
         tiles[:, None], coefficients[Quantity.TILES], coefficients[Quantity.ITEMS]
     )
     serial *= timed_apart[:, None]
     pass_s = factor * PASSED_BYTES / pass_rates(table, np.array([hardware.bandwidth_bytes_per_s]))
-    passed = by_class["passes"][:, row, None] * coefficients[Quantity.PASSED]
-    passed += by_class["inner_passes"][:, row, None] * coefficients[Quantity.PASSED_INNER]
-    ones = np.ones((1, len(variants)))
+    passed = by_class["passes"][row, None] * coefficients[Quantity.PASSED]
+    passed += by_class["inner_passes"][row, None] * coefficients[Quantity.PASSED_INNER]
     serial_s, passed_s = (serial * per_clock)[None], (passed * pass_s)[None]
-    one_row = by_class["one_row"][:, row][None]
+    one_row = by_class["one_row"][row][None]
     found = ScenarioConstants(
         launch_s=(own * table.launches)[None],
-        loop_s=(by_class["loop"][:, row] * table.depth * per_clock)[None],
+        loop_s=(by_class["loop"][row] * table.depth * per_clock)[None],
         compute=np.minimum(compute / factor, 1.0)[None],
         memory=np.minimum(memory / factor, 1.0)[None],
-        exponent=by_class["exponent"][:, row][None],
+        exponent=by_class["exponent"][row][None],
         serial_s=serial_s,
         passed_s=passed_s,
         beside_s=serial_s + passed_s,
-        step_s=ones * (step.launch_time_us.value * 1e-6),
-        sequence_s=ones * (step.constant(FurtherConstant.SEQUENCE_TIME_US).value * 1e-6),
-        communication_factor=ones * step.constant(FurtherConstant.COMMUNICATION_FACTOR).value,
+        step_s=np.array([step.launch_time_us.value * 1e-6]),
+        sequence_s=np.array([step.constant(FurtherConstant.SEQUENCE_TIME_US).value * 1e-6]),
+        communication_factor=np.array([step.constant(FurtherConstant.COMMUNICATION_FACTOR).value]),
         one_row=None if (one_row == 1).all() else one_row,
     )
     for array in found:
@@ -424,25 +418,24 @@ def _with_widening(
     setting: Setting,
     formats: Formats,
     used: Sequence[UsedProfile],
-    variants: tuple[Variant, ...],
 ) -> Mapping[str, Array]:
-    """Constants of profiles by name, each of shape (V, profiles).
+    """Constants of profiles by name, one entry for each.
 
     Where nobody timed kernels that widen such weights to a low-bit compute format, those of that format stand
     in, and what they take beside the arithmetic is no less than what widening to the wide format takes.
     """
     wide = formats.pairs[-1][0]
-    by_class = _by_class(tuple(u.profile for u in used), variants)
+    by_class = _by_class(tuple(u.profile for u in used))
     for index, (dtype, stored) in enumerate(formats.pairs):
         timed = used[index].profile.weight_dtype is stored
         if dtype is wide or timed or not _widens(formats, index):
             continue
         widening = _find(profiles, setting, used[index].operator_class, wide, stored).profile
-        beside = _by_class((widening,), variants)
+        beside = _by_class((widening,))
         by_class = {name: column.copy() for name, column in by_class.items()}
         for name in ("launch", "serial", "item", "loop"):
-            by_class[name][:, index] = np.maximum(by_class[name][:, index], beside[name][:, 0])
-        by_class["memory"][:, index] = np.minimum(by_class["memory"][:, index], beside["memory"][:, 0])
+            by_class[name][index] = np.maximum(by_class[name][index], beside[name][0])
+        by_class["memory"][index] = np.minimum(by_class["memory"][index], beside["memory"][0])
     return by_class
 
 
@@ -490,74 +483,42 @@ def _captured(step: EfficiencyProfile, index: int) -> float:
     return step.further[constant].value if constant in step.further else float("nan")
 
 
-FACTOR_ENDS = {Variant.ALL_FAST: "low", Variant.ALL_SLOW: "high"}
-"""Which end of a time factor a variant takes."""
-
-
-def end_of(estimate: Estimate, ends: Mapping[Variant, str], variant: Variant) -> float:
-    """The value of an estimate, or the end of its range that a variant takes."""
-    return float(getattr(estimate, ends.get(variant, "value")))
-
-
 @lru_cache(maxsize=4096)
-def _by_class(used: tuple[EfficiencyProfile, ...], variants: tuple[Variant, ...]) -> Mapping[str, Array]:
-    """Constants of profiles by name, each of shape (V, profiles)."""
+def _by_class(used: tuple[EfficiencyProfile, ...]) -> Mapping[str, Array]:
+    """Constants of profiles by name, one entry for each."""
 
-    def best(name: str) -> Array:
-        return np.array([[getattr(p, name).value for p in used]] * len(variants))
-
-    def same(name: FurtherConstant) -> Array:
-        return np.array([[p.constant(name).value for p in used]] * len(variants))
+    def further(name: FurtherConstant) -> Array:
+        return np.array([profile.constant(name).value for profile in used])
 
     return {
-        "launch": best("launch_time_us"),
-        "compute": best("compute_efficiency"),
-        "memory": best("memory_efficiency"),
-        "exponent": np.array([[p.overlap_exponent for p in used]] * len(variants)),
-        "serial": same(FurtherConstant.SERIAL_TIME_US),
-        "item": same(FurtherConstant.ITEM_TIME_US),
-        "loop": same(FurtherConstant.LOOP_TIME_US),
-        "passes": same(FurtherConstant.PASSES),
-        "inner_passes": same(FurtherConstant.INNER_PASSES),
-        "one_row": same(FurtherConstant.ONE_ROW_FACTOR),
+        "launch": np.array([profile.launch_time_us.value for profile in used]),
+        "compute": np.array([profile.compute_efficiency.value for profile in used]),
+        "memory": np.array([profile.memory_efficiency.value for profile in used]),
+        "exponent": np.array([profile.overlap_exponent for profile in used]),
+        "serial": further(FurtherConstant.SERIAL_TIME_US),
+        "item": further(FurtherConstant.ITEM_TIME_US),
+        "loop": further(FurtherConstant.LOOP_TIME_US),
+        "passes": further(FurtherConstant.PASSES),
+        "inner_passes": further(FurtherConstant.INNER_PASSES),
+        "one_row": further(FurtherConstant.ONE_ROW_FACTOR),
     }
 
 
-def _communication_constants(
-    scenarios: Sequence[Scenario], variants: tuple[Variant, ...]
-) -> communication.Constants:
+def _communication_constants(scenarios: Sequence[Scenario]) -> communication.Constants:
     sources = [(s.profiles, setting_of(s)) for s in scenarios if s.profiles is not None]
     if len(set(sources)) == 1:
-        return _communication_constants_of(*sources[0], variants)
-    found = [_communication_constants_of(*source, variants) for source in sources]
+        return _communication_constants_of(*sources[0])
+    found = [_communication_constants_of(*source) for source in sources]
+    columns = {
+        name.value: np.array([getattr(each, name.value) for each in found]).T[..., None, None]
+        for name in COMMUNICATION_CLASSES
+    }
     return communication.Constants(
-        **{
-            name.value: communication.Transfer(
-                *(
-                    np.concatenate(ends, axis=1)
-                    for ends in zip(*(getattr(f, name.value) for f in found), strict=True)
-                )
-            )
-            for name in COMMUNICATION_CLASSES
-        }
+        **{name: communication.Transfer(*column) for name, column in columns.items()}
     )
 
 
 @lru_cache(maxsize=256)
-def _communication_constants_of(
-    profiles: ProfileSet, setting: Setting, variants: tuple[Variant, ...]
-) -> communication.Constants:
-    used = {u.operator_class: u.profile for u in _communication_profiles(profiles, setting)}
-
-    def column(value: float) -> Array:
-        return np.full((len(variants), 1, 1, 1), value)
-
-    return communication.Constants(
-        **{
-            name.value: communication.Transfer(
-                column(used[name].launch_time_us.value * 1e-6),
-                column(used[name].memory_efficiency.value),
-            )
-            for name in COMMUNICATION_CLASSES
-        }
-    )
+def _communication_constants_of(profiles: ProfileSet, setting: Setting) -> communication.Constants:
+    used = _communication_profiles(profiles, setting)
+    return communication.constants_of({each.operator_class: each.profile for each in used})

@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgeline_server.domain.deployment import Deployment
-from ridgeline_server.domain.dtypes import ELEMENT_BITS
 from ridgeline_server.domain.patience import check_wanted
 from ridgeline_server.roofline.constants import Constants, constants_of, pass_rates
 from ridgeline_server.roofline.exchanges import EXCHANGES, fabric
-from ridgeline_server.roofline.fold import Folded, fold, module_bits
+from ridgeline_server.roofline.fold import Folded, fold
 from ridgeline_server.roofline.host import launching_s
 from ridgeline_server.roofline.kernels import kernel_seconds
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.operators.rows import Quantity
 from ridgeline_server.roofline.operators.table import OperatorTable
 from ridgeline_server.roofline.operators.variables import Steps, values
-from ridgeline_server.roofline.scenario import Scenario, Variant
+from ridgeline_server.roofline.scenario import Scenario
 
 Array = NDArray[np.float64]
 
@@ -48,12 +46,11 @@ BALANCE = 0.2
 class Cost:
     """Costs of R operators under S scenarios in K steps each, of one occurrence unless said otherwise.
 
-    `flops`, `compute_s`, `memory_s` and `ideal_s` have shape (S, R, K), `expected_s` (S, V, R, K)
-    for V variants of the constants; `expected_s` is None without constants. Of a collective the ideal time is
-    that of its message, and FLOPs are 0. Times of whole steps: `ideal_step_s` (S, K),
-    `expected_step_s` (S, V, K) with `overhead_s`, what the step costs beside its operators; the ideal one
-    without constants. The host takes `launching_s` (S, 1, 1) to launch a step whose kernels it launches by
-    themselves; None where it launches none so.
+    `flops`, `compute_s`, `memory_s`, `ideal_s` and `expected_s` have shape (S, R, K); the last is None
+    without constants. Of a collective the ideal time is that of its message, and FLOPs are 0. Times of whole
+    steps, (S, K): `ideal_step_s`, and `expected_step_s` with `overhead_s`, what the step costs beside its
+    operators; the ideal one without constants. The host takes `launching_s` (S, 1) to launch a step whose
+    kernels it launches by themselves; None where it launches none so.
     """
 
     table: OperatorTable
@@ -79,14 +76,14 @@ class Cost:
 
     @cached_property
     def bound(self) -> NDArray[np.int8]:
-        """The bound of each operator at the constants' best values, shape (S, R, K), as BoundCode."""
+        """The bound of each operator shape (S, R, K), as BoundCode."""
         compute, memory = self.compute_s, self.memory_s
         if self.constants is None or self.expected_s is None:
             bound = (compute > memory + self.host_s).astype(np.int8)
         else:
-            compute = compute / self.constants.compute[:, 0, :, None]
-            memory = memory / self.constants.memory[:, 0, :, None] + self.host_s
-            late = self._waiting_s > LATENCY_SHARE * self.expected_s[:, 0]
+            compute = compute / self.constants.compute[..., None]
+            memory = memory / self.constants.memory[..., None] + self.host_s
+            late = self._waiting_s > LATENCY_SHARE * self.expected_s
             balanced = np.minimum(compute, memory) >= (1 - BALANCE) * np.maximum(compute, memory)
             bound = np.where(late, _LATENCY, np.where(balanced, _BALANCED, compute > memory))
         for row, _, _ in self.table.collectives:
@@ -98,8 +95,8 @@ class Cost:
         """Seconds that each operator spends on its launch and on serial work, shape (S, R, K)."""
         assert self.constants is not None
         columns = self.compute_s.shape[-1]
-        serial = (self.constants.serial_s[:, 0] @ _several(self.variables))[..., : self.variables.shape[-1]]
-        waiting = self.constants.launch_s[:, 0, :, None] + serial
+        serial = (self.constants.serial_s @ _several(self.variables))[..., : self.variables.shape[-1]]
+        waiting = self.constants.launch_s[..., None] + serial
         return np.broadcast_to(waiting, (*waiting.shape[:-1], columns))
 
     def bytes_by_class(self, scenario: int) -> Array:
@@ -118,7 +115,6 @@ def cost_steps(
     scenarios: Sequence[Scenario],
     stage: Stage,
     steps: Steps,
-    variants: Sequence[Variant] = (Variant.BEST,),
 ) -> Cost:
     """Costs every operator of a table under S scenarios, each in the K steps that are its own.
 
@@ -137,7 +133,7 @@ def cost_steps(
     if any(s.deployment.offload.is_used for s in scenarios):
         host = (folded.host_s @ several)[..., :columns]
     ideal = np.maximum(compute, memory + host)
-    constants = constants_of(table, scenarios, stage, variants)
+    constants = constants_of(table, scenarios, stage)
     check_wanted()
     expected = (
         None
@@ -164,7 +160,7 @@ def cost_steps(
         expected_s=expected,
         overhead_s=overhead,
         ideal_step_s=ideal_step,
-        expected_step_s=ideal_step[:, None] if expected_step is None else expected_step,
+        expected_step_s=ideal_step if expected_step is None else expected_step,
     )
 
 
@@ -184,14 +180,14 @@ def with_other_rates(cost: Cost, bandwidth: Array, flops: Array) -> Cost:
     ideal = np.maximum(compute, memory + cost.host_s)
     expected = None
     if cost.constants is not None:
-        several, constants = _several(cost.variables)[:, None], cost.constants
+        several, constants = _several(cost.variables), cost.constants
         serial, passed = ((each @ several)[..., :1] for each in (constants.serial_s, constants.passed_s))
         beside = serial + passed / (pass_rates(cost.table, bandwidth) / pass_rates(cost.table, np.ones(1)))
         expected = _with_beside(constants, beside, compute, memory, cost.host_s, _is_one_row(cost.steps))
     for row, _, _ in cost.table.collectives:
         ideal[:, row] = cost.ideal_s[:, row]
         if expected is not None and cost.expected_s is not None:
-            expected[:, :, row] = cost.expected_s[:, :, row]
+            expected[:, row] = cost.expected_s[:, row]
     ideal_step = _over_rows(cost.folded.runs, ideal)
     overhead, expected_step = _expected_steps(
         cost.folded, cost.constants, cost.steps, cost.launching_s, expected
@@ -204,7 +200,7 @@ def with_other_rates(cost: Cost, bandwidth: Array, flops: Array) -> Cost:
         expected_s=expected,
         overhead_s=overhead,
         ideal_step_s=ideal_step,
-        expected_step_s=ideal_step[:, None] if expected_step is None else expected_step,
+        expected_step_s=ideal_step if expected_step is None else expected_step,
     )
 
 
@@ -216,16 +212,13 @@ def _expected_steps(
     expected: Array | None,
 ) -> tuple[Array | None, Array | None]:
     """Seconds that steps cost beside their operators and expected seconds of whole steps, each of shape (S,
-    V, K); None without constants. Beside its operators a step costs what the engine takes, and what the
+    K); None without constants. Beside its operators a step costs what the engine takes, and what the
     device waits for a host that launches kernels more slowly than they run.
     """
     if constants is None or expected is None:
         return None, None
-    beside = (
-        constants.step_s[..., None]
-        + constants.sequence_s[..., None] * (steps.batch * steps.positions)[:, None]
-    )
-    device = _over_rows(folded.runs[:, None], expected)
+    beside = constants.step_s[..., None] + constants.sequence_s[..., None] * (steps.batch * steps.positions)
+    device = _over_rows(folded.runs, expected)
     if launching is not None:
         beside = beside + np.maximum(launching - device, 0.0)
     return beside, device + beside
@@ -247,9 +240,9 @@ def _expected(
     host: Array | float,
     one_row: NDArray[np.bool_],
 ) -> Array:
-    """Expected seconds of operators in K steps, shape (S, V, R, K)."""
+    """Expected seconds of operators in K steps, shape (S, R, K)."""
     columns = compute.shape[-1]
-    beside = (constants.beside_s @ variables[:, None])[..., :columns]
+    beside = (constants.beside_s @ variables)[..., :columns]
     return _with_beside(constants, beside, compute, memory, host, one_row)
 
 
@@ -267,14 +260,14 @@ def _with_beside(
     host: Array | float,
     one_row: NDArray[np.bool_],
 ) -> Array:
-    busy = compute[:, None] / constants.compute[..., None] + constants.loop_s[..., None]
-    moving = memory[:, None] / constants.memory[..., None]
+    busy = compute / constants.compute[..., None] + constants.loop_s[..., None]
+    moving = memory / constants.memory[..., None]
     if constants.one_row is not None and one_row.any():
-        scale = np.where(one_row[:, None, None], constants.one_row[..., None], 1.0)
-        busy = np.maximum(busy * scale, compute[:, None])
-        moving = np.maximum(moving * scale, memory[:, None])
+        scale = np.where(one_row[:, None], constants.one_row[..., None], 1.0)
+        busy = np.maximum(busy * scale, compute)
+        moving = np.maximum(moving * scale, memory)
     if not isinstance(host, float):
-        moving += host[:, None]
+        moving += host
     return kernel_seconds(busy, moving, constants.exponent[..., None], constants.launch_s[..., None] + beside)
 
 
@@ -298,25 +291,5 @@ def _exchange(
         )
         ideal[:, rows] = taken.ideal_s
         if expected is not None and constants is not None:
-            # Variants come first in the constants, and second in the answer.
-            factor = constants.communication_factor[..., None, None]
-            expected_s = np.moveaxis(taken.expected_s, 0, 1) * factor
-            expected[:, :, rows] = np.maximum(expected_s, taken.ideal_s[:, None])
-
-
-def live_bytes(table: OperatorTable, scenarios: Sequence[Scenario], steps: Steps) -> Array:
-    """The peak over the operators of the activations alive at the same time, bytes, shape (S, K): inputs,
-    outputs and what is held beside them.
-    """
-    alive = np.concatenate([_alive(table, s.deployment.as_stored) for s in scenarios])
-    peak: Array = (alive @ values(table.variables, steps)).max(axis=1)
-    return peak
-
-
-@lru_cache(maxsize=512)
-def _alive(table: OperatorTable, deployment: Deployment) -> Array:
-    """Bytes alive while each row runs, by step variable, shape (1, R, B)."""
-    wide, gemm = table.live
-    gemm_size = np.array(module_bits(deployment)[1])[table.module, None] / 8
-    alive: Array = wide * (ELEMENT_BITS[deployment.compute_dtype] / 8) + gemm * gemm_size
-    return alive[None]
+            expected_s = taken.expected_s * constants.communication_factor[:, None, None]
+            expected[:, rows] = np.maximum(expected_s, taken.ideal_s)

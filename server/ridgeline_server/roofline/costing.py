@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,8 @@ class Where(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Costed:
-    """K loads costed beside `running` requests of shape (..., K): times of that shape after the V variants,
-    the ideal ones without these, and the steps that one prompt of a loop goes through, of the shape of
-    `running`.
+    """K loads costed beside `running` requests of shape (..., K): expected and ideal times of that shape, and
+    the steps that one prompt of a loop goes through.
     """
 
     posed: Posed
@@ -62,8 +61,7 @@ class Costed:
             if stage is Stage.PREFILL:
                 parts.append(leading_bounds(evaluation.prefill))
             else:
-                mean_steps = evaluation.times.decode_s.shape[-1]
-                parts.append(leading_bounds(evaluation.decode)[:, mean_steps:])
+                parts.append(leading_bounds(evaluation.decode)[:, evaluation.mean_steps :])
         codes = self.posed.read(parts, self.several).reshape(-1, self.posed.count)
         first: Codes = codes[0]
         return first
@@ -101,19 +99,21 @@ def cost_loads(
             )
         )
 
-    def times(name: str) -> Any:
-        parts = [getattr(evaluation.times, name) for evaluation in evaluations]
-        return None if parts[0] is None else posed.read(parts, several)
+    def read(parts: Sequence[Array | None]) -> Array | None:
+        known = [part for part in parts if part is not None]
+        return posed.read(known, several) if known else None
+
+    def times(parts: Sequence[StepTimes]) -> StepTimes:
+        prefill_s, added_prefill_s, decode_s = zip(*parts, strict=True)
+        return StepTimes(posed.read(prefill_s, several), read(added_prefill_s), posed.read(decode_s, several))
 
     return Costed(
         posed=posed,
         several=several,
         evaluations=evaluations,
-        times=StepTimes(times("prefill_s"), times("added_prefill_s"), times("decode_s")),
-        ideal_times=StepTimes(
-            times("ideal_prefill_s"), times("ideal_added_prefill_s"), times("ideal_decode_s")
-        ),
-        prompt_steps=times("prompt_steps"),
+        times=times([evaluation.times for evaluation in evaluations]),
+        ideal_times=times([evaluation.ideal_times for evaluation in evaluations]),
+        prompt_steps=read([evaluation.prompt_steps for evaluation in evaluations]),
     )
 
 

@@ -13,13 +13,13 @@ from ridgeline_server.domain.efficiency import Estimate, FurtherConstant, Operat
 from ridgeline_server.domain.errors import MissingProfileError
 from ridgeline_server.domain.model import Model
 from ridgeline_server.roofline.closed_loop import added_prefill
-from ridgeline_server.roofline.constants import FACTOR_ENDS, UsedProfile, end_of, time_factor
+from ridgeline_server.roofline.constants import UsedProfile, time_factor
 from ridgeline_server.roofline.cost import Cost, cost_steps
 from ridgeline_server.roofline.drafts import draft_deployment, draft_of
 from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.operators.variables import joined
-from ridgeline_server.roofline.requests import TimeFactors
+from ridgeline_server.roofline.requests import StepTimes, TimeFactors
 from ridgeline_server.roofline.scenario import LEVELS, Scenario, Variant
 from ridgeline_server.roofline.steps import (
     Attended,
@@ -33,34 +33,29 @@ from ridgeline_server.roofline.steps import (
 
 Array = NDArray[np.float64]
 
-
-@dataclass(frozen=True, eq=False)
-class Times:
-    """Seconds of N loads under S scenarios: the prefill of all prompts of a device, what one prompt adds to
-    running decodes, and a mean decode step divided by the tokens that it gives; shape (S, V, N) over V
-    variants, and (S, N) for the ideal ones. `prompt_steps` (S, N) are those that one prompt goes through.
-    """
-
-    prefill_s: Array
-    added_prefill_s: Array | None
-    decode_s: Array
-    ideal_prefill_s: Array
-    ideal_added_prefill_s: Array | None
-    ideal_decode_s: Array
-    prompt_steps: Array | None
+FACTOR_ENDS = {Variant.ALL_FAST: "low", Variant.ALL_SLOW: "high"}
+"""Which end of a time factor a variant takes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """N loads under S scenarios whose operators are the same: costs of one prefill step, and of decode steps:
-    the N mean ones, then as many that were asked to be shown. `factors` has those of each scenario at each
-    variant, which `times` leave out. Costs are those of the variants that differ in more than these.
+    the N mean ones, then as many that were asked to be shown. `times`, `ideal_times` and the `prompt_steps`
+    that one prompt of a loop goes through have shape (S, N). `factors` are those of each scenario at each
+    variant, which times leave out: ranges of whole times cost nothing.
     """
 
     prefill: Cost
     decode: Cost
-    times: Times
+    times: StepTimes
+    ideal_times: StepTimes
+    prompt_steps: Array | None
     factors: Sequence[Sequence[TimeFactors]]
+
+    @property
+    def mean_steps(self) -> int:
+        """How many mean decode steps stand before those that are shown."""
+        return int(self.times.decode_s.shape[-1])
 
 
 def evaluate(
@@ -85,43 +80,35 @@ def evaluate(
     )
     input_len = _rows(loads.input_len, shape)
     tables = {stage: operator_table(model, scenarios[0].placement(stage)) for stage in Stage}
-    # Ranges of whole times cost nothing: factors alone tell these variants from the best one.
-    costed = tuple(variant for variant in variants if variant not in FACTOR_ENDS)
-    at = [costed.index(variant) if variant in costed else 0 for variant in variants]
     # In a closed loop prompts come one by one.
     prompts = prefill(deployments, np.ones(shape) if closed_loop else sequences, input_len, groups)
-    cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, prompts.steps, costed)
+    cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, prompts.steps)
     span = _rows(np.maximum(loads.output_len - 2, 0.0), shape)
     steps = decode(deployments, sequences, input_len + 1, span, groups)
     if shown_keys is not None:
         keys = _rows(shown_keys, shape)
         steps = joined(steps, decode(deployments, sequences, keys, np.zeros(shape), groups))
-    decode_cost = cost_steps(tables[Stage.DECODE], scenarios, Stage.DECODE, steps, costed)
+    decode_cost = cost_steps(tables[Stage.DECODE], scenarios, Stage.DECODE, steps)
     width = shape[1]
-    step_s, ideal_step_s = decode_cost.expected_step_s[..., :width], decode_cost.ideal_step_s[:, :width]
+    step_s, ideal_step_s = decode_cost.expected_step_s[:, :width], decode_cost.ideal_step_s[:, :width]
     if any(d.speculation is not None for d in deployments):
-        drafted_s, ideal_drafted_s = _drafting(
-            model, scenarios, Attended(sequences, groups), input_len, span, costed
-        )
+        drafted_s, ideal_drafted_s = _drafting(model, scenarios, Attended(sequences, groups), input_len, span)
         step_s, ideal_step_s = step_s + drafted_s, ideal_step_s + ideal_drafted_s
-    added: tuple[Array | None, Array | None, Array | None] = (None, None, None)
+    added_s = ideal_added_s = prompt_steps = None
     if closed_loop:
         running = Loads(sequences, input_len, _rows(loads.output_len, shape))
-        added = added_prefill(
-            tables[Stage.PREFILL], scenarios, running, groups, costed, (step_s, ideal_step_s)
+        added_s, ideal_added_s, prompt_steps = added_prefill(
+            tables[Stage.PREFILL], scenarios, running, groups, (step_s, ideal_step_s)
         )
     given = tokens_of_steps(tokens_per_step(deployments), loads.output_len)
-    times = Times(
-        prefill_s=(cost.expected_step_s * prompts.count[:, None])[:, at],
-        added_prefill_s=None if added[0] is None else added[0][:, at],
-        decode_s=(step_s / given[:, None])[:, at],
-        ideal_prefill_s=cost.ideal_step_s * prompts.count,
-        ideal_added_prefill_s=added[1],
-        ideal_decode_s=ideal_step_s / given,
-        prompt_steps=added[2],
+    return Evaluation(
+        prefill=cost,
+        decode=decode_cost,
+        times=StepTimes(cost.expected_step_s * prompts.count, added_s, step_s / given),
+        ideal_times=StepTimes(cost.ideal_step_s * prompts.count, ideal_added_s, ideal_step_s / given),
+        prompt_steps=prompt_steps,
+        factors=[time_factors(model, each, variants, closed_loop=closed_loop) for each in scenarios],
     )
-    factors = [time_factors(model, scenario, variants, closed_loop=closed_loop) for scenario in scenarios]
-    return Evaluation(cost, decode_cost, times, factors)
 
 
 def time_factors(
@@ -146,7 +133,7 @@ def _factors(
         if profile is None and not FACTOR_ENDS.keys().isdisjoint(variants):
             raise MissingProfileError(operator_class)
         factor = ONE if profile is None else profile.profile.constant(FurtherConstant.TIME_FACTOR)
-        ends.append([end_of(factor, FACTOR_ENDS, variant) for variant in variants])
+        ends.append([getattr(factor, FACTOR_ENDS.get(variant, "value")) for variant in variants])
     return tuple(TimeFactors(*of_variant) for of_variant in zip(*ends, strict=True))
 
 
@@ -164,12 +151,9 @@ def _drafting(
     running: Attended,
     input_len: Array,
     span: Array,
-    variants: Sequence[Variant],
 ) -> tuple[Array, Array]:
-    """Seconds that drafting adds to a decode step: expected (S, V, N) and ideal (S, N)."""
-    width = 1 if scenarios[0].profiles is None else len(variants)
-    expected = np.zeros((len(scenarios), width, span.shape[1]))
-    ideal = np.zeros(span.shape)
+    """Seconds that drafting adds to a decode step, expected and ideal, (S, N)."""
+    expected, ideal = np.zeros(span.shape), np.zeros(span.shape)
     alike: dict[tuple[Model, Placement], list[int]] = {}
     served: dict[int, Scenario] = {}
     for index, scenario in enumerate(scenarios):
@@ -186,9 +170,9 @@ def _drafting(
             span[rows],
             running.groups[rows],
         )
-        cost = cost_steps(operator_table(draft, placement), chosen, Stage.DECODE, steps, variants)
+        cost = cost_steps(operator_table(draft, placement), chosen, Stage.DECODE, steps)
         tokens = np.array([_drafted(scenarios[row]) for row in rows])
-        expected[rows] = tokens[:, None, None] * cost.expected_step_s
+        expected[rows] = tokens[:, None] * cost.expected_step_s
         ideal[rows] = tokens[:, None] * cost.ideal_step_s
     return expected, ideal
 

@@ -23,7 +23,7 @@ from ridgeline_server.roofline.open_loop import (
     others_in_flight,
 )
 from ridgeline_server.roofline.posed import Posed
-from ridgeline_server.roofline.requests import StepTimes, requests_of
+from ridgeline_server.roofline.requests import requests_of
 from ridgeline_server.roofline.scenario import Variant
 
 Array = NDArray[np.float64]
@@ -159,8 +159,10 @@ class _Steady(NamedTuple):
 def _steady(model: Model, posed: Posed, most: Array, variants: Sequence[Variant]) -> _Steady:
     rates = np.broadcast_to(posed.requests_per_s, (len(variants), posed.count))
     others = others_in_flight(_latencies(model, posed, most, variants), rates, most)
-    bare = replace(posed, scenarios=[replace(scenario, profiles=None) for scenario in posed.scenarios])
-    ideal = others_in_flight(_latencies(model, bare, most, (Variant.BEST,)), rates[:1], most)
+    ideal = others
+    if posed.scenarios[0].profiles is not None:
+        bare = replace(posed, scenarios=[replace(scenario, profiles=None) for scenario in posed.scenarios])
+        ideal = others_in_flight(_latencies(model, bare, most, (Variant.BEST,)), rates[:1], most)
     highest, refused = np.full(posed.count, np.nan), np.flatnonzero(np.isnan(others[0]))
     if len(refused):
         known = _latencies(model, posed.chosen(refused), most[refused], (Variant.BEST,))
@@ -179,7 +181,7 @@ def _latencies(model: Model, posed: Posed, most: Array, variants: Sequence[Varia
     def beside(others: Array) -> Callable[[Array], Array]:
         running = _running(others, groups, most)
         costed = cost_loads(model, posed, running)
-        times = StepTimes._make(each if each is None else each[0] for each in costed.times)
+        times = costed.times
 
         def latency_s(rates: Array) -> Array:
             assert times.added_prefill_s is not None

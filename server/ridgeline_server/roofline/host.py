@@ -40,7 +40,7 @@ def launching_s(
     table: OperatorTable, scenarios: Sequence[Scenario], stage: Stage, runs: Array
 ) -> Array | None:
     """Seconds that the host takes to launch a step of S scenarios with so many `runs` of a table's rows, of
-    shape (S, R): shape (S, 1, 1), 0 where a graph is launched; None where it is everywhere. A prefill is
+    shape (S, R): shape (S, 1), 0 where a graph is launched; None where it is everywhere. A prefill is
     launched kernel by kernel either way, which its measured launches tell.
     """
     if stage is Stage.PREFILL or not any(scenario.deployment.eager for scenario in scenarios):
@@ -48,4 +48,4 @@ def launching_s(
     eager = np.array([float(scenario.deployment.eager) for scenario in scenarios])
     # A product of matrices would add up in another order for one scenario than for several.
     seconds: Array = eager * (runs * table.launches).sum(axis=1) * HOST_LAUNCH_S.value
-    return seconds[:, None, None]
+    return seconds[:, None]

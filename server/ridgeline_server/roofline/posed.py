@@ -46,9 +46,7 @@ class Layout(NamedTuple):
         return figures[:, self.loads].transpose(1, 0, 2).reshape(len(self.scenarios), -1)
 
     def read(self, figures: NDArray[Number], several: tuple[int, ...] = ()) -> NDArray[Number]:
-        """What an evaluation says, (S, V, several x N) or (S, several x N), of the loads that are held:
-        (V, *several, K) or (*several, K).
-        """
+        """What an evaluation says, (S, several x N), of the loads that are held: (*several, K)."""
         if several:
             figures = figures.reshape(*figures.shape[:-1], *several, self.loads.shape[1])
         inner = range(1, figures.ndim - 1)

@@ -219,7 +219,7 @@ class Analysis:
 
     @property
     def prefill(self) -> StageAnalysis:
-        """The prefill of the whole batch."""
+        """A step of the prefill: of all prompts of a batch, of one in a loop."""
         return self.stages[0]
 
     @property

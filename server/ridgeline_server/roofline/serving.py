@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,17 +100,6 @@ class SimulatedLoads:
         )
 
 
-class RequestTimes(NamedTuple):
-    """Seconds of one load at each simulated variant, and ideally: see StepTimes."""
-
-    prefill_s: tuple[float, ...]
-    added_prefill_s: tuple[float, ...]
-    decode_s: tuple[float, ...]
-    ideal_prefill_s: float
-    ideal_added_prefill_s: float
-    ideal_decode_s: float
-
-
 @dataclass(frozen=True, eq=False)
 class Simulation:
     """One simulated candidate, at its place among the loads that were costed with it."""
@@ -119,11 +107,6 @@ class Simulation:
     candidate: Candidate
     loads: SimulatedLoads = field(repr=False)
     place: int
-
-    @property
-    def variants(self) -> Sequence[Variant]:
-        """The variants that it was simulated at."""
-        return self.loads.variants
 
     @property
     def memory(self) -> Memory:
@@ -135,19 +118,10 @@ class Simulation:
         """The requests of the load."""
         return self.loads.flights.at(self.place)
 
-    @cached_property
-    def times(self) -> RequestTimes:
-        """The times of its steps."""
-        place, times, ideal = self.place, self.loads.times, self.loads.ideal_times
-        added, ideal_added = times.added_prefill_s, ideal.added_prefill_s
-        return RequestTimes(
-            tuple(times.prefill_s[:, place].tolist()),
-            () if added is None else tuple(added[:, place].tolist()),
-            tuple(times.decode_s[:, place].tolist()),
-            float(ideal.prefill_s[place]),
-            0.0 if ideal_added is None else float(ideal_added[place]),
-            float(ideal.decode_s[place]),
-        )
+    @property
+    def decode_s(self) -> float:
+        """Seconds of a mean decode step for each token that it gives; ideal ones without profiles."""
+        return float(self.loads.times.decode_s[0, self.place])
 
 
 @dataclass(frozen=True)
@@ -203,11 +177,14 @@ def simulate_loads(model: Model, posed: Posed, variants: Sequence[Variant] = LEV
         memories = cache(lambda: memories_of(model, held))
         running = np.concatenate((flights.running, flights.ideal_running[None]))
         costed = cost_loads(model, posed, running, variants, shown=True)
-        diagonal = range(len(variants))
-        times = StepTimes._make(each if each is None else each[diagonal, diagonal] for each in costed.times)
+        times = StepTimes._make(each if each is None else each[:-1] for each in costed.times)
         ideal = StepTimes._make(each if each is None else each[-1] for each in costed.ideal_times)
         steps = None if costed.prompt_steps is None else costed.prompt_steps[0]
     else:
         costed = cost_loads(model, posed, flights.running[0], variants, shown=True)
-        times, ideal, steps = costed.times, costed.ideal_times, costed.prompt_steps
+        shape = (len(variants), posed.count)
+        times = StepTimes._make(
+            each if each is None else np.broadcast_to(each, shape) for each in costed.times
+        )
+        ideal, steps = costed.ideal_times, costed.prompt_steps
     return SimulatedLoads(model, posed, variants, flights, memories, costed, times, ideal, steps)

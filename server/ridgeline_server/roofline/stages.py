@@ -36,7 +36,7 @@ Array = NDArray[np.float64]
 def describe_stages(simulated: SimulatedGrid, index: int) -> tuple[StageAnalysis, StageAnalysis]:
     """A step of the prefill and the shown decode step of one candidate."""
     evaluation, _, column = simulated.where(index)
-    shown = column + evaluation.times.decode_s.shape[-1]
+    shown = column + evaluation.mean_steps
     return (
         _analysis(_Step.of(simulated, index, Stage.PREFILL)),
         _analysis(_Step.of(simulated, index, Stage.DECODE)._replace(column=shown)),
@@ -95,8 +95,8 @@ class _Step(NamedTuple):
         """What its operators move and take."""
         cost, place, column = self.cost, self.place, self.column
         cell = (place, slice(None), column)
-        time = cost.ideal_s[cell] if cost.expected_s is None else cost.expected_s[place, 0, :, column]
-        overhead = 0.0 if cost.overhead_s is None else float(cost.overhead_s[place, 0, column])
+        time = cost.ideal_s[cell] if cost.expected_s is None else cost.expected_s[cell]
+        overhead = 0.0 if cost.overhead_s is None else float(cost.overhead_s[place, column])
         spent = cost.folded.parts[place].runs[0] * time
         return _Spending(
             flops=cost.flops[cell],
@@ -177,7 +177,7 @@ def _figures(step: _Step, spending: _Spending) -> StepFigures:
     steps = _at(cost, place, column)
     ideal_s, expected_s = (
         float(cost.ideal_step_s[place, column]),
-        float(cost.expected_step_s[place, 0, column]),
+        float(cost.expected_step_s[place, column]),
     )
     factors = [getattr(each, step.stage) for each in step.evaluation.factors[place]]
     times_ms = [max(expected_s * factor, ideal_s) * 1e3 for factor in factors]

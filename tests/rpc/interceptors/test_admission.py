@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 from ridgeline_server.rpc.call_classes import CallClass
 from ridgeline_server.rpc.interceptors.admission import PUSHBACK, Admission
 from ridgeline_server.rpc.interceptors.around import POOL, around
-from ridgeline_server.rpc.interceptors.bounded_pool import BoundedPool, Limit
+from ridgeline_server.rpc.interceptors.bounded_pool import Limit
 
 LIMIT_S = 20.0
 SERVICE = "test.Service"
@@ -222,23 +222,3 @@ def test_a_handler_s_own_pool_is_replaced_by_its_class(service: Service) -> None
     admitted: Any = service.admission.intercept_service(lambda _: handler, Details())  # type: ignore[arg-type]
     assert getattr(admitted.unary_unary, POOL) is not own
     own.shutdown()
-
-
-def test_a_call_waits_only_where_those_before_it_are_soon_done() -> None:
-    """What the calls before took tells; where a thread is free, nothing has to wait."""
-    pool = BoundedPool("waiting", Limit(1, 5, wait_s=0.01))
-    let_go = threading.Event()
-    try:
-        for seconds, has_room in ((0.05, False), (0.0, True)):
-            for _ in range(50):
-                pool.submit(time.sleep, seconds).result()
-            wait_until(lambda: pool.count == 0)
-            assert pool.has_room
-            pool.submit(let_go.wait, LIMIT_S)
-            assert pool.has_room == has_room
-            let_go.set()
-            wait_until(lambda: pool.count == 0)
-            let_go.clear()
-    finally:
-        let_go.set()
-        pool.shutdown()

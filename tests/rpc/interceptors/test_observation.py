@@ -28,6 +28,7 @@ from ridgeline_server.domain.errors import FieldViolation, InvalidFieldsError
 from ridgeline_server.observability.call_metrics import Rpc
 from ridgeline_server.observability.calls import Call, answering, count_rows, current_call
 from ridgeline_server.observability.metrics import Metrics
+from ridgeline_server.rpc.call_classes import CallClass
 from ridgeline_server.rpc.dispatch import Method
 from ridgeline_server.rpc.interceptors.around import Continuation
 from ridgeline_server.rpc.interceptors.observation import Observation
@@ -215,7 +216,9 @@ class TestRequestIds:
 
     def test_no_id_outlives_its_call(self, server: Observed) -> None:
         server.call()
-        assert current_call() is None
+        wait_for(lambda: server.handled("OK") == 1)
+        threads = server.server.admission._pools[CallClass.UNARY]
+        assert threads.submit(current_call).result(LIMIT_S) is None
 
 
 class TestCounts:

@@ -12,7 +12,7 @@ from ridgeline_server.advisor.asking import answered, side_by_side
 from ridgeline_server.advisor.technique import Asking, Facts
 from ridgeline_server.domain.workload import Workload
 from ridgeline_server.roofline.scenario import Scenario, Variant
-from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, simulate
+from ridgeline_server.roofline.serving import Candidate, SimulatedGrid, Simulation, simulate
 from tests.unit.questions import EXPECTED, LLAMA_2_7B, PROFILES, W4, ask
 
 QUESTION = ask(LLAMA_2_7B, "rtx-a6000", Workload(4, 2048, 128), EXPECTED)
@@ -42,7 +42,7 @@ def decode_times(facts: Facts, *turns: Sequence[int]) -> Asking[list[float]]:
     found: list[float] = []
     for batches in turns:
         places = yield [facts.candidate(replace(facts.workload, batch=batch)) for batch in batches]
-        found += [place.simulation.times.decode_s[0] for place in places]
+        found += [place.simulation.decode_s for place in places]
     return found
 
 
@@ -78,6 +78,12 @@ def test_askings_lie_within_others(facts: Facts, grids: list[int]) -> None:
     assert grids == [3, 2]
 
 
+def times_of(simulation: Simulation) -> list[float]:
+    """Seconds until the first token, for each further one, and in all."""
+    requests, place = simulation.loads.requests, simulation.place
+    return [float(figure[0, place]) for figure in (requests.ttft_s, requests.tpot_s, requests.latency_s)]
+
+
 @pytest.mark.parametrize("loads_of_others", [(1,), (1, 2, 3), tuple(range(1, 400))])
 def test_rows_of_other_lengths_change_no_figure(facts: Facts, loads_of_others: tuple[int, ...]) -> None:
     """Scenarios with few loads are costed beside one with many as they are costed alone."""
@@ -86,5 +92,5 @@ def test_rows_of_other_lengths_change_no_figure(facts: Facts, loads_of_others: t
     many = [facts.candidate(replace(facts.workload, batch=batch)) for batch in loads_of_others]
     alone = simulate(facts.model, few, (Variant.BEST,)).simulations
     beside = simulate(facts.model, [*many, *few], (Variant.BEST,)).simulations[len(many) :]
-    assert [each.times for each in beside] == [each.times for each in alone]
+    assert [times_of(each) for each in beside] == [times_of(each) for each in alone]
     assert [each.memory for each in beside] == [each.memory for each in alone]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.domain.efficiency import Estimate, OperatorClass, ProfileSet
@@ -16,7 +17,8 @@ from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.analysis import analyze, describe
-from ridgeline_server.roofline.evaluation import Times, evaluate
+from ridgeline_server.roofline.evaluation import evaluate
+from ridgeline_server.roofline.requests import StepTimes
 from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.serving import Candidate, simulate
 from ridgeline_server.roofline.steps import Loads
@@ -31,14 +33,7 @@ from tests.unit.deployments import (
 )
 from tests.unit.questions import EXPECTED, IDEAL, LLAMA_3_8B, PROFILES, Question, ask, bases
 
-TIMES = (
-    "prefill_s",
-    "added_prefill_s",
-    "decode_s",
-    "ideal_prefill_s",
-    "ideal_added_prefill_s",
-    "ideal_decode_s",
-)
+Array = NDArray[np.float64]
 
 
 def scenario_of(question: Question) -> Scenario:
@@ -69,36 +64,40 @@ def test_candidates_of_any_parallelism_in_any_order_get_their_own_answers(
         assert describe(asked, simulated, index, basis) == alone
 
 
-def times_of(question: Question, workloads: list[Workload], *, closed_loop: bool = True) -> Times:
+def times_of(
+    question: Question, workloads: list[Workload], *, closed_loop: bool = True
+) -> tuple[StepTimes, StepTimes]:
+    """Expected and ideal times."""
     found = evaluate(question.model, [scenario_of(question)], Loads.of(*workloads), closed_loop=closed_loop)
-    return found.times
+    return found.times, found.ideal_times
 
 
 @given(served(), st.lists(loads, min_size=2, max_size=20), st.randoms(use_true_random=False))
 def test_each_load_of_a_sweep_is_costed_as_if_alone(
     question: Question, swept: list[Workload], random: Any
 ) -> None:
-    together = times_of(question, swept)
+    def figures(workloads: list[Workload]) -> Array:
+        figures = [figure for times in times_of(question, workloads) for figure in times]
+        return np.concatenate([figure for figure in figures if figure is not None])
+
+    together = figures(swept)
     order = list(range(len(swept)))
     random.shuffle(order)
-    shuffled = times_of(question, [swept[index] for index in order])
-    for name in TIMES:
-        found = getattr(together, name)
-        assert np.array_equal(found[..., order], getattr(shuffled, name))
-        for index, load in enumerate(swept):
-            assert np.array_equal(found[..., index], getattr(times_of(question, [load]), name)[..., 0])
+    assert np.array_equal(together[:, order], figures([swept[index] for index in order]))
+    for index, load in enumerate(swept):
+        assert np.array_equal(together[:, index], figures([load])[:, 0])
 
 
 @given(served())
 def test_a_sweep_of_one_load_is_the_single_analysis(question: Question) -> None:
     workload = replace(question.workload, load=Load.STATIC_BATCH)
-    found = times_of(question, [workload], closed_loop=False)
+    times, ideal_times = times_of(question, [workload], closed_loop=False)
     metrics = question.at(load=Load.STATIC_BATCH).analysis().metrics
-    assert found.prefill_s[0, 0, 0] * 1e3 == metrics.ttft_ms.value
-    assert found.ideal_prefill_s[0, 0] * 1e3 == metrics.ttft_ms.ideal
+    assert times.prefill_s[0, 0] * 1e3 == metrics.ttft_ms.value
+    assert ideal_times.prefill_s[0, 0] * 1e3 == metrics.ttft_ms.ideal
     if workload.output_len > 1:
-        assert found.decode_s[0, 0, 0] * 1e3 == metrics.tpot_ms.value
-        assert found.ideal_decode_s[0, 0] * 1e3 == metrics.tpot_ms.ideal
+        assert times.decode_s[0, 0] * 1e3 == metrics.tpot_ms.value
+        assert ideal_times.decode_s[0, 0] * 1e3 == metrics.tpot_ms.ideal
 
 
 def with_profile_of(device_id: str, like: OperatorClass, **changes: Any) -> ProfileSet:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.deployment import Deployment
+from ridgeline_server.domain.dtypes import ELEMENT_BITS
 from ridgeline_server.domain.model import Model
-from ridgeline_server.roofline.cost import live_bytes
+from ridgeline_server.roofline.fold import module_bits
 from ridgeline_server.roofline.operators.layer import Stage
-from ridgeline_server.roofline.operators.table import operator_table
-from ridgeline_server.roofline.operators.variables import Steps, joined
+from ridgeline_server.roofline.operators.table import OperatorTable, operator_table
+from ridgeline_server.roofline.operators.variables import Steps, joined, values
 from ridgeline_server.roofline.posed import Posed
 from ridgeline_server.roofline.scenario import Scenario
 
@@ -58,9 +60,9 @@ def peaks_of(
     steps = _activation_steps([scenario.deployment for scenario in scenarios], input_len, total_len)
     tables = [operator_table(model, scenarios[0].placement(stage)) for stage in Stage]
     if tables[0] is tables[1]:
-        width, peaks = input_len.shape[1], live_bytes(tables[0], scenarios, joined(*steps))
+        width, peaks = input_len.shape[1], _live_bytes(tables[0], scenarios, joined(*steps))
         return peaks[:, :width], peaks[:, width:]
-    return [live_bytes(table, scenarios, of_stage) for table, of_stage in zip(tables, steps, strict=True)]
+    return [_live_bytes(table, scenarios, of_stage) for table, of_stage in zip(tables, steps, strict=True)]
 
 
 def _activation_steps(
@@ -79,3 +81,21 @@ def _activation_steps(
         Steps(one, chunk, input_len, nothing, one, chunk * groups),
         Steps(one, verified, total_len + drafted, nothing, verified, verified * groups),
     )
+
+
+def _live_bytes(table: OperatorTable, scenarios: Sequence[Scenario], steps: Steps) -> Array:
+    """The peak over the operators of the activations alive at the same time, bytes, shape (S, K): inputs,
+    outputs and what is held beside them.
+    """
+    alive = np.concatenate([_alive(table, s.deployment.as_stored) for s in scenarios])
+    peak: Array = (alive @ values(table.variables, steps)).max(axis=1)
+    return peak
+
+
+@lru_cache(maxsize=512)
+def _alive(table: OperatorTable, deployment: Deployment) -> Array:
+    """Bytes alive while each row runs, by step variable, shape (1, R, B)."""
+    wide, gemm = table.live
+    gemm_size = np.array(module_bits(deployment)[1])[table.module, None] / 8
+    alive: Array = wide * (ELEMENT_BITS[deployment.compute_dtype] / 8) + gemm * gemm_size
+    return alive[None]

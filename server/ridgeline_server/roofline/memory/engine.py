@@ -45,7 +45,6 @@ class EngineMemory:
     """
 
     budget_bytes: float
-    weights_bytes: float
     activation_bytes: Estimate
     non_torch_bytes: Estimate
     cuda_graph_bytes: Estimate
@@ -88,7 +87,6 @@ def engine_memory(
     share = release.kv_share_of_rest
     return EngineMemory(
         budget_bytes=budget,
-        weights_bytes=weights_bytes,
         activation_bytes=activation,
         non_torch_bytes=non_torch,
         cuda_graph_bytes=graphs,

@@ -247,20 +247,27 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "requests_in_flight",
         REAL,
-        "requests at any time",
+        "mean requests in flight",
         lambda rows: rows.costed(lambda loads: loads.flights.in_flight),
     ),
     Column(
         "requests_waiting",
         REAL,
-        "those that wait for memory",
+        "those of them that wait for memory",
         lambda rows: rows.costed(lambda loads: loads.flights.requests_waiting),
     ),
-    Column("weights_bytes", REAL, "on the fullest device", _memory(lambda m: m.weights_bytes)),
-    Column("kv_cache_bytes", REAL, "on the fullest device", _memory(lambda m: m.kv_cache_bytes)),
-    Column("memory_bytes", REAL, "all together", _memory(lambda m: m.total_bytes)),
-    Column("usable_memory_bytes", REAL, "what there is of it", _memory(lambda m: m.usable_bytes)),
-    Column("fits", TRUTH, "whether it fits", _memory(lambda m: m.fits)),
+    Column(
+        "weights_bytes", REAL, "bytes of weights on the fullest device", _memory(lambda m: m.weights_bytes)
+    ),
+    Column(
+        "kv_cache_bytes",
+        REAL,
+        "bytes of KV cache on it, all sequences at full length",
+        _memory(lambda m: m.kv_cache_bytes),
+    ),
+    Column("memory_bytes", REAL, "bytes of all that is on it", _memory(lambda m: m.total_bytes)),
+    Column("usable_memory_bytes", REAL, "bytes that it has for that", _memory(lambda m: m.usable_bytes)),
+    Column("fits", TRUTH, "whether all of it fits", _memory(lambda m: m.fits)),
     Column("max_batch", WHOLE, "largest batch of these lengths that fits", _memory(lambda m: m.max_batch)),
     Column(
         "context_exceeded",

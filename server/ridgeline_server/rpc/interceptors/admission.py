@@ -33,10 +33,9 @@ PUSHBACK = "grpc-retry-pushback-ms"
 
 REFUSING_THREADS = 2
 
-
 MAX_WAIT_S = 0.5
-"""What lies before a unary call that is to wait may be expected to take this long. A server that is offered
-too much is done with what it took within a second, heavy calls or light ones.
+"""The longest expected wait at which a unary call may still queue. A server that is offered too much is done
+with what it took within a second, heavy calls or light ones.
 """
 
 
@@ -56,7 +55,7 @@ def default_limits(threads: int, stream_threads: int, write_threads: int) -> dic
 
 
 class Admission(grpc.ServerInterceptor):
-    """The innermost interceptor of a server: it chooses the threads of each call, or refuses it.
+    """Chooses the threads of each call, or refuses it.
 
     grpcio runs interceptors and submits calls on one and the same thread, so that nothing comes between the
     look at a pool's room and the call that takes it.

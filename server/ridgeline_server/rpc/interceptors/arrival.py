@@ -25,8 +25,8 @@ REQUEST_WAIT_S = 60.0
 
 
 class Arrival(grpc.ServerInterceptor):
-    """Interceptors inside of this one only see calls whose request has come. Those outside of it see all, so
-    that it is known who calls before a thread waits for them.
+    """Handlers inside of this one only see calls whose request has come. Those outside of it see all, so that
+    it is known who calls before a thread waits for them.
     """
 
     def __init__(self, wait_s: float = REQUEST_WAIT_S) -> None:
@@ -114,12 +114,13 @@ class _Watch:
 
     def _look(self) -> None:
         while not self._stop.wait(self._wait_s / 10):
-            for context, name in self._late():
+            for name in self._cancelled():
                 logger.warning("%s ended: its request did not come within %g s", name, self._wait_s)
-                context.cancel()
 
-    def _late(self) -> list[tuple[grpc.ServicerContext, str]]:
-        """Those that are late, which are watched no longer."""
+    def _cancelled(self) -> list[str]:
+        """The names of those that are late, which are cancelled and watched no longer: under the lock, so
+        that none is cancelled once its request has come.
+        """
         found = []
         with self._lock:
             for context, (due_s, name) in self._waiting.items():
@@ -127,5 +128,6 @@ class _Watch:
                     break
                 found.append((context, name))
             for context, _ in found:
+                context.cancel()
                 del self._waiting[context]
-        return found
+        return [name for _, name in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +11,15 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+logger = logging.getLogger(__name__)
+
 RECENT = 0.1
 """The weight of the newest call in the mean of what calls take."""
 
 _THREAD = threading.local()
-"""`left` to do after the call that a thread has. grpcio gives handlers an empty context of variables."""
+"""Its `left` are what to run after this thread's call. No context variable: grpcio gives handlers an empty
+context.
+"""
 
 
 def afterwards(work: Callable[[], None]) -> None:
@@ -96,7 +101,10 @@ class BoundedPool(ThreadPoolExecutor):
             self._mean_s += RECENT * (time.perf_counter() - start - self._mean_s)
             _THREAD.left = None
             for each in left:
-                each()
+                try:
+                    each()
+                except Exception:  # the next one, such as a gauge that is to fall, is to be done all the same
+                    logger.exception("what was left to do after a call failed")
 
     def _add(self, number: int) -> None:
         with self._lock:

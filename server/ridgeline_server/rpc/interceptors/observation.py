@@ -16,7 +16,14 @@ from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from ridgeline_server.observability.call_metrics import UNKNOWN_RPC, CallMetrics, Rpc
+from ridgeline_server.observability.call_metrics import (
+    BIDI_STREAM,
+    SERVER_STREAM,
+    UNARY,
+    UNKNOWN_RPC,
+    CallMetrics,
+    Rpc,
+)
 from ridgeline_server.observability.tracing import Tracing
 from ridgeline_server.rpc.dispatch import SERVICES
 from ridgeline_server.rpc.interceptors.around import Continuation, Handler, wrapped
@@ -48,41 +55,28 @@ class Observation(grpc.ServerInterceptor):
 
 
 def _observing(handler: Handler, call: ObservedCall) -> Handler:
-    """The handler with its conversion from and to bytes inside of what is observed, which is a part of the
-    call's time. Messages of a stream of requests are read when they are taken.
+    """The handler with its conversion to bytes inside of what is observed, which is a part of the call's
+    time.
     """
-    read, write = handler.request_deserializer or _as_it_is, handler.response_serializer or _as_it_is
     answering = _stream if handler.response_streaming else _unary
-    if handler.request_streaming:
-        return wrapped(
-            handler, lambda handle: answering(handle, _as_it_is, write, call), response_serializer=None
-        )
-    return wrapped(
-        handler,
-        lambda handle: answering(handle, read, write, call),
-        request_deserializer=None,
-        response_serializer=None,
-    )
+    write = handler.response_serializer or _as_it_is
+    return wrapped(handler, lambda handle: answering(handle, write, call), response_serializer=None)
 
 
-def _unary(
-    handle: Behaviour, read: Callable[[Any], Any], write: Callable[[Any], bytes], call: ObservedCall
-) -> Behaviour:
+def _unary(handle: Behaviour, write: Callable[[Any], bytes], call: ObservedCall) -> Behaviour:
     def unary(request: Any, context: grpc.ServicerContext) -> bytes:
         with observed(call, context):
-            response = handle(read(request), context)
+            response = handle(request, context)
             call.answers(response)
             return write(response)
 
     return unary
 
 
-def _stream(
-    handle: Behaviour, read: Callable[[Any], Any], write: Callable[[Any], bytes], call: ObservedCall
-) -> Behaviour:
+def _stream(handle: Behaviour, write: Callable[[Any], bytes], call: ObservedCall) -> Behaviour:
     def stream(request: Any, context: grpc.ServicerContext) -> Iterator[bytes]:
         with observed(call, context):
-            for response in handle(read(request), context):
+            for response in handle(request, context):
                 call.sends()
                 yield write(response)
 
@@ -116,7 +110,5 @@ def _rpcs() -> Mapping[str, Rpc]:
 
 def _rpc(service: ServiceDescriptor, method_name: str, *, is_probe: bool) -> Rpc:
     method = service.methods_by_name[method_name]
-    answers = "server_stream" if method.server_streaming else "unary"
-    return Rpc(
-        "bidi_stream" if method.client_streaming else answers, service.full_name, method_name, is_probe
-    )
+    answers = SERVER_STREAM if method.server_streaming else UNARY
+    return Rpc(BIDI_STREAM if method.client_streaming else answers, service.full_name, method_name, is_probe)

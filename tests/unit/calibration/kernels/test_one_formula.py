@@ -158,4 +158,4 @@ def test_a_kernel_and_an_operator_take_the_same_time(
     once = np.ones((1, 1))
     cost = cost_steps(table, [scenario], stage, Steps(batch, queries, keys, 0 * once, once, batch * queries))
     assert cost.expected_s is not None
-    assert cost.expected_s[0, 0, table.names.index(operator), 0] == pytest.approx(kernel_s[0], rel=1e-9)
+    assert cost.expected_s[0, table.names.index(operator), 0] == pytest.approx(kernel_s[0], rel=1e-9)
