@@ -12,6 +12,8 @@ from ridgeline.credentials import Credentials, tls_problem
 REFUSED = "Connection refused"
 """What gRPC says of an address at which nothing listens."""
 
+LOOPBACK = ("127.0.0.1", "::1")
+
 LIMIT_S = 2.0
 """For an answer from this machine."""
 
@@ -25,10 +27,17 @@ def hidden_tls_problem(details: str, target: str, credentials: Credentials) -> s
     """
     host, _, port = target.removeprefix("dns:///").rpartition(":")
     addresses = _addresses(host, port) if REFUSED in details else []
-    if len(addresses) < 2 or not all(ipaddress.ip_address(each).is_loopback for each in addresses):
+    if host in addresses or not addresses or not all(map(_is_loopback, addresses)):
         return ""
+    if set(addresses) <= set(LOOPBACK):
+        # gRPC asks both for `localhost`, of which a machine may name one alone.
+        addresses = list(LOOPBACK)
     problems = (tls_problem(_details(each, port, host, credentials), credentials) for each in addresses)
     return next(filter(None, problems), "")
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
 
 
 def _addresses(host: str, port: str) -> list[str]:

@@ -23,7 +23,7 @@ from tests.rpc.test_commands import run
 ANALYZE = "ridgeline.v1.AnalysisService/Analyze"
 
 
-def looked_over(url: str, listen: str = "127.0.0.1:0", **settings: int) -> dict[str, Finding]:
+def looked_over(url: str, listen: str = "127.0.0.1:0", **settings: int | str) -> dict[str, Finding]:
     """What each check finds."""
     found = list(look_over(Settings.model_validate({"database_url": url, "listen": listen, **settings})))
     by_check = {finding.check: finding for finding in found}
@@ -123,6 +123,22 @@ def test_a_port_that_something_else_has_is_an_error(seeded_database_url: str) ->
     assert found["address"].severity is Severity.ERROR
     assert "RIDGELINE_LISTEN" in found["address"].remedy
     assert exit_code(found.values()) == 1
+
+
+def test_a_port_for_metrics_that_something_else_has_is_an_error(seeded_database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        metrics_listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        found = looked_over(seeded_database_url, metrics_listen=metrics_listen)["metrics"]
+        assert found.severity is Severity.ERROR
+        assert found.message == f"Metrics cannot be served on {metrics_listen}: the port is in use"
+        assert "RIDGELINE_METRICS_LISTEN" in found.remedy
+        methods = {ANALYZE: Method(ANALYZE, AnalyzeRequest, AnalyzeResponse, lambda _: AnalyzeResponse())}
+        with running(methods) as server:
+            served = looked_over(seeded_database_url, server.address, metrics_listen=metrics_listen)
+    assert served["metrics"].severity is Severity.OK
+    free = looked_over(seeded_database_url, metrics_listen="127.0.0.1:0")["metrics"]
+    assert free.severity is Severity.OK
+    assert "metrics" not in looked_over(seeded_database_url)
 
 
 def test_a_server_that_already_serves_there_is_fine(seeded_database_url: str) -> None:

@@ -115,6 +115,13 @@ def test_an_engine_that_is_not_known_is_told(client: ridgeline.Client) -> None:
     ]
 
 
+def test_a_refused_row_says_what_was_asked_of_its_deployment(client: ridgeline.Client) -> None:
+    stated = {"tp": 3, "pp": 2, "weights": "int4", "kv": "fp8", "engine": "vllm@0.19.0"}
+    columns = ["tp", "pp", "ep", "weight_dtype", "kv_dtype", "engine", "devices", "error_reason"]
+    (row,) = client.sweep_points([{**POINTS[0], **stated}], columns=columns).to_arrow().to_pylist()
+    assert tuple(row.values()) == (3, 2, None, "INT4", "FP8", "vllm@0.19.0", None, "INVALID_FIELD")
+
+
 def test_a_product_has_every_combination_loads_fastest(client: ridgeline.Client) -> None:
     swept = client.sweep(
         [MODEL, "llama-2-13b"],

@@ -123,10 +123,18 @@ class Refused(grpc.RpcError):
         (("127.0.0.2", "127.0.0.1"), {}, "where it serves TLS, give its CA"),
         (("127.0.0.1", "127.0.0.2"), {"ca": certificates.OTHER_CA}, "an authority unknown to this client"),
         (("127.0.0.1", "127.0.0.2"), {"ca": certificates.CA}, "nothing answers there"),
+        (("127.0.0.1",), {}, "where it serves TLS, give its CA"),
         (("127.0.0.2", "127.0.0.3"), {}, "nothing answers there"),
         (("127.0.0.1", "192.0.2.1"), {}, "nothing answers there"),
     ],
-    ids=["in clear text", "another authority", "nothing wrong with TLS", "nobody", "another machine's name"],
+    ids=[
+        "in clear text",
+        "another authority",
+        "nothing wrong with TLS",
+        "one of two",
+        "nobody",
+        "another machine's name",
+    ],
 )
 def test_an_address_that_refuses_hides_no_trouble_with_tls(
     store: CatalogStore,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from contextlib import suppress
 from typing import TextIO
@@ -17,6 +18,7 @@ def main() -> None:
     from ridgeline.cli.commands import UnwritableError
     from ridgeline.cli.root import root
 
+    sys.stdout, sys.stderr = _noticing(sys.stdout), _noticing(sys.stderr)
     streams: tuple[TextIO | None, ...] = (sys.stdout, sys.stderr)
     for stream in streams:
         if stream is not None:
@@ -33,3 +35,14 @@ def main() -> None:
     except click.Abort:
         code = INTERRUPTED
     sys.exit(code)
+
+
+def _noticing(stream: TextIO) -> TextIO:
+    """A stream that notices what its file does not take. With PYTHONUNBUFFERED it writes past any buffer, and
+    Python drops what a full disk leaves over of a write without a word.
+    """
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, io.RawIOBase):
+        return stream
+    buffered = io.BufferedWriter(raw)
+    return io.TextIOWrapper(buffered, stream.encoding, stream.errors, write_through=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -197,7 +199,7 @@ def sweep(ctx: click.Context, /, **given: Any) -> None:
                 catalog_revision=given["catalog_revision"] or 0,
                 resume_token="" if resume is None else resume.token,
             ) as swept,
-            _progress(swept),
+            _progress(swept, beside_rows=given["output"] == "csv" and given["out"] is None),
         ):
             if given["output"] == "table":
                 sweep_screen.show(swept, output.console(), chosen=given["columns"])
@@ -237,19 +239,54 @@ def _to_stdout(swept: Sweep, resume: ResumeFile | None) -> None:
 
     form = arrow_csv.WriteOptions(include_header=resume is None or not resume.token)
     # Arrow writes bytes; what a pipe does not take ends the sweep.
-    with arrow_csv.CSVWriter(sys.stdout.buffer, swept.schema, write_options=form) as writer:
+    with (
+        _whole_batches(resume) as written,
+        arrow_csv.CSVWriter(sys.stdout.buffer, swept.schema, write_options=form) as writer,
+    ):
         for batch in swept:
             writer.write_batch(batch)
             if resume is not None:
                 # What a token says is done must not be lost with this process.
                 sys.stdout.buffer.flush()
                 resume.move(swept)
+                written()
 
 
 @contextmanager
-def _progress(swept: Sweep) -> Iterator[None]:
-    """A bar on stderr while batches arrive, where that is a terminal."""
-    if not sys.stderr.isatty():
+def _whole_batches(resume: ResumeFile | None) -> Iterator[Callable[[], None]]:
+    """Takes a batch back that stdout did not take whole, if that is a file that another run is to go on with;
+    it gets what to call after each that was written.
+    """
+    file = None if resume is None else _file_of(sys.stdout)
+    size = 0 if file is None else os.fstat(file).st_size
+
+    def written() -> None:
+        nonlocal size
+        size = 0 if file is None else os.fstat(file).st_size
+
+    try:
+        yield written
+    except OSError:
+        if file is not None:
+            os.ftruncate(file, size)
+            # What is still in a buffer would follow.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+        raise
+
+
+def _file_of(stream: TextIO) -> int | None:
+    """The descriptor of the file that a stream writes to; None where it is none, such as a pipe."""
+    try:
+        number = stream.fileno()
+    except OSError:  # it has no descriptor
+        return None
+    return number if stat.S_ISREG(os.fstat(number).st_mode) else None
+
+
+@contextmanager
+def _progress(swept: Sweep, *, beside_rows: bool) -> Iterator[None]:
+    """A bar on stderr while batches arrive, where that is a terminal on which no rows appear."""
+    if not sys.stderr.isatty() or (beside_rows and sys.stdout.isatty()):
         yield
         return
     from rich.console import Console
@@ -269,6 +306,9 @@ def _progress(swept: Sweep) -> Iterator[None]:
             speed = bar.tasks[task].speed
             rate = f"{speed:,.0f} points/s" if speed else ""
             bar.update(task, completed=sweep.rows_done, total=sweep.rows_total, rate=rate)
+            if sweep.rows_done == sweep.rows_total:
+                # The answer follows, on the same screen.
+                bar.stop()
 
         swept.on_progress(told)
         yield

@@ -16,6 +16,7 @@ CHECKS: tuple[Callable[[Settings], Iterable[Finding]], ...] = (
     access.exposure,
     access.certificate,
     host.address,
+    host.metrics,
     host.cores,
 )
 """Checks that need no database."""

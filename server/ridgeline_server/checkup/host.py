@@ -32,6 +32,23 @@ def address(settings: Settings) -> Iterator[Finding]:
     yield ok("address", f"{settings.listen} is free")
 
 
+def metrics(settings: Settings) -> Iterator[Finding]:
+    """Whether metrics can be served where they are to be."""
+    if settings.metrics_listen is None:
+        return
+    try:
+        try_bind(settings.metrics_listen)
+    except ListenError as problem:
+        if _status(settings):
+            yield ok("metrics", f"{settings.metrics_listen} is taken, as it is by a server that runs already")
+            return
+        message = str(problem).partition("; ")[0].rstrip(".").replace("The server", "Metrics", 1)
+        remedy = "set RIDGELINE_METRICS_LISTEN to an address that this machine has and a port that is free"
+        yield error("metrics", message.replace("cannot listen", "cannot be served"), remedy)
+        return
+    yield ok("metrics", f"{settings.metrics_listen} is free")
+
+
 def cores(settings: Settings) -> Iterator[Finding]:
     """Whether there is a core for each worker."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,6 +11,9 @@ from ridgeline_server.store.observer import CatalogRead, StoreObserver
 
 WAIT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 
+TAKEN = "ridgeline_taken"
+"""The mark of a pool's record whose connection is in use."""
+
 
 class StoreMetrics(StoreObserver):
     """Counts what the store tells, and the connections of its pool."""
@@ -79,11 +82,14 @@ class StoreMetrics(StoreObserver):
         def closed(connection: Any, record: object) -> None:  # noqa: ARG001
             self._open.dec()
 
-        def taken(connection: Any, record: object, proxy: object) -> None:  # noqa: ARG001
+        # A record whose connection could not be made is returned without ever having been taken.
+        def taken(connection: Any, record: Any, proxy: object) -> None:  # noqa: ARG001
+            record.record_info[TAKEN] = True
             self._in_use.inc()
 
-        def returned(connection: Any, record: object) -> None:  # noqa: ARG001
-            self._in_use.dec()
+        def returned(connection: Any, record: Any) -> None:  # noqa: ARG001
+            if record.record_info.pop(TAKEN, False):
+                self._in_use.dec()
 
         event.listen(engine, "connect", opened)
         event.listen(engine, "close", closed)

@@ -21,6 +21,7 @@ from ridgeline_server.roofline.open_loop import (
     Latencies,
     highest_rates,
     others_in_flight,
+    waiting_for_slots,
 )
 from ridgeline_server.roofline.posed import Posed
 from ridgeline_server.roofline.requests import requests_of
@@ -36,33 +37,30 @@ SEARCH_COLUMNS = 8192
 
 
 class Flight(NamedTuple):
-    """Requests of a load on all devices: `in_flight` at any time. Of a step's `running` ones one is looked
-    at; for each that runs `waiting` wait for memory. Both are told at each variant; `ideal_running` run on
-    the ideal roofline. With `near_limit` requests wait, or are not served, at the slow end of what is known.
+    """Requests of a load on all devices: `in_flight` at any time, of which `requests_waiting` wait for
+    memory. Of a step's `running` ones, at each variant, one is looked at. With `near_limit` requests wait, or
+    are not served, at the slow end of what is known.
     """
 
     in_flight: float
+    requests_waiting: float
     running: tuple[float, ...]
-    ideal_running: float
-    waiting: tuple[float, ...]
-    near_limit: bool = False
-
-    @property
-    def requests_waiting(self) -> float:
-        """Those of `in_flight` that wait."""
-        return self.in_flight * self.waiting[0] / (1 + self.waiting[0])
+    near_limit: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Flights:
-    """The flights of K loads: arrays (K,), or (V, K) over V variants. What is wrong with the rates that are
-    not served stands in `refusals`, by their places; their other figures mean nothing.
+    """The flights of K loads: arrays (K,), or (V, K) over V variants. Memory holds `in_memory` of those in
+    flight; for each that it holds `waiting` others wait, and ideally `ideal_waiting`. What is wrong with the
+    rates that are not served stands in `refusals`, by their places; their other figures mean nothing.
     """
 
     in_flight: Array
+    in_memory: Array
     running: Array
     ideal_running: Array
     waiting: Array
+    ideal_waiting: Array
     near_limit: Truths
     refusals: Mapping[int, InvalidFieldsError] = field(default_factory=dict)
 
@@ -70,16 +68,15 @@ class Flights:
         """The flight of one load."""
         return Flight(
             float(self.in_flight[place]),
+            float(self.requests_waiting[place]),
             tuple(self.running[:, place].tolist()),
-            float(self.ideal_running[place]),
-            tuple(self.waiting[:, place].tolist()),
             bool(self.near_limit[place]),
         )
 
     @property
     def requests_waiting(self) -> Array:
         """Those of `in_flight` that wait."""
-        waiting: Array = self.in_flight * self.waiting[0] / (1 + self.waiting[0])
+        waiting: Array = self.in_flight - self.in_memory
         return waiting
 
 
@@ -92,7 +89,8 @@ def flights_of(
     batch, shape = posed.batch, (len(variants), posed.count)
     if posed.load is Load.STATIC_BATCH:
         running = np.broadcast_to(batch, shape)
-        return Flights(batch, running, batch, np.zeros(shape), np.zeros(posed.count, dtype=np.bool_))
+        none, nowhere = np.zeros(shape), np.zeros(posed.count, dtype=np.bool_)
+        return Flights(batch, batch, running, batch, none, none[0], nowhere)
     found = memories()
     fit = np.where(found.kv_pool_bytes[0] > 0, np.maximum(found.max_batch, 1.0), np.inf)
     if posed.load is Load.OPEN_LOOP:
@@ -102,11 +100,14 @@ def flights_of(
     held = np.where(known, found.max_concurrency, 1.0)
     shares = held[[FIT_ENDS.get(variant, 0) for variant in variants]] / held[0]
     ends = np.minimum(batch, np.maximum(1.0, fit * shares))
+    waiting = batch / ends - 1
     return Flights(
         batch,
+        running,
         np.broadcast_to(running, shape),
         running,
-        batch / ends - 1,
+        waiting,
+        waiting[0],
         (running == batch) & (batch > ends.min(axis=0)),
     )
 
@@ -121,12 +122,17 @@ def _arriving(model: Model, posed: Posed, most: Array, variants: Sequence[Varian
     ideally = np.concatenate([part.ideal_others for part in parts])
     highest = np.concatenate([part.highest_rates for part in parts])
     refused = np.isnan(found[0])
-    others = np.where(refused, 1.0, found[0])
+    others = np.where(np.isnan(found), most, found)
+    ideal_others = np.where(np.isnan(ideally), others[0], ideally)
+    slots = np.maximum(most / groups, 1.0)
+    waiting, ideal_waiting = (waiting_for_slots(held / most, slots) for held in (others, ideal_others))
     return Flights(
-        in_flight=others,
-        running=_running(np.where(np.isnan(found), most, found), groups, most),
-        ideal_running=_running(np.where(np.isnan(ideally), others, ideally), groups, most),
-        waiting=np.zeros_like(found),
+        in_flight=others[0] * (1 + waiting[0]),
+        in_memory=others[0],
+        running=_running(others, groups, most),
+        ideal_running=_running(ideal_others, groups, most),
+        waiting=waiting,
+        ideal_waiting=ideal_waiting,
         near_limit=np.isnan(found).any(axis=0),
         refusals={
             place: _refusal(*(float(each[place]) for each in (posed.requests_per_s, highest, most)))

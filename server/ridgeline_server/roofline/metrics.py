@@ -57,8 +57,6 @@ def _metrics(loads: SimulatedLoads, *, ideal: bool) -> dict[str, Array]:
         in_flight = posed.requests_per_s * found.latency_s
     else:
         rates, in_flight = flights.in_flight * posed.output_len / found.latency_s, flights.in_flight
-    # A replica that has no request waits.
-    busy = np.minimum(1.0, in_flight / posed.parallel.dp)
     values = {
         "ttft_ms": found.ttft_s * 1e3,
         "tpot_ms": found.tpot_s * 1e3,
@@ -78,7 +76,11 @@ def _metrics(loads: SimulatedLoads, *, ideal: bool) -> dict[str, Array]:
         values["output_cost_usd_per_million_tokens"] = paid * (1 - found.prefill_share) / rates
     if any(device.tdp_watts is not None for device in hardware):
         power = posed.of_scenarios(lambda scenario: _or_nan(scenario.hardware.tdp_watts))
-        attained = busy * loads.ideal_requests.latency_s / found.latency_s
+        # Those that wait for memory draw nothing, and a replica that has no request waits.
+        waiting = flights.ideal_waiting if ideal else flights.waiting
+        busy = np.minimum(1.0, in_flight / (1 + waiting) / posed.parallel.dp)
+        ideal_s = loads.ideal_requests.latency_s / (1 + flights.ideal_waiting)
+        attained = busy * ideal_s * (1 + waiting) / found.latency_s
         values[ENERGY] = devices * power * power_share(attained) / rates
     return values
 

@@ -3,8 +3,8 @@
 By Little's law a rate of r requests a second that take T(n) seconds each beside n others keeps n = r T(n) of
 them in flight; and one that arrives at random finds on the mean as many as there are at any time (Wolff,
 Poisson Arrivals See Time Averages, 1982). So an open loop is a closed one of n + 1 requests, where n is that
-fixed point, but for how prompts wait for each other: at random rather than in step. Where memory holds no
-more than n, these run without one beside them.
+fixed point, but for how prompts wait for each other: at random rather than in step. Memory has slots for so
+many of them: no more run in a step, and who finds all of them taken waits for one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ MOST_IN_FLIGHT = 65536.0
 SEARCH_WIDTH = 24
 ROUNDS = 3
 """Each round narrows the bracket of the one before by SEARCH_WIDTH: to under a thousandth."""
+MOST_USED = 0.998
+"""Share of the slots up to which the wait for one is told: how many are taken is found to a thousandth."""
 PRECISION = 0.002
 """Relative width at which the search for the highest rate that is served ends."""
 
@@ -66,6 +68,17 @@ def highest_rates(latencies: Latencies, most: Array) -> Array:
         is_served = (rates * at(rates) <= tried).any(axis=0)
         served, refused = np.where(is_served, rates, served), np.where(is_served, refused, rates)
     return served
+
+
+def waiting_for_slots(used: Array, slots: Array) -> Array:
+    """How many requests wait for one of so many slots, for each that has one, where a share `used` of them is
+    taken on the mean: the queue of an M/D/c server, rho^sqrt(2 (c + 1)) / (2 (1 - rho)) over the c rho in
+    service (Sakasegawa, An approximation formula Lq = a rho^b / (1 - rho), Annals of the Institute of
+    Statistical Mathematics 29, 1977; half of it where all take equally long).
+    """
+    used = np.minimum(used, MOST_USED)
+    waiting: Array = used ** (np.sqrt(2 * (slots + 1)) - 1) / (2 * slots * (1 - used))
+    return waiting
 
 
 def random_wait_s(prompts_per_s: Array, prefill_s: Array) -> Array:

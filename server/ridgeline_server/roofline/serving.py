@@ -81,7 +81,7 @@ class SimulatedLoads:
             self.prompt_steps,
             self.ideal_times,
             IDEAL_REQUEST,
-            waiting=flights.waiting[0],
+            waiting=flights.ideal_waiting,
         )
 
     @cached_property
@@ -173,7 +173,7 @@ def simulate_loads(model: Model, posed: Posed, variants: Sequence[Variant] = LEV
     memories = cache(lambda: memories_of(model, posed))
     flights = flights_of(model, posed, memories, variants)
     if posed.load is Load.OPEN_LOOP:
-        held = replace(posed, batch=np.ceil(flights.in_flight))
+        held = replace(posed, batch=np.ceil(flights.in_memory))
         memories = cache(lambda: memories_of(model, held))
         running = np.concatenate((flights.running, flights.ideal_running[None]))
         costed = cost_loads(model, posed, running, variants, shown=True)

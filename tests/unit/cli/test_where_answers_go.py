@@ -26,9 +26,9 @@ RED = "\x1b[31m"
 BACKWARDS = "\u202e"
 
 
-def run_into(home: Path, stdout: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_into(home: Path, stdout: str, *arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", f'exec "$@" {stdout}', "sh", sys.executable, "-c", ENTRY, *arguments],
+        ["sh", "-c", f'{before} exec "$@" {stdout}', "sh", sys.executable, "-c", ENTRY, *arguments],
         env={**os.environ, "RIDGELINE_HOME": str(home)},
         stderr=subprocess.PIPE,
         text=True,
@@ -59,6 +59,36 @@ def test_a_full_disk_is_one_sentence_and_no_no(home: Path, arguments: tuple[str,
     result = run_into(home, f">{FULL}", *arguments)
     assert result.stderr == "Error: The answer cannot be written to stdout: No space left on device.\n"
     assert result.returncode == 74
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_a_file_takes_in_part_is_noticed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    """A short write is no error to the system; containers often tell Python to write without a buffer."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    listed = ("models", "list", "-o", "json")
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert run_into(home, f">{whole}", *listed).returncode == 0
+    result = run_into(home, f">{part}", *listed, before="ulimit -f 200;")
+    assert 0 < part.stat().st_size < whole.stat().st_size
+    assert result.stderr == "Error: The answer cannot be written to stdout: File too large.\n"
+    assert result.returncode == 74
+
+
+def test_a_sweep_goes_on_behind_the_last_batch_that_a_file_took_whole(home: Path, tmp_path: Path) -> None:
+    rows, rest = tmp_path / "rows.csv", tmp_path / "rest"
+    sweep = (
+        "sweep", "--models", "llama-2-7b", "--hardware", "rtx-a6000", "--input-len", "1:9000:1",
+        "-o", "csv", "--columns", "point,ttft_ms,error_message", "--resume", str(rest),
+    )  # fmt: skip
+    stopped = run_into(home, f">>{rows}", *sweep, before="ulimit -f 300;")
+    assert stopped.returncode == 74
+    assert rest.read_text().strip()
+    assert rows.read_bytes().endswith(b"\n")
+    assert run_into(home, f">>{rows}", *sweep).returncode == 0
+    points = [int(row["point"]) for row in csv.DictReader(rows.read_text().splitlines(), strict=True)]
+    assert points == list(range(9000))
 
 
 def test_a_closed_stdout_is_told_before_anything_is_done(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from ridgeline_server.domain.parallelism import Parallelism
 from ridgeline_server.domain.workload import Load, Workload
 from ridgeline_server.roofline.analysis import analyze
 from ridgeline_server.roofline.metrics import IDLE_POWER_SHARE
-from ridgeline_server.roofline.open_loop import random_wait_s
+from ridgeline_server.roofline.open_loop import random_wait_s, waiting_for_slots
 from ridgeline_server.roofline.results import Metrics
 from ridgeline_server.store.engines import builtin_engines
 from tests.unit.questions import EXPECTED, IDEAL, LLAMA_3_8B, PROFILES, ask
@@ -79,6 +80,49 @@ def test_two_replicas_serve_twice_the_rate_with_the_same_waits() -> None:
 def test_prompts_wait_as_in_an_m_d_1_queue(used: float, services_waited: float) -> None:
     """Half of what they would in an M/M/1 queue: used / (2 (1 - used)) services."""
     assert random_wait_s(np.array(used / 0.1), np.array(0.1)) == pytest.approx(services_waited * 0.1)
+
+
+def simulated_wait(slots: int, used: float, requests: int = 200_000) -> float:
+    """The mean wait for one of some slots that each take 1 s, where requests arrive at random, in seconds."""
+    arrivals = np.cumsum(np.random.default_rng(0).exponential(1 / (used * slots), requests)).tolist()
+    free = [0.0] * slots
+    waited = 0.0
+    for arrival in arrivals:
+        begins = max(arrival, free[0])
+        waited += begins - arrival
+        heapq.heapreplace(free, begins + 1.0)
+    return waited / requests
+
+
+@pytest.mark.parametrize(("slots", "used"), [(1, 0.5), (2, 0.5), (2, 0.9), (8, 0.9), (31, 0.95)])
+def test_requests_wait_for_memory_as_in_a_queue_for_its_slots(slots: int, used: float) -> None:
+    told = float(waiting_for_slots(np.array(used), np.array(float(slots))))
+    assert told == pytest.approx(simulated_wait(slots, used), rel=0.1)
+
+
+def test_times_grow_without_bound_towards_the_highest_rate_that_memory_serves() -> None:
+    stated = {"engine": builtin_engines().find("vllm", "0.12.0"), "memory_utilization": 0.27}
+    found = [at(rate, **stated) for rate in (0.5, 2.0, 3.0, 3.5, 3.57)]
+    times = [metrics.ttft_ms.value for metrics in found]
+    assert times == sorted(times)
+    assert found[0].requests_waiting == pytest.approx(0.0, abs=1e-3)
+    assert times[-1] > 20 * times[0]
+    for metrics, rate in zip(found, (0.5, 2.0, 3.0, 3.5, 3.57), strict=True):
+        running = metrics.requests_in_flight - metrics.requests_waiting
+        assert running <= 9
+        assert metrics.requests_in_flight == pytest.approx(
+            rate * metrics.e2e_latency_ms.value / 1e3, rel=0.01
+        )
+
+
+def test_those_that_wait_draw_no_power() -> None:
+    """Close to the highest rate the energy of a token is that of the closed loop of as many as run."""
+    stated = {"engine": builtin_engines().find("vllm", "0.12.0"), "memory_utilization": 0.27}
+    closed = ask(LLAMA_3_8B, "h100-sxm", Workload(9, 1024, 256, load=Load.CLOSED_LOOP), EXPECTED, **stated)
+    joules, of_closed = at(3.57, **stated).joules_per_output_token, closed.analysis().metrics
+    assert joules is not None
+    assert of_closed.joules_per_output_token is not None
+    assert joules.value == pytest.approx(of_closed.joules_per_output_token.value, rel=0.05)
 
 
 def test_no_more_are_in_flight_than_memory_holds() -> None:

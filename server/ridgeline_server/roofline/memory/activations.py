@@ -22,8 +22,9 @@ from ridgeline_server.roofline.scenario import Scenario
 Array = NDArray[np.float64]
 
 PREFILL_CHUNK_TOKENS = 8192
-"""Engines process at most this many prompt tokens at once, which bounds the live activations: the default of
-vLLM's max_num_batched_tokens on an H100 (vllm/engine/arg_utils.py). It does not touch the time of a prefill.
+"""Prompt tokens that engines process at once where nobody says, which bounds the live activations: the
+default of vLLM's max_num_batched_tokens on an H100 (vllm/engine/arg_utils.py). It does not touch the time of
+a prefill.
 """
 
 
@@ -36,7 +37,7 @@ class Live(NamedTuple):
 
 def chunk_tokens(deployment: Deployment) -> int:
     """Prompt tokens that are alive at once."""
-    return min(deployment.chunk_tokens or PREFILL_CHUNK_TOKENS, PREFILL_CHUNK_TOKENS)
+    return deployment.chunk_tokens or PREFILL_CHUNK_TOKENS
 
 
 def live_of(model: Model, posed: Posed) -> Live:

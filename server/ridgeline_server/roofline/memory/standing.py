@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 from math import nan
@@ -93,10 +94,13 @@ def _reserved(model: Model, scenario: Scenario, weights: float) -> Reserved:
         return Reserved(usable, None, overhead, None, non_torch, _exactly(graphs), note)
     measured = engine_memory_profile(scenario)
     release = match.release
+    limits = release.limits_on(hardware.allocatable_bytes, hardware.name)
+    if deployment.chunk_tokens is not None:
+        limits = replace(limits, max_batched_tokens=deployment.chunk_tokens)
     found = engine_memory(
         model,
         release,
-        release.limits_on(hardware.allocatable_bytes, hardware.name),
+        limits,
         weights_bytes=weights,
         compute_dtype=deployment.compute_dtype,
         device_bytes=hardware.allocatable_bytes,

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ridgeline.v1 import common_pb2, types_pb2
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.workload import Load
 from ridgeline_server.planning.sweep import LOADS, Answers, Case, basis_of
@@ -60,18 +61,14 @@ class Rows:
         found[list(self.refusals)] = False
         return found
 
-    def by_case(self, of: Callable[[Case], Any], kind: pa.DataType) -> pa.Array[Any]:
-        """An entry for the case of each row that is answered."""
-        entries = [None if case is None else of(case) for case in self._read.cases]
-        return self._taken([*entries, None], np.where(self.answered, self.asked.on, len(entries)), kind)
-
-    def names(self, of: Callable[[Case], str], asked: Callable[[AskedCase], str]) -> pa.Array[Any]:
-        """A name of each row's case; of a row that is refused, as it was asked."""
-        found = ["" if case is None else of(case) for case in self._read.cases]
+    def by_case(
+        self, of: Callable[[Case], Any], asked: Callable[[AskedCase], Any], kind: pa.DataType
+    ) -> pa.Array[Any]:
+        """An entry for the case of each row; of a row that is refused, as it was asked."""
+        found = [None if case is None else of(case) for case in self._read.cases]
         stated = [asked(case) for case in self.asked.cases]
-        return self._taken(
-            found + stated, np.where(self.answered, self.asked.on, self.asked.on + len(found)), TEXT
-        )
+        on = self.asked.on
+        return self._taken([*found, *stated], np.where(self.answered, on, on + len(found)), kind)
 
     def figures(self, of_points: Array) -> Array:
         """Figures of the points that could be read as figures of rows, NaN where a row has none."""
@@ -121,12 +118,12 @@ def _asked_name(selector: Any, kind: str) -> str:
 
 
 def _model_ids(rows: Rows) -> pa.Array[Any]:
-    return rows.names(lambda case: case.model.id, lambda case: _asked_name(case.model, "model"))
+    return rows.by_case(lambda case: case.model.id, lambda case: _asked_name(case.model, "model"), TEXT)
 
 
 def _hardware_ids(rows: Rows) -> pa.Array[Any]:
-    return rows.names(
-        lambda case: case.scenario.hardware.id, lambda case: _asked_name(case.hardware, "hardware")
+    return rows.by_case(
+        lambda case: case.scenario.hardware.id, lambda case: _asked_name(case.hardware, "hardware"), TEXT
     )
 
 
@@ -139,19 +136,44 @@ def _is_open(rows: Rows) -> NDArray[np.bool_]:
     return is_open
 
 
-def _engine(deployment: Deployment) -> str | None:
-    stated = deployment.engine
-    if stated is None:
-        return None
-    return f"{stated.asked_engine}@{stated.asked_version}" if stated.asked_version else stated.asked_engine
+def _engine(name: str, version: str) -> str | None:
+    return (f"{name}@{version}" if version else name) or None
+
+
+def _deployment(
+    of: Callable[[Deployment], Any],
+    kind: pa.DataType,
+    asked: Callable[[common_pb2.Deployment], Any] = lambda _: None,
+) -> Callable[[Rows], pa.Array[Any]]:
+    """Something of the deployment; of a row that is refused what was `asked`, null where nothing was."""
+    return lambda rows: rows.by_case(
+        lambda case: of(case.scenario.deployment), lambda case: asked(case.deployment), kind
+    )
+
+
+def _dtype(field: str) -> Callable[[Rows], pa.Array[Any]]:
+    def asked(deployment: common_pb2.Deployment) -> str | None:
+        number = getattr(deployment, field)
+        return types_pb2.Dtype.Name(number).removeprefix("DTYPE_") if number else None
+
+    return _deployment(lambda deployment: getattr(deployment, field).name, TEXT, asked)
+
+
+def _degree(field: str) -> Callable[[Rows], pa.Array[Any]]:
+    def asked(deployment: common_pb2.Deployment) -> int | None:
+        parallel = deployment.parallel
+        return getattr(parallel, field) if parallel.HasField(field) else None  # type: ignore[arg-type]
+
+    return _deployment(lambda deployment: getattr(deployment.parallel, field), WHOLE, asked)
+
+
+def _engine_name(deployment: Deployment) -> str | None:
+    engine = deployment.engine
+    return None if engine is None else _engine(engine.asked_engine, engine.asked_version)
 
 
 def _engine_match(deployment: Deployment) -> str | None:
     return None if deployment.engine is None else deployment.engine.level.name
-
-
-def _deployment(of: Callable[[Deployment], Any], kind: pa.DataType) -> Callable[[Rows], pa.Array[Any]]:
-    return lambda rows: rows.by_case(lambda case: of(case.scenario.deployment), kind)
 
 
 def _memory(of: Callable[[Memories], NDArray[Any]]) -> Callable[[Rows], Array]:
@@ -220,15 +242,20 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("input_len", WHOLE, "prompt tokens", lambda rows: rows.asked.input_len),
     Column("output_len", WHOLE, "generated tokens", lambda rows: rows.asked.output_len),
-    Column("weight_dtype", TEXT, "storage of the weights", _deployment(lambda d: d.weight_dtype.name, TEXT)),
-    Column("activation_dtype", TEXT, "GEMM operands", _deployment(lambda d: d.activation_dtype.name, TEXT)),
-    Column("kv_dtype", TEXT, "storage of the KV cache", _deployment(lambda d: d.kv_dtype.name, TEXT)),
-    Column("tp", WHOLE, "tensor parallel", _deployment(lambda d: d.parallel.tp, WHOLE)),
-    Column("pp", WHOLE, "pipeline stages", _deployment(lambda d: d.parallel.pp, WHOLE)),
-    Column("ep", WHOLE, "expert parallel", _deployment(lambda d: d.parallel.ep, WHOLE)),
-    Column("dp", WHOLE, "replicas", _deployment(lambda d: d.parallel.dp, WHOLE)),
+    Column("weight_dtype", TEXT, "storage of the weights", _dtype("weight_dtype")),
+    Column("activation_dtype", TEXT, "GEMM operands", _dtype("activation_dtype")),
+    Column("kv_dtype", TEXT, "storage of the KV cache", _dtype("kv_dtype")),
+    Column("tp", WHOLE, "tensor parallel", _degree("tp")),
+    Column("pp", WHOLE, "pipeline stages", _degree("pp")),
+    Column("ep", WHOLE, "expert parallel", _degree("ep")),
+    Column("dp", WHOLE, "replicas", _degree("dp")),
     Column("devices", WHOLE, "devices in all", _deployment(lambda d: d.parallel.devices, WHOLE)),
-    Column("engine", TEXT, "NAME or NAME@VERSION; null where none is stated", _deployment(_engine, TEXT)),
+    Column(
+        "engine",
+        TEXT,
+        "NAME or NAME@VERSION; null where none is stated",
+        _deployment(_engine_name, TEXT, lambda d: _engine(d.engine, d.engine_version)),
+    ),
     Column(
         "engine_match",
         TEXT,
@@ -255,6 +282,12 @@ COLUMNS: tuple[Column, ...] = (
         REAL,
         "those of them that wait for memory",
         lambda rows: rows.costed(lambda loads: loads.flights.requests_waiting),
+    ),
+    Column(
+        "near_limit",
+        TRUTH,
+        "whether more wait, or are not served, at the slow end of what is known",
+        lambda rows: rows.costed(lambda loads: loads.flights.near_limit),
     ),
     Column(
         "weights_bytes", REAL, "bytes of weights on the fullest device", _memory(lambda m: m.weights_bytes)
