@@ -32,7 +32,14 @@ from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.convert.enums import DTYPE
 from ridgeline_server.rpc.convert.sweep_columns import record_batch, schema_of
-from ridgeline_server.rpc.sweep_points import Asked, AskedCase, PointReader, Refusal, asked_loads
+from ridgeline_server.rpc.sweep_points import (
+    LOAD_FIELDS,
+    Asked,
+    AskedCase,
+    PointReader,
+    Refusal,
+    asked_loads,
+)
 from ridgeline_server.rpc.sweeps import BATCH_ROWS, answered, read_columns
 from ridgeline_server.store.catalog import CatalogCache
 from ridgeline_server.store.startup import open_catalog, open_embedded_catalog
@@ -41,12 +48,11 @@ INVALID = "INVALID_FIELD"
 PANDAS_INDEX = "__index_level_"
 """Begins the names of columns that pandas makes of an index."""
 NEEDED = ("model", "hardware", "input_len")
-LOADS = ("batch", "concurrency", "request_rate")
 DTYPES = ("weight_dtype", "activation_dtype", "kv_dtype")
 DEGREES = ("tp", "pp", "ep", "dp")
 OF_CASES = ("model", "hardware", *DTYPES, *DEGREES, "engine")
-OF_LOADS = ("input_len", *LOADS, "output_len")
-COLUMNS = (*NEEDED, *LOADS, "output_len", *DTYPES, *DEGREES, "engine")
+OF_LOADS = ("input_len", *LOAD_FIELDS, "output_len")
+COLUMNS = (*NEEDED, *LOAD_FIELDS, "output_len", *DTYPES, *DEGREES, "engine")
 """Columns of the input."""
 
 DEFAULT_OUTPUT_LEN = 128
@@ -162,7 +168,7 @@ def _load_of(row: Mapping[str, Any]) -> tuple[common_pb2.Workload, list[str]]:
     """What a row says of its load, and what is wrong with that."""
     load = common_pb2.Workload(output_len=DEFAULT_OUTPUT_LEN)
     wrong = _stated(row, OF_LOADS, lambda name, value: setattr(load, name, value))
-    if len(given := [name for name in LOADS if _whole(row.get(name)) is not None]) > 1:
+    if len(given := [name for name in LOAD_FIELDS if _whole(row.get(name)) is not None]) > 1:
         wrong.append(f"{' and '.join(given)} are given together; give one of them")
     return load, wrong
 

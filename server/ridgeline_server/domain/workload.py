@@ -19,6 +19,11 @@ class Load(StrEnum):
     OPEN_LOOP = "open_loop"
     """Requests arrive at random, so many a second on the mean, whatever becomes of those before."""
 
+    @property
+    def is_loop(self) -> bool:
+        """Whether requests come and go: each prompt by itself, while others run."""
+        return self is not Load.STATIC_BATCH
+
 
 @dataclass(frozen=True)
 class Slo:

@@ -91,7 +91,7 @@ def _of_requests(model: Model, scenario: Scenario, workload: Workload) -> Iterat
     has them.
     """
     found = [time_factor(scenario, model, c) for c in (OperatorClass.PREFILL_TIME, OperatorClass.DECODE_TIME)]
-    if workload.load is not Load.STATIC_BATCH:
+    if workload.load.is_loop:
         first_token = time_factor(scenario, model, OperatorClass.FIRST_TOKEN_TIME)
         found += [request_profile(scenario), first_token]
     found.append(engine_memory_profile(scenario))

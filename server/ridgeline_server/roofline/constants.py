@@ -448,6 +448,11 @@ def pass_rates(table: OperatorTable, bandwidth_bytes_per_s: Array) -> Array:
     return rates
 
 
+def pass_rate_factors(table: OperatorTable, bandwidth_factors: Array) -> Array:
+    """How many times faster that is on memories of F times the bandwidth, shape (R, F)."""
+    return pass_rates(table, bandwidth_factors) / pass_rates(table, np.ones(1))
+
+
 def _widens(formats: Formats, index: int) -> bool:
     """Whether the products of a class widen their weights before they multiply."""
     work = CLASSES[index]

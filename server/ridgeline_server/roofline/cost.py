@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.patience import check_wanted
-from ridgeline_server.roofline.constants import Constants, constants_of, pass_rates
+from ridgeline_server.roofline.constants import Constants, constants_of, pass_rate_factors
 from ridgeline_server.roofline.exchanges import EXCHANGES, fabric
 from ridgeline_server.roofline.fold import Folded, fold
 from ridgeline_server.roofline.host import launching_s
@@ -171,18 +171,18 @@ def _several(variables: Array) -> Array:
     return variables if variables.shape[-1] > 1 else np.repeat(variables, 2, axis=-1)
 
 
-def with_other_rates(cost: Cost, bandwidth: Array, flops: Array) -> Cost:
+def with_other_rates(cost: Cost, bandwidth_factors: Array, flops_factors: Array) -> Cost:
     """One step's cost, of shape (1, R, 1), on F devices whose memory bandwidth and FLOP/s are so many times
     today's, arrays of shape (F,): shape (1, R, F). Links stay as they are; FLOPs, bytes and step variables
     are today's.
     """
-    compute, memory = cost.compute_s / flops, cost.memory_s / bandwidth
+    compute, memory = cost.compute_s / flops_factors, cost.memory_s / bandwidth_factors
     ideal = np.maximum(compute, memory + cost.host_s)
     expected = None
     if cost.constants is not None:
         several, constants = _several(cost.variables), cost.constants
         serial, passed = ((each @ several)[..., :1] for each in (constants.serial_s, constants.passed_s))
-        beside = serial + passed / (pass_rates(cost.table, bandwidth) / pass_rates(cost.table, np.ones(1)))
+        beside = serial + passed / pass_rate_factors(cost.table, bandwidth_factors)
         expected = _with_beside(constants, beside, compute, memory, cost.host_s, _is_one_row(cost.steps))
     for row, _, _ in cost.table.collectives:
         ideal[:, row] = cost.ideal_s[:, row]

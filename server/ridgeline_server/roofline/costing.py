@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.model import Model
-from ridgeline_server.domain.workload import Load
 from ridgeline_server.roofline.bounds import Codes, leading_bounds
-from ridgeline_server.roofline.closed_loop import RequestConstants, request_constants
 from ridgeline_server.roofline.evaluation import Evaluation, evaluate, time_factors
+from ridgeline_server.roofline.loops import RequestConstants, request_constants
 from ridgeline_server.roofline.operators.layer import Stage
 from ridgeline_server.roofline.posed import Posed
 from ridgeline_server.roofline.requests import StepTimes, TimeFactors
@@ -76,7 +75,6 @@ def cost_loads(
     shown: bool = False,
 ) -> Costed:
     """Costs loads beside running requests (..., K); with `shown` the steps too that are shown of them."""
-    closed = posed.load is not Load.STATIC_BATCH
     several = running.shape[:-1]
 
     def spread(figure: Array) -> Array:
@@ -95,7 +93,7 @@ def cost_loads(
                 loads,
                 variants,
                 shown_keys=keys if shown else None,
-                closed_loop=closed,
+                in_loop=posed.load.is_loop,
             )
         )
 
@@ -119,10 +117,9 @@ def cost_loads(
 
 def factors_of(model: Model, posed: Posed, variants: Sequence[Variant]) -> TimeFactors:
     """What whole times are multiplied by, each of shape (V, K)."""
-    closed = posed.load is not Load.STATIC_BATCH
 
     def factors(scenario: Scenario) -> Sequence[TimeFactors]:
-        return time_factors(model, scenario, variants, closed_loop=closed)
+        return time_factors(model, scenario, variants, in_loop=posed.load.is_loop)
 
     return TimeFactors(*posed.of_scenarios(factors).swapaxes(0, 1))
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from ridgeline_server.domain.efficiency import Estimate, FurtherConstant, OperatorClass
 from ridgeline_server.domain.errors import MissingProfileError
 from ridgeline_server.domain.model import Model
-from ridgeline_server.roofline.closed_loop import added_prefill
 from ridgeline_server.roofline.constants import UsedProfile, time_factor
 from ridgeline_server.roofline.cost import Cost, cost_steps
 from ridgeline_server.roofline.drafts import draft_deployment, draft_of
+from ridgeline_server.roofline.loops import added_prefill
 from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.operators.variables import joined
@@ -27,6 +27,7 @@ from ridgeline_server.roofline.steps import (
     attended,
     decode,
     prefill,
+    prompts_at_once,
     tokens_of_steps,
     tokens_per_step,
 )
@@ -65,23 +66,22 @@ def evaluate(
     variants: Sequence[Variant] = LEVELS,
     *,
     shown_keys: Array | None = None,
-    closed_loop: bool = False,
+    in_loop: bool = False,
 ) -> Evaluation:
     """Costs N loads under S scenarios in one evaluation.
 
     The scenarios share parallelism and attention kernel, hence an operator table, and all or none has
-    profiles. `shown_keys`, of the loads' shape, names a further decode step for each load. In a closed loop
-    the prefill is that of one prompt, and what it adds to running decodes is costed too.
+    profiles. `shown_keys`, of the loads' shape, names a further decode step for each load. In a loop the
+    prefill is that of one prompt, and what it adds to running decodes is costed too.
     """
     deployments = [scenario.deployment for scenario in scenarios]
     shape = (len(scenarios), loads.batch.shape[1])
     sequences, groups = (
-        _rows(figure, shape) for figure in attended(deployments[0], loads.batch, closed_loop=closed_loop)
+        _rows(figure, shape) for figure in attended(deployments[0], loads.batch, in_loop=in_loop)
     )
     input_len = _rows(loads.input_len, shape)
     tables = {stage: operator_table(model, scenarios[0].placement(stage)) for stage in Stage}
-    # In a closed loop prompts come one by one.
-    prompts = prefill(deployments, np.ones(shape) if closed_loop else sequences, input_len, groups)
+    prompts = prefill(deployments, prompts_at_once(sequences, in_loop=in_loop), input_len, groups)
     cost = cost_steps(tables[Stage.PREFILL], scenarios, Stage.PREFILL, prompts.steps)
     span = _rows(np.maximum(loads.output_len - 2, 0.0), shape)
     steps = decode(deployments, sequences, input_len + 1, span, groups)
@@ -95,7 +95,7 @@ def evaluate(
         drafted_s, ideal_drafted_s = _drafting(model, scenarios, Attended(sequences, groups), input_len, span)
         step_s, ideal_step_s = step_s + drafted_s, ideal_step_s + ideal_drafted_s
     added_s = ideal_added_s = prompt_steps = None
-    if closed_loop:
+    if in_loop:
         running = Loads(sequences, input_len, _rows(loads.output_len, shape))
         added_s, ideal_added_s, prompt_steps = added_prefill(
             tables[Stage.PREFILL], scenarios, running, groups, (step_s, ideal_step_s)
@@ -107,17 +107,17 @@ def evaluate(
         times=StepTimes(cost.expected_step_s * prompts.count, added_s, step_s / given),
         ideal_times=StepTimes(cost.ideal_step_s * prompts.count, ideal_added_s, ideal_step_s / given),
         prompt_steps=prompt_steps,
-        factors=[time_factors(model, each, variants, closed_loop=closed_loop) for each in scenarios],
+        factors=[time_factors(model, each, variants, in_loop=in_loop) for each in scenarios],
     )
 
 
 def time_factors(
-    model: Model, scenario: Scenario, variants: Sequence[Variant], *, closed_loop: bool
+    model: Model, scenario: Scenario, variants: Sequence[Variant], *, in_loop: bool
 ) -> Sequence[TimeFactors]:
     """What whole times are multiplied by at each variant."""
     if scenario.profiles is None:
         return [TimeFactors()]
-    first_token = OperatorClass.FIRST_TOKEN_TIME if closed_loop else OperatorClass.PREFILL_TIME
+    first_token = OperatorClass.FIRST_TOKEN_TIME if in_loop else OperatorClass.PREFILL_TIME
     classes = (OperatorClass.PREFILL_TIME, OperatorClass.DECODE_TIME, first_token)
     used = tuple(time_factor(scenario, model, operator_class) for operator_class in classes)
     return _factors(classes, used, tuple(variants))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.model import Model
-from ridgeline_server.domain.workload import MAX_BATCH, Load
+from ridgeline_server.domain.workload import MAX_BATCH
 from ridgeline_server.roofline.bounds import Codes, leading_bounds
 from ridgeline_server.roofline.cost import Cost, cost_steps, with_other_rates
 from ridgeline_server.roofline.operators.layer import Stage
@@ -18,7 +18,7 @@ from ridgeline_server.roofline.operators.table import operator_table
 from ridgeline_server.roofline.results import BOUND_OF, Flip, Lever
 from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.roofline.serving import Simulation
-from ridgeline_server.roofline.steps import attended, decode, prefill
+from ridgeline_server.roofline.steps import attended, decode, prefill, prompts_at_once
 
 Array = NDArray[np.float64]
 
@@ -38,15 +38,14 @@ def find_flips(model: Model, simulation: Simulation, stage: Stage) -> tuple[Flip
     nothing within its range is left out.
     """
     scenario, workload = simulation.candidate.scenario, simulation.candidate.workload
-    closed = workload.load is not Load.STATIC_BATCH
     batch, length = simulation.flight.running[0], float(workload.shown_decode_keys)
-    most_running = simulation.memory.max_batch if closed else MAX_BATCH
+    most_running = simulation.memory.max_batch if workload.load.is_loop else MAX_BATCH
     if stage is Stage.PREFILL:
         length = float(workload.input_len)
     step = np.array([batch]), np.array([length])
 
     def cost(batches: Array, lengths: Array) -> Cost:
-        return _cost(model, scenario, stage, batches, lengths, closed_loop=closed)
+        return _cost(model, scenario, stage, batches, lengths, in_loop=workload.load.is_loop)
 
     def codes_of(found: Cost) -> Codes:
         codes: Codes = leading_bounds(found)[0]
@@ -88,15 +87,13 @@ def find_flips(model: Model, simulation: Simulation, stage: Stage) -> tuple[Flip
 
 
 def _cost(
-    model: Model, scenario: Scenario, stage: Stage, batch: Array, length: Array, *, closed_loop: bool
+    model: Model, scenario: Scenario, stage: Stage, batch: Array, length: Array, *, in_loop: bool
 ) -> Cost:
     """Costs of one step of each of N loads: of their prefill, or a decode step of so many keys."""
     deployments, length = [scenario.deployment], length[None]
-    sequences, groups = attended(scenario.deployment, batch[None], closed_loop=closed_loop)
-    if closed_loop and stage is Stage.PREFILL:
-        sequences = np.ones_like(sequences)
+    sequences, groups = attended(scenario.deployment, batch[None], in_loop=in_loop)
     steps = (
-        prefill(deployments, sequences, length, groups).steps
+        prefill(deployments, prompts_at_once(sequences, in_loop=in_loop), length, groups).steps
         if stage is Stage.PREFILL
         else decode(deployments, sequences, length, np.zeros_like(length), groups)
     )

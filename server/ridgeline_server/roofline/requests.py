@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgeline_server.domain.workload import Load
-from ridgeline_server.roofline.closed_loop import RequestConstants, beside_others
+from ridgeline_server.roofline.loops import RequestConstants, beside_others
 from ridgeline_server.roofline.posed import Posed
 from ridgeline_server.roofline.steps import attended
 
@@ -69,10 +69,10 @@ def requests_of(
     """
     prefill_s, added_prefill_s, decode_s = times
     occupied_s, ttft_s, tpot_s = prefill_s, prefill_s, decode_s
-    if posed.load is not Load.STATIC_BATCH:
+    if posed.load.is_loop:
         assert added_prefill_s is not None
         assert prompt_steps is not None
-        sequences = attended(posed.deployment, running, closed_loop=True).sequences
+        sequences = attended(posed.deployment, running, in_loop=True).sequences
         steps_s = constants.first_token_steps * posed.tokens_per_step * decode_s
         beside = beside_others(posed, sequences, prompt_steps, added_prefill_s, decode_s, constants)
         alone = sequences <= 1
@@ -80,7 +80,7 @@ def requests_of(
         tpot_s = np.where(alone, decode_s, beside.tpot_s)
         occupied_s = np.where(alone, prefill_s, sequences * added_prefill_s)
     further = posed.output_len - 1
-    ttft_s = ttft_s * (factors.prefill if posed.load is Load.STATIC_BATCH else factors.first_token)
+    ttft_s = ttft_s * (factors.first_token if posed.load.is_loop else factors.prefill)
     tpot_s = tpot_s * factors.decode
     share = np.minimum(occupied_s * factors.prefill / (ttft_s + further * tpot_s), 1.0)
     # Each of those that run is followed by those that wait, one after the other.

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.workload import Load, Workload
-from ridgeline_server.roofline.closed_loop import IDEAL_REQUEST
 from ridgeline_server.roofline.costing import Costed, Where, cost_loads, factors_of, request_constants_of
 from ridgeline_server.roofline.flight import Flight, Flights, flights_of
+from ridgeline_server.roofline.loops import IDEAL_REQUEST
 from ridgeline_server.roofline.memory.device import Memories, Memory, memories_of
 from ridgeline_server.roofline.operators.layer import Placement, Stage
 from ridgeline_server.roofline.posed import Posed

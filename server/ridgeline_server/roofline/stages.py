@@ -179,7 +179,10 @@ def _figures(step: _Step, spending: _Spending) -> StepFigures:
         float(cost.ideal_step_s[place, column]),
         float(cost.expected_step_s[place, column]),
     )
-    factors = [getattr(each, step.stage) for each in step.evaluation.factors[place]]
+    factors = [
+        each.prefill if step.stage is Stage.PREFILL else each.decode
+        for each in step.evaluation.factors[place]
+    ]
     times_ms = [max(expected_s * factor, ideal_s) * 1e3 for factor in factors]
     return StepFigures(
         stage=step.stage,

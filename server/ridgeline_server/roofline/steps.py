@@ -136,18 +136,23 @@ class Attended(NamedTuple):
     groups: Array
 
 
-def attended(deployment: Deployment, batch: Array, *, closed_loop: bool = False) -> Attended:
+def attended(deployment: Deployment, batch: Array, *, in_loop: bool = False) -> Attended:
     """The share of a load that the fullest device has: of a static batch rounded up to whole sequences, in a
-    closed loop, where requests come and go, the mean, one at least. Groups that have none are not counted.
+    loop, where requests come and go, the mean, one at least. Groups that have none are not counted.
     """
     parallel = deployment.parallel
-    if closed_loop:
+    if in_loop:
         replica = np.maximum(batch / parallel.dp, 1.0)
         sequences = np.maximum(replica / parallel.attention_dp, 1.0)
     else:
         replica = np.ceil(batch / parallel.dp)
         sequences = np.ceil(replica / parallel.attention_dp)
     return Attended(sequences, replica / sequences)
+
+
+def prompts_at_once(sequences: Array, *, in_loop: bool) -> Array:
+    """Prompts that a device prefills in one go: in a loop they come one by one."""
+    return np.ones_like(sequences) if in_loop else sequences
 
 
 def tokens_of_steps(per_step: Array, output_len: Array) -> Array:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ridgeline_server.domain.deployment import Deployment
 from ridgeline_server.domain.model import Model
 from ridgeline_server.domain.speculation import Draft
-from ridgeline_server.domain.workload import Load, Workload
+from ridgeline_server.domain.workload import Workload
 
 
 def not_modelled(model: Model, deployment: Deployment, workload: Workload) -> tuple[str, ...]:
@@ -18,7 +18,7 @@ def not_modelled(model: Model, deployment: Deployment, workload: Workload) -> tu
 def _of_load(workload: Workload) -> Iterator[str]:
     yield "percentiles, for times are means of requests with equal lengths"
     yield "clocks that fall under a power limit"
-    if workload.load is not Load.STATIC_BATCH:
+    if workload.load.is_loop:
         yield "what a load generator and the network before the engine add"
         yield "requests that the engine puts off or computes again when its cache runs full"
 

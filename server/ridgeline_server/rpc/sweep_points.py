@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ridgeline.v1 import analysis_service_pb2, common_pb2, sweep_pb2
 from ridgeline_server.domain.deployment import CostBasis
 from ridgeline_server.domain.errors import UnsupportedArchitectureError, UnsupportedConfigError
-from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN
-from ridgeline_server.planning.sweep import REFUSALS, Case, Points
+from ridgeline_server.domain.workload import MAX_BATCH, MAX_LEN, Load
+from ridgeline_server.planning.sweep import LOADS, REFUSALS, Case, Points
 from ridgeline_server.roofline.scenario import Scenario
 from ridgeline_server.rpc.checks import Checks
 from ridgeline_server.rpc.errors import status_of
@@ -32,7 +32,12 @@ CASES_KEPT = 4096
 other.
 """
 
-LOAD_FIELDS = ("batch", "concurrency", "request_rate")
+_FIELD_OF = {
+    Load.STATIC_BATCH: "batch",
+    Load.CLOSED_LOOP: "concurrency",
+    Load.OPEN_LOOP: "request_rate",
+}
+LOAD_FIELDS = tuple(_FIELD_OF[load] for load in LOADS)
 """Fields of the contract's loads, in the order of LOADS."""
 
 ANY_LOAD = common_pb2.Workload(batch=1, input_len=1, output_len=1)
@@ -129,10 +134,8 @@ class Product:
     def __init__(self, message: sweep_pb2.SweepProduct) -> None:
         loads = message.loads
         arrivals: list[tuple[int, float]] = [
-            *((0, number) for number in loads.batch),
-            *((1, number) for number in loads.concurrency),
-            *((2, rate) for rate in loads.request_rate),
-        ] or [(0, 1)]
+            (kind, number) for kind, name in enumerate(LOAD_FIELDS) for number in getattr(loads, name)
+        ] or [(LOADS.index(Load.STATIC_BATCH), 1)]
         self._kinds = np.array([kind for kind, _ in arrivals], dtype=np.int8)
         self._numbers = np.array([number for _, number in arrivals], dtype=np.float64)
         self._inputs = np.array(loads.input_len, dtype=np.float64)

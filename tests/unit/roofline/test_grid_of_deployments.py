@@ -65,10 +65,10 @@ def test_candidates_of_any_parallelism_in_any_order_get_their_own_answers(
 
 
 def times_of(
-    question: Question, workloads: list[Workload], *, closed_loop: bool = True
+    question: Question, workloads: list[Workload], *, in_loop: bool = True
 ) -> tuple[StepTimes, StepTimes]:
     """Expected and ideal times."""
-    found = evaluate(question.model, [scenario_of(question)], Loads.of(*workloads), closed_loop=closed_loop)
+    found = evaluate(question.model, [scenario_of(question)], Loads.of(*workloads), in_loop=in_loop)
     return found.times, found.ideal_times
 
 
@@ -91,7 +91,7 @@ def test_each_load_of_a_sweep_is_costed_as_if_alone(
 @given(served())
 def test_a_sweep_of_one_load_is_the_single_analysis(question: Question) -> None:
     workload = replace(question.workload, load=Load.STATIC_BATCH)
-    times, ideal_times = times_of(question, [workload], closed_loop=False)
+    times, ideal_times = times_of(question, [workload], in_loop=False)
     metrics = question.at(load=Load.STATIC_BATCH).analysis().metrics
     assert times.prefill_s[0, 0] * 1e3 == metrics.ttft_ms.value
     assert ideal_times.prefill_s[0, 0] * 1e3 == metrics.ttft_ms.ideal

@@ -1,10 +1,10 @@
-"""A closed loop: what running decodes and the prompts of new requests do to each other.
+"""Loops: what running decodes and the prompts of new requests do to each other.
 
-n requests of a device are in flight at any time, each with a prompt of c steps (its chunks) and an output of
-L tokens, g of them from a decode step of t_d seconds a token. While one of them runs, each of the n - 1
-others ends once and is replaced: the device prefills n prompts. t_p is what one prompt adds to steps that run
-anyway: its prefill alone, less what a step costs that computes next to nothing, which the running decode pays
-already. So
+In a closed loop n requests of a device are in flight at any time, each with a prompt of c steps (its chunks)
+and an output of L tokens, g of them from a decode step of t_d seconds a token. While one of them runs, each
+of the n - 1 others ends once and is replaced: the device prefills n prompts. t_p is what one prompt adds to
+steps that run anyway: its prefill alone, less what a step costs that computes next to nothing, which the
+running decode pays already. So
 
     TPOT = t_d + i (n - 1) t_p / L
     TTFT = t_1 + s_1 g t_d + c g t_d + t_p + (together - 1 + met) t_p
@@ -114,7 +114,7 @@ def added_prefill(
 
 
 class Beside(NamedTuple):
-    """Seconds of requests beside others in a closed loop."""
+    """Seconds of requests beside others in a loop."""
 
     ttft_s: Array
     tpot_s: Array
