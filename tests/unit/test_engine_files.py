@@ -53,8 +53,8 @@ def test_an_engine_file_follows_the_schema(engine: dict[str, Any]) -> None:
     [
         (("version",), "nightly", "does not match"),
         (("released",), "in May", "does not match"),
-        (("memory_utilisation", "value"), 1.1, "maximum"),
-        (("memory_utilisation", "source"), None, "'source' is a required property"),
+        (("memory_utilization", "value"), 1.1, "maximum"),
+        (("memory_utilization", "source"), None, "'source' is a required property"),
         (("counts_cuda_graphs", "value"), 1, "is not of type 'boolean'"),
         (("batch_limits", "value"), [], "non-empty"),
         (("sampler_bytes_per_logit", "low"), None, "'low' is a required property"),
@@ -131,13 +131,13 @@ def test_the_profile_runs_peak_fell_by_60_percent_between_0_16_and_0_17() -> Non
 
 
 def test_only_releases_since_0_21_count_cuda_graphs() -> None:
-    for version, counts, utilisation in (
+    for version, counts, utilization in (
         ("0.19.0", False, 0.9),
         ("0.21.0", True, 0.92),
         ("0.33.0", True, 0.92),
     ):
         release = builtin_engines().find("vllm", version).release
-        assert (release.counts_cuda_graphs, release.memory_utilisation) == (counts, utilisation)
+        assert (release.counts_cuda_graphs, release.memory_utilization) == (counts, utilization)
 
 
 def test_what_is_carried_comes_from_a_release_of_the_file_and_says_so() -> None:

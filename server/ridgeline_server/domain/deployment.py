@@ -218,7 +218,7 @@ class Deployment(Serving):
         """The share of a device's memory that may be used: the one stated, else the engine's own default."""
         if self.memory_utilization is not None:
             return self.memory_utilization
-        return 1.0 if self.engine is None else self.engine.release.memory_utilisation
+        return 1.0 if self.engine is None else self.engine.release.memory_utilization
 
     @property
     def gemm_dtype(self) -> Dtype:

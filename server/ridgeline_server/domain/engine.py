@@ -56,7 +56,7 @@ class BatchLimits:
 class EngineRelease:
     """The memory constants of one release.
 
-    `memory_utilisation` is the share of the device's bytes within which the engine stays, with its CUDA
+    `memory_utilization` is the share of the device's bytes within which the engine stays, with its CUDA
     graphs only if `counts_cuda_graphs`; of what is left of it `kv_share_of_rest` becomes the KV pool.
     `sampler_bytes_per_logit` is the peak that sampling adds on each GPU for every sequence and vocabulary
     entry, beside the logits in the model's format. `batch_limits` come with the largest devices first.
@@ -65,7 +65,7 @@ class EngineRelease:
     """
 
     version: str
-    memory_utilisation: float
+    memory_utilization: float
     counts_cuda_graphs: bool
     batch_limits: tuple[BatchLimits, ...]
     sampler_bytes_per_logit: Estimate

@@ -36,7 +36,7 @@ def engine_profile(document: Document) -> EngineProfile:
 def _release(document: Document) -> EngineRelease:
     return EngineRelease(
         version=document["version"],
-        memory_utilisation=document["memory_utilisation"]["value"],
+        memory_utilization=document["memory_utilization"]["value"],
         counts_cuda_graphs=document["counts_cuda_graphs"]["value"],
         batch_limits=tuple(
             BatchLimits(

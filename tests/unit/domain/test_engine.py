@@ -24,7 +24,7 @@ SMALL = BatchLimits(0, 2048, 256)
 def release(version: str) -> EngineRelease:
     return EngineRelease(
         version=version,
-        memory_utilisation=0.9,
+        memory_utilization=0.9,
         counts_cuda_graphs=False,
         batch_limits=(LARGE, SMALL),
         sampler_bytes_per_logit=Estimate(10, 8, 12),

@@ -62,21 +62,21 @@ def engine_memory(
     tp: int = 1,
     pp: int = 1,
     stage_devices: int | None = None,
-    utilisation: float | None = None,
+    utilization: float | None = None,
     captures_graphs: bool = True,
     factors: MemoryFactors = AS_KNOWN,
 ) -> EngineMemory:
     """Memory of the GPU that holds `weights_bytes` of a model served on tp x pp GPUs, or on stages of
     `stage_devices` that exchange with each other in other ways too.
 
-    `device_bytes` is what the process sees in all; `utilisation` None takes the release's default. The pool
-    is utilisation x device bytes less weights, peak of the profile run and memory outside of torch, and
+    `device_bytes` is what the process sees in all; `utilization` None takes the release's default. The pool
+    is utilization x device bytes less weights, peak of the profile run and memory outside of torch, and
     since 0.21.0 less the CUDA graphs (vllm-project/vllm@35d5cda:vllm/v1/worker/gpu_worker.py,
     determine_available_memory, and pull request 38284), or the release's share of that. Its interval
     takes the parts to be off independently of each other. An engine told not to capture graphs has none.
     `factors` multiply the release's sizes, and their ends stand in for its own.
     """
-    budget = (release.memory_utilisation if utilisation is None else utilisation) * device_bytes
+    budget = (release.memory_utilization if utilization is None else utilization) * device_bytes
     activation = _multiplied(
         activation_bytes(model, release, limits, compute_dtype=compute_dtype, tp=tp), factors.activations
     )

@@ -107,7 +107,7 @@ def _reserved(model: Model, scenario: Scenario, weights: float) -> Reserved:
         tp=parallel.tp,
         pp=parallel.pp,
         stage_devices=parallel.stage_devices,
-        utilisation=deployment.memory_utilization,
+        utilization=deployment.memory_utilization,
         captures_graphs=not deployment.eager,
         factors=AS_KNOWN if measured is None else _factors(measured.profile),
     )

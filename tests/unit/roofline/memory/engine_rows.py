@@ -63,7 +63,7 @@ class Row:
     version: str
     tp: int | None
     pp: int | None
-    utilisation: float
+    utilization: float
     weight_dtype: str
     weight: float | None
     activation: float | None
@@ -129,7 +129,7 @@ def _row(cells: dict[str, str]) -> Row:
         version=cells["engine_version"],
         tp=tp,
         pp=pp,
-        utilisation=float(cells["gpu_memory_utilization"]),
+        utilization=float(cells["gpu_memory_utilization"]),
         weight_dtype=cells["weight_dtype"],
         weight=number("weight_gib"),
         activation=number("activation_gib"),
@@ -224,7 +224,7 @@ def release(version: str, known: Sequence[Row]) -> EngineRelease:
     """The constants of a release that follow from some rows."""
     return EngineRelease(
         version=version,
-        memory_utilisation=0.9,
+        memory_utilization=0.9,
         counts_cuda_graphs=False,
         batch_limits=(LIMITS,),
         sampler_bytes_per_logit=sampler_bytes(version, known),

@@ -78,7 +78,7 @@ def predicted(row: Row, known: Sequence[Row]) -> EngineMemory:
         device_bytes=row.device_bytes,
         tp=row.tp or 1,
         pp=row.pp or 1,
-        utilisation=row.utilisation,
+        utilization=row.utilization,
     )
 
 
@@ -187,7 +187,7 @@ def test_the_measured_parts_leave_the_measured_pool_without_counting_graphs(row:
     assert row.weight is not None
     assert row.activation is not None
     assert row.non_torch is not None
-    budget = row.utilisation * row.device_bytes / GIB
+    budget = row.utilization * row.device_bytes / GIB
     assert row.kv == pytest.approx(budget - row.weight - row.activation - row.non_torch, abs=0.011)
 
 
@@ -317,19 +317,19 @@ def served(constants: EngineRelease, model_id: str = "Qwen/Qwen3-14B", **stated:
         compute_dtype=Dtype.BF16,
         device_bytes=H100_BYTES,
         tp=tp,
-        utilisation=stated.get("utilisation"),
+        utilization=stated.get("utilization"),
     )
 
 
 def test_graphs_come_out_of_the_pool_since_0_21() -> None:
-    before, since = (served(constants, utilisation=0.9) for constants in (BEFORE, NEWEST))
+    before, since = (served(constants, utilization=0.9) for constants in (BEFORE, NEWEST))
     taken = before.kv_pool_bytes.value - since.kv_pool_bytes.value
     assert taken == since.cuda_graph_bytes.value
     assert served(NEWEST).budget_bytes == pytest.approx(0.92 * H100_BYTES)
 
 
-def test_the_default_utilisation_is_the_releases_own() -> None:
-    assert served(BEFORE) == served(BEFORE, utilisation=0.9)
+def test_the_default_utilization_is_the_releases_own() -> None:
+    assert served(BEFORE) == served(BEFORE, utilization=0.9)
 
 
 @pytest.mark.parametrize("model_id", MODEL_IDS)
@@ -361,7 +361,7 @@ def test_fewer_sequences_and_shorter_chunks_need_less() -> None:
 
 
 def test_what_does_not_fit_leaves_no_sequences() -> None:
-    short = served(BEFORE, utilisation=0.3)
+    short = served(BEFORE, utilization=0.3)
     assert short.kv_pool_bytes.value < 0
     assert held(short.kv_pool_bytes, GIB) == Estimate(0, 0, 0)
 
