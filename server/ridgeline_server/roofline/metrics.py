@@ -51,12 +51,17 @@ def _metrics(loads: SimulatedLoads, *, ideal: bool) -> dict[str, Array]:
     posed, flights = loads.posed, loads.flights
     found = Requests._make(each[None] for each in loads.ideal_requests) if ideal else loads.requests
     devices = posed.parallel.devices
+    served_s, ideal_s = found.latency_s, loads.ideal_requests.latency_s
     if posed.load is Load.OPEN_LOOP:
-        # What arrives is served, however long it takes.
-        rates = np.broadcast_to(posed.requests_per_s * posed.output_len, found.latency_s.shape)
-        in_flight = posed.requests_per_s * found.latency_s
+        # What arrives is served, however long it takes. Those that wait for memory keep no device busy.
+        rates = np.broadcast_to(posed.requests_per_s * posed.output_len, served_s.shape)
+        served_s = served_s / (1 + (flights.ideal_waiting if ideal else flights.waiting))
+        ideal_s = ideal_s / (1 + flights.ideal_waiting)
+        in_flight = posed.requests_per_s * served_s
     else:
-        rates, in_flight = flights.in_flight * posed.output_len / found.latency_s, flights.in_flight
+        rates, in_flight = flights.in_flight * posed.output_len / served_s, flights.in_flight
+    # A replica that has no request waits.
+    busy = np.minimum(1.0, in_flight / posed.parallel.dp)
     values = {
         "ttft_ms": found.ttft_s * 1e3,
         "tpot_ms": found.tpot_s * 1e3,
@@ -76,11 +81,7 @@ def _metrics(loads: SimulatedLoads, *, ideal: bool) -> dict[str, Array]:
         values["output_cost_usd_per_million_tokens"] = paid * (1 - found.prefill_share) / rates
     if any(device.tdp_watts is not None for device in hardware):
         power = posed.of_scenarios(lambda scenario: _or_nan(scenario.hardware.tdp_watts))
-        # Those that wait for memory draw nothing, and a replica that has no request waits.
-        waiting = flights.ideal_waiting if ideal else flights.waiting
-        busy = np.minimum(1.0, in_flight / (1 + waiting) / posed.parallel.dp)
-        ideal_s = loads.ideal_requests.latency_s / (1 + flights.ideal_waiting)
-        attained = busy * ideal_s * (1 + waiting) / found.latency_s
+        attained = busy * ideal_s / served_s
         values[ENERGY] = devices * power * power_share(attained) / rates
     return values
 

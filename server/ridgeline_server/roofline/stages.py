@@ -180,7 +180,7 @@ def _figures(step: _Step, spending: _Spending) -> StepFigures:
         float(cost.expected_step_s[place, column]),
     )
     factors = [
-        each.prefill if step.stage is Stage.PREFILL else each.decode
+        float(each.prefill if step.stage is Stage.PREFILL else each.decode)
         for each in step.evaluation.factors[place]
     ]
     times_ms = [max(expected_s * factor, ideal_s) * 1e3 for factor in factors]
