@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FILLS = {"weights": "█", "KV cache": "▓", "activations": "▒", "overhead": "░"}
 FREE = "·"
+LEAST_WAITING = 0.01
+"""Requests that wait for memory, on the mean, from which on a table has them."""
 ROOMY = 100
 """Columns from which tables can afford wider gaps."""
 REFUSALS = frozenset({common_pb2.NOTICE_CODE_DOES_NOT_FIT, common_pb2.NOTICE_CODE_CONTEXT_EXCEEDED})
@@ -108,8 +110,12 @@ def metric_table(response: AnalyzeResponse) -> Table:
             row += [write(metric.expected), interval(metric, write)] if metric.ideal else ["-", "-"]
         table.add_row(*row)
     if response.workload.request_rate:
-        number = units.digits(metrics.requests_in_flight)
-        table.add_row("Requests in flight", *((number,) if words.is_ideal(response) else ("", number, "")))
+        told_of = [("Requests in flight", metrics.requests_in_flight)]
+        if metrics.requests_waiting >= LEAST_WAITING:
+            told_of.append(("  that wait for memory", metrics.requests_waiting))
+        for label, number in told_of:
+            cells = (units.digits(number),)
+            table.add_row(label, *(cells if words.is_ideal(response) else ("", *cells, "")))
     return table
 
 

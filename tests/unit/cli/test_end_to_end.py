@@ -45,6 +45,16 @@ def test_analyze_gives_the_documented_json(ridgeline_command: Run) -> None:
     assert told["catalog_revision"] >= 1
 
 
+def test_requests_that_wait_for_memory_are_told_where_some_do(ridgeline_command: Run) -> None:
+    asked = ("analyze", "llama-2-7b", "rtx-a6000", "--input-len", "2048", "--request-rate")
+    told = ridgeline_command(*asked, "1.7").stdout
+    assert "Requests in flight" in told
+    assert "that wait for memory" in told
+    told = ridgeline_command(*asked, "0.5").stdout
+    assert "Requests in flight" in told
+    assert "that wait for memory" not in told
+
+
 def test_recommend_gives_the_documented_json(ridgeline_command: Run) -> None:
     told = answer(ridgeline_command, "recommend", *DEMO, *ANY_ACCURACY, "--ideal", "--decode-keys", "2048")
     judged = {item["technique"]: item for item in told["recommendations"]}
