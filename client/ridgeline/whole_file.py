@@ -20,7 +20,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield path
         return
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        error.filename = str(path)  # the name that a user knows
+        raise
     try:
         yield part
         with part.open("rb+") as written:

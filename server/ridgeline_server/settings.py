@@ -268,16 +268,17 @@ def _told(problem: ErrorDetails, in_environment: Mapping[str, str], file: str) -
 
 
 def _wish(problem: ErrorDetails) -> str:
-    bounds = problem.get("ctx", {})
+    context = problem.get("ctx", {})
+    metadata = Settings.model_fields[str(problem["loc"][0])].metadata
+    low, high = (next((getattr(m, end) for m in metadata if hasattr(m, end)), None) for end in ("ge", "le"))
     match problem["type"]:
-        case "greater_than_equal":
-            return f"give at least {bounds['ge']:g}"
-        case "less_than_equal":
-            return f"give at most {bounds['le']:g}"
         case "value_error":
-            return str(bounds["error"])
+            return str(context["error"])
         case "literal_error" | "enum":
-            return f"give one of {bounds['expected']}"
+            return f"give one of {context['expected']}"
+        case kind if low is not None and high is not None:
+            number = "a whole number" if kind.startswith("int_") else "a number"
+            return f"give {number} from {low:,} to {high:,.0f}"
         case _:
             return problem["msg"].lower()
 

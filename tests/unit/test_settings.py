@@ -39,10 +39,24 @@ def test_all_that_is_wrong_is_told_under_the_name_it_was_given_by(tmp_path: Path
         )
     assert sorted(str(caught.value).splitlines()) == [
         f"RIDGELINE_LISTEN is '50051'; give HOST:PORT, such as {DEFAULT_LISTEN}; port 0 is a free one",
-        "RIDGELINE_THREADS is 'many'; input should be a valid integer, unable to parse string as an integer",
-        f"grace_s in {file} is '-1'; give at least 0",
+        "RIDGELINE_THREADS is 'many'; give a whole number from 1 to 1,000",
+        f"grace_s in {file} is '-1'; give a number from 0 to 3,600",
         f"log_levels in {file} is no setting of ridgeline-server; do you mean log_level?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "wish"),
+    [
+        ("RIDGELINE_GRACE_S", "nan", "give a number from 0 to 3,600"),
+        ("RIDGELINE_MAX_REQUEST_BYTES", "1e9", "give a whole number from 1,048,576 to 1,073,741,824"),
+        ("RIDGELINE_DATABASE_POOL_SIZE", "0", "give a number from 1 to 1,000"),
+    ],
+)
+def test_a_number_that_cannot_be_is_told_with_its_bounds(name: str, given: str, wish: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({name: given})
+    assert str(caught.value) == f"{name} is '{given}'; {wish}"
 
 
 def test_a_role_that_is_none_is_told_with_its_certificate(tmp_path: Path) -> None:
