@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -70,13 +71,26 @@ class Arrival(grpc.ServerInterceptor):
         than is read, or closed its side without one, which is told as grpcio tells it.
         """
         try:
-            with self._watch.over(name, context):
+            with self._watch.over(name, context) as watched:
                 for request in requests:
                     return request
+            # Requests of a cancelled call may just end, too.
+            ended = watched.is_late
         except grpc.RpcError:
+            ended = True
+        if ended:
             # The call is over; its code is for those who observe it.
             context.abort(grpc.StatusCode.CANCELLED, "The request did not come.")
         return context.abort(grpc.StatusCode.UNIMPLEMENTED, f'"{name}" requires exactly one request message.')
+
+
+@dataclass
+class _Watched:
+    """A call whose request is to come until `due_s` on the clock; `is_late` once it was cancelled."""
+
+    name: str
+    due_s: float
+    is_late: bool = False
 
 
 class _Watch:
@@ -86,7 +100,7 @@ class _Watch:
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
-        self._waiting: dict[grpc.ServicerContext, tuple[float, str]] = {}
+        self._waiting: dict[grpc.ServicerContext, _Watched] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, name="rpc-arrival", daemon=True)
@@ -96,12 +110,13 @@ class _Watch:
         self._thread.start()
 
     @contextmanager
-    def over(self, name: str, context: grpc.ServicerContext) -> Iterator[None]:
+    def over(self, name: str, context: grpc.ServicerContext) -> Iterator[_Watched]:
         """Watch over a call during the block."""
+        watched = _Watched(name, time.monotonic() + self._wait_s)
         with self._lock:
-            self._waiting[context] = (time.monotonic() + self._wait_s, name)
+            self._waiting[context] = watched
         try:
-            yield
+            yield watched
         finally:
             with self._lock:
                 self._waiting.pop(context, None)
@@ -121,13 +136,14 @@ class _Watch:
         """The names of those that are late, which are cancelled and watched no longer: under the lock, so
         that none is cancelled once its request has come.
         """
-        found = []
+        late: list[tuple[grpc.ServicerContext, _Watched]] = []
         with self._lock:
-            for context, (due_s, name) in self._waiting.items():
-                if due_s > time.monotonic():
+            for context, watched in self._waiting.items():
+                if watched.due_s > time.monotonic():
                     break
-                found.append((context, name))
-            for context, _ in found:
+                late.append((context, watched))
+            for context, watched in late:
+                watched.is_late = True
                 context.cancel()
                 del self._waiting[context]
-        return [name for _, name in found]
+        return [watched.name for _, watched in late]
