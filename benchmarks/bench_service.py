@@ -2,7 +2,8 @@
 
 Own cost = call over loopback - the same call in-process, its reply built; the ratio is own cost / echo call.
 Every request is distinct and no answer is cached. Long calls scatter by more than what is looked for, so that
-own cost is told a second time with what the very call took in the server's handler subtracted.
+own cost is told a second time with what the very call took in the server's handler subtracted, and so is that
+of the same handlers behind grpcio alone, without anything that the service puts around a call.
 
 Under load calls begin at random moments, at a share of what the server answers at most, whether or not
 earlier ones are done; each is timed from the moment at which it was due. The client shares the machine with
@@ -35,9 +36,11 @@ from ridgeline_server.app import Server
 from ridgeline_server.observability.logs import configure_logs
 from ridgeline_server.observing import observing
 from ridgeline_server.rpc.dispatch import Method, service_methods
+from ridgeline_server.rpc.wire import add_to_server
 from ridgeline_server.securing import authentication
 from ridgeline_server.serving import tune_interpreter
 from ridgeline_server.settings import Settings
+from ridgeline_server.store.catalog_store import CatalogStore
 from ridgeline_server.store.startup import open_catalog
 
 WARM_UP = 20
@@ -69,18 +72,28 @@ class Rpc:
         return request
 
 
+@dataclass(frozen=True)
+class Served:
+    """A server in a process of its own: what it is asked by, and a channel to it."""
+
+    pipe: Connection
+    channel: grpc.Channel
+
+    def remote(self, rpc: Rpc) -> Any:
+        """Calls an rpc."""
+        return self.channel.unary_unary(
+            f"/{rpc.name}", rpc.request_type.SerializeToString, rpc.response_type.FromString
+        )
+
+
 RPCS = (
     Rpc("ridgeline.v1.AnalysisService/Analyze", AnalyzeRequest, AnalyzeResponse, 400, 20),
     Rpc("ridgeline.v1.RecommendationService/Recommend", RecommendRequest, RecommendResponse, 240, 30),
 )
 
 
-def serve_ridgeline(url: str, pipe: Connection) -> None:
-    """The service as `serve` has it, its log thrown away. It tells its port, then how long the handler took
-    over the latest call whenever it is asked.
-    """
-    settings = Settings(database_url=url, listen="127.0.0.1:0")
-    took_us = [0.0]
+def timed_methods(store: CatalogStore, took_us: list[float]) -> dict[str, Method]:
+    """The service's methods; `took_us` gets how long the handler took over the latest call."""
 
     def timed(method: Method) -> Method:
         def handle(request: Message) -> Any:
@@ -91,8 +104,17 @@ def serve_ridgeline(url: str, pipe: Connection) -> None:
 
         return method if method.streams else replace(method, handle=handle)
 
+    return {name: timed(method) for name, method in service_methods(store).items()}
+
+
+def serve_ridgeline(url: str, pipe: Connection) -> None:
+    """The service as `serve` has it, its log thrown away. It tells its port, then how long the handler took
+    over the latest call whenever it is asked.
+    """
+    settings = Settings(database_url=url, listen="127.0.0.1:0")
+    took_us = [0.0]
     store = open_catalog(url)
-    methods = {name: timed(method) for name, method in service_methods(store).items()}
+    methods = timed_methods(store, took_us)
     with Path(os.devnull).open("w") as log, observing(settings, store) as observation:
         configure_logs("text", "info", log)
         interceptors = [observation, authentication(settings, store.tokens)]
@@ -103,6 +125,22 @@ def serve_ridgeline(url: str, pipe: Connection) -> None:
         while pipe.recv():
             pipe.send(took_us[0])
         server.stop(0)
+    store.close()
+
+
+def serve_bare(url: str, pipe: Connection) -> None:
+    """The same handlers behind grpcio alone."""
+    took_us = [0.0]
+    store = open_catalog(url)
+    server = grpc.server(ThreadPoolExecutor(CALLERS))
+    add_to_server(timed_methods(store, took_us), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    tune_interpreter()
+    server.start()
+    pipe.send(port)
+    while pipe.recv():
+        pipe.send(took_us[0])
+    server.stop(1.0).wait()
     store.close()
 
 
@@ -143,18 +181,26 @@ def us(call: Callable[[Any], object], argument: object) -> float:
     return (time.perf_counter() - start) * 1e6
 
 
-def own_cost(rpc: Rpc, method: Method, pipe: Connection, remote: Callable[[Any], Any]) -> str:
+def beside_handler_us(
+    pipe: Connection, remote: Callable[[Any], Any], request: Message
+) -> tuple[float, float]:
+    """Microseconds of a call, and those of them that its handler did not take."""
+    whole = us(remote, request)
+    pipe.send(ASK)
+    return whole, whole - pipe.recv()
+
+
+def own_cost(rpc: Rpc, method: Method, served_by: Served, bare: Served) -> str:
     """The service's own cost of an rpc beside an echo of the same sizes, call by call in turn."""
-    size = remote(rpc.question(0)).ByteSize()
-    loopback, own, own_by_handler, coding, echo = [], [], [], [], []
+    size = served_by.remote(rpc)(rpc.question(0)).ByteSize()
+    loopback, own, own_by_handler, of_bare, coding, echo = [], [], [], [], [], []
     replies: list[Message] = []
     with served(serve_echo, size) as (_, channel):
         echoed = channel.unary_unary("/Echo/Call", request_serializer=bytes, response_deserializer=bytes)
         for number in range(WARM_UP + rpc.pairs):
             request = rpc.question(number)
-            over_loopback = us(remote, request)
-            pipe.send(ASK)
-            in_handler = pipe.recv()
+            over_loopback, beside_handler = beside_handler_us(served_by.pipe, served_by.remote(rpc), request)
+            _, beside_bare = beside_handler_us(bare.pipe, bare.remote(rpc), request)
             in_process = us(lambda asked: replies.append(method.answer(asked)), request)
             as_bytes = us(
                 lambda reply: rpc.response_type.FromString(reply.SerializeToString()), replies.pop()
@@ -163,7 +209,8 @@ def own_cost(rpc: Rpc, method: Method, pipe: Connection, remote: Callable[[Any],
             if number >= WARM_UP:
                 loopback.append(over_loopback)
                 own.append(over_loopback - in_process)
-                own_by_handler.append(over_loopback - in_handler)
+                own_by_handler.append(beside_handler)
+                of_bare.append(beside_bare)
                 coding.append(as_bytes)
                 echo.append(over_echo)
     base = statistics.median(echo)
@@ -173,8 +220,8 @@ def own_cost(rpc: Rpc, method: Method, pipe: Connection, remote: Callable[[Any],
 
     return (
         f"reply {size:,} B, call {statistics.median(loopback):,.0f} us, echo {base:,.0f} us; own cost "
-        f"{in_echoes(own)}; by the handler's clock {in_echoes(own_by_handler)}; the reply to bytes and back, "
-        f"which is part of it, {in_echoes(coding)}"
+        f"{in_echoes(own)}; by the handler's clock {in_echoes(own_by_handler)}, behind grpcio alone "
+        f"{in_echoes(of_bare)}; the reply to bytes and back, which is part of both, {in_echoes(coding)}"
     )
 
 
@@ -241,14 +288,11 @@ def main() -> None:
     with stores(seeded=True) as opened:
         for kind, (url, store) in opened.items():
             methods = service_methods(store)
-            with served(serve_ridgeline, url) as (pipe, channel):
+            with served(serve_ridgeline, url) as ours, served(serve_bare, url) as bare:
                 for rpc in RPCS:
-                    remote = channel.unary_unary(
-                        f"/{rpc.name}", rpc.request_type.SerializeToString, rpc.response_type.FromString
-                    )
                     label = f"{kind:10} {rpc.name.rpartition('/')[2]:9}"
-                    print(label, own_cost(rpc, methods[rpc.name], pipe, remote), flush=True)
-                    print(label, under_load(rpc, remote), flush=True)
+                    print(label, own_cost(rpc, methods[rpc.name], Served(*ours), Served(*bare)), flush=True)
+                    print(label, under_load(rpc, Served(*ours).remote(rpc)), flush=True)
 
 
 if __name__ == "__main__":

@@ -45,4 +45,4 @@ def _noticing(stream: TextIO) -> TextIO:
     if not isinstance(raw, io.RawIOBase):
         return stream
     buffered = io.BufferedWriter(raw)
-    return io.TextIOWrapper(buffered, stream.encoding, stream.errors, write_through=True)
+    return io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=True)

@@ -31,6 +31,7 @@ class ResumeFile:
                 data = file.read(MAX_TOKEN_BYTES + 1)
         except FileNotFoundError:
             self._write("")
+            self._write(None)
             return
         except OSError as error:
             raise click.BadParameter(f"{str(path)!r} cannot be read: {error.strerror}.") from None

@@ -124,12 +124,21 @@ def test_a_file_of_something_else_is_refused_and_stays(
 def test_only_what_can_be_appended_to_goes_on(ridgeline_command: Run, form: tuple[str, ...]) -> None:
     result = ridgeline_command(*SWEEP, *form, "--resume", "rest")
     assert result.exit_code == 2
+    assert not Path("rest").exists()
     assert not Path("rows.csv").exists()
+
+
+def test_a_run_that_does_not_begin_leaves_no_file(
+    ridgeline_command: Run, stop_after: Callable[[int], None], tmp_path: Path
+) -> None:
+    result = ridgeline_command(*SWEEP, "--catalog-revision", "99999", "--resume", str(tmp_path / "rest"))
+    assert result.exit_code != 0
+    assert not list(tmp_path.glob("*rest*"))
 
 
 def test_a_file_that_cannot_be_kept_is_told(
     ridgeline_command: Run, stop_after: Callable[[int], None], tmp_path: Path
 ) -> None:
     result = ridgeline_command(*SWEEP, "--resume", str(tmp_path / "no-such-folder" / "rest"))
-    assert result.exit_code == 74
+    assert (result.exit_code, result.stdout) == (74, "")
     assert "No such file" in result.stderr
